@@ -1,0 +1,51 @@
+"""Edge Glass: train small multimodal models from one YAML file, and see whether training helped.
+
+Names are imported when they are first used, so that `import edge_glass` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_config": "edge_glass.config",
+    "VisionEncoder": "edge_glass.encoders.vision",
+    "TextEncoder": "edge_glass.encoders.text",
+    "SimpleAttentionPooling": "edge_glass.encoders.pooling",
+    "AttentionPooling": "edge_glass.encoders.pooling",
+    "MRLProjection": "edge_glass.encoders.mrl",
+    "MultimodalAlignmentModel": "edge_glass.models.alignment",
+    "AlignmentLoss": "edge_glass.models.losses",
+    "ImageTextDataset": "edge_glass.data.datasets",
+    "PixmoParquetImageTextDataset": "edge_glass.data.datasets",
+    "build_image_datasets_from_parquet": "edge_glass.data.datasets",
+    "MultimodalTrainer": "edge_glass.training",
+    "TrainingVisualizer": "edge_glass.reporting.plots",
+    "train": "edge_glass.tasks.run",
+}
+
+__all__ = ["__version__", "load", *sorted(_HOMES)]
+
+
+def load(folder: str) -> AlignmentModel:
+    """A finished run, ready to encode and search: `edge_glass.load("runs/quickstart")`."""
+    from edge_glass.inference import AlignmentModel
+
+    return AlignmentModel(folder)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edge_glass' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from edge_glass.inference import AlignmentModel

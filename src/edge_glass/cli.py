@@ -1,0 +1,364 @@
+"""The command line: one short command each, no logic. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_glass import __version__
+from edge_glass.errors import EdgeGlassError
+
+
+class Commands(click.Group):
+    """Lists commands in the order they are written, which is the order one needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edge-glass")
+@click.option("--debug", is_flag=True, help="Show tracebacks and more log lines.")
+@click.option("--quiet", "-q", is_flag=True, help="Only warnings, errors and results.")
+def cli(debug: bool, quiet: bool) -> None:
+    """Train small multimodal models from one YAML file, and see whether training helped.
+
+    \b
+    edge-glass data build emoji                     # 1,918 pictures with names
+    edge-glass train configs/quickstart.yaml        # align pictures and words
+    edge-glass search runs/quickstart "a sad animal"
+    """
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("edge_glass").setLevel(level)
+
+
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+
+@cli.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Toy-sized random models and generated rows: seconds, no network.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="latest",
+    metavar="[CHECKPOINT]",
+    help="Go on from the newest whole checkpoint, or this one.",
+)
+@click.option("--output", type=Path, metavar="DIR", help="The run folder; default: output_dir/name.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit with 4 when training made the model worse.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    tiny: bool,
+    resume: str | None,
+    output: Path | None,
+    fail_on_regression: bool,
+) -> None:
+    """Train the experiment in CONFIG and report whether it helped.
+
+    \b
+    edge-glass train configs/quickstart.yaml
+    edge-glass train configs/pixmo_alignment.yaml dataset.train_parquet=my.parquet training.epochs=3
+    edge-glass train runs/quickstart/config.yaml --resume
+    """
+    if resume is not None and "=" in resume and not Path(resume).exists():
+        overrides, resume = (resume, *overrides), "latest"
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.reporting.summary import describe_run
+    from edge_glass.tasks.run import train as run
+
+    result = run(loaded, output=output, resume=resume)
+    click.echo(describe_run(result.folder))
+    if fail_on_regression and result.results["verdict"]["status"] == "worse":
+        ctx.exit(4)
+
+
+@cli.command()
+@click.argument("run", type=Path)
+@OVERRIDES
+@click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
+def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
+    """Measure a finished RUN again, on its own data or other files.
+
+    \b
+    edge-glass evaluate runs/quickstart
+    edge-glass evaluate runs/quickstart --split val
+    edge-glass evaluate runs/quickstart dataset.test_parquet=other.parquet
+    """
+    from edge_glass.reporting.summary import metrics_table
+    from edge_glass.tasks.evaluate import evaluate_run
+
+    results = evaluate_run(run, overrides, split)
+    click.echo(metrics_table(results))
+
+
+@cli.command()
+@click.argument("run", type=Path)
+@click.argument("words", required=False)
+@click.option("--image", type=Path, metavar="FILE", help="Search with a picture instead of words.")
+@click.option(
+    "--pictures", type=Path, metavar="FOLDER", help="Search in this folder instead of the run's pictures."
+)
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many pictures.")
+@click.option("--dim", type=int, help="Matryoshka dimension; default: the full one.")
+@click.option("--page", type=Path, metavar="FILE", help="Where the HTML page goes; default: RUN/search.html.")
+def search(
+    run: Path,
+    words: str | None,
+    image: Path | None,
+    pictures: Path | None,
+    k: int,
+    dim: int | None,
+    page: Path | None,
+) -> None:
+    """Find pictures by WORDS or by a picture.
+
+    \b
+    edge-glass search runs/quickstart "a sad animal"
+    edge-glass search runs/quickstart --image photo.jpg
+    edge-glass search runs/quickstart "my dog" --pictures ~/Pictures
+    """
+    if (words is None) == (image is None):
+        raise click.UsageError('give either words, as in `search RUN "a sad animal"`, or --image FILE')
+    from edge_glass.inference import AlignmentModel
+    from edge_glass.reporting.search_page import write_search_page
+    from edge_glass.reporting.summary import hits_table
+
+    model = AlignmentModel(run)
+    query: Any = words if words is not None else image
+    hits = model.search(query, k, dim, model.index_pictures(pictures) if pictures else None)
+    click.echo(hits_table(hits))
+    where = write_search_page(page or model.run / "search.html", query, hits)
+    click.echo(f"pictures: {where}")
+
+
+@cli.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Toy-sized random models and generated rows.")
+@click.option("--output", type=Path, metavar="DIR", help="Folder of all runs; default: output_dir/name.")
+def ablate(config: Path, overrides: tuple[str, ...], tiny: bool, output: Path | None) -> None:
+    """Run every variant and seed of an ablation, and compare them in one table and one plot.
+
+    A second call goes on where the first stopped.
+
+    \b
+    edge-glass ablate configs/mrl_ablation.yaml
+    edge-glass ablate configs/mrl_ablation.yaml --tiny
+    """
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.tasks.ablation import ablate as run
+
+    for line in run(loaded, output=output):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("run", type=Path)
+def report(run: Path) -> None:
+    """Write the plots and report.html of RUN again."""
+    from edge_glass.reporting.report import write_report
+
+    click.echo(write_report(run))
+
+
+@cli.group(cls=Commands)
+def data() -> None:
+    """Build data sets and check them."""
+
+
+@data.command()
+@click.argument("corpus", type=click.Choice(["emoji"]))
+@click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
+def build(corpus: str, output: Path | None) -> None:
+    """Build a data set that installs anywhere.
+
+    \b
+    edge-glass data build emoji          # data/emoji/{train,val,test}.parquet
+    """
+    from edge_glass.corpora.emoji import build_emoji
+
+    for file in build_emoji(output or Path("data") / corpus).values():
+        click.echo(file)
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True, type=Path)
+@click.option("--image-column", default="image_bytes", show_default=True)
+@click.option("--text-column", default="caption", show_default=True)
+@click.option(
+    "--rejects",
+    type=Path,
+    metavar="FILE",
+    help="Table of bad rows; default: rejects.csv beside the first file.",
+)
+@click.pass_context
+def check(
+    ctx: click.Context, files: tuple[Path, ...], image_column: str, text_column: str, rejects: Path | None
+) -> None:
+    """Validate every row of parquet FILES; several files are also checked against each other.
+
+    \b
+    edge-glass data check data/emoji/train.parquet data/emoji/val.parquet data/emoji/test.parquet
+    """
+    from edge_glass.data.check_report import write_rejects
+    from edge_glass.data.checking import check_files, split_names
+
+    found = check_files(split_names(files), image_column=image_column, text_column=text_column)
+    click.echo("\n".join(found.lines()))
+    if found.findings:
+        target = rejects or files[0].with_name("rejects.csv")
+        write_rejects(found, target)
+        click.echo(f"rows: {target}")
+    if not found.ok:
+        ctx.exit(3)
+
+
+@cli.group(cls=Commands)
+def assets() -> None:
+    """Pinned weights and data, fetched by name."""
+
+
+@assets.command("list")
+def assets_list() -> None:
+    """Names with source, size and licence."""
+    from edge_glass.assets import list_assets
+    from edge_glass.reporting.summary import assets_table
+
+    click.echo(assets_table(list_assets()))
+
+
+@assets.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def assets_fetch(names: tuple[str, ...]) -> None:
+    """Fetch and verify assets by NAMES."""
+    from edge_glass.assets import fetch
+
+    for name in names:
+        click.echo(fetch(name))
+
+
+@assets.command("path")
+@click.argument("name")
+def assets_path(name: str) -> None:
+    """Print the folder of a fetched asset."""
+    from edge_glass.assets import path
+
+    click.echo(path(name))
+
+
+@assets.command("verify")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def assets_verify(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Hash the files of assets (all fetched ones by default)."""
+    from edge_glass.assets import ASSETS, is_fetched, verify
+
+    problems = 0
+    for name in names or [name for name in ASSETS if is_fetched(name)]:
+        found = verify(name)
+        problems += len(found)
+        click.echo(f"{name}: " + ("; ".join(found) if found else "ok"))
+    if problems:
+        ctx.exit(2)
+
+
+@cli.group(cls=Commands)
+def cache() -> None:
+    """The frozen-feature cache."""
+
+
+@cache.command()
+@click.option("--folder", type=Path, help="Default: the shared cache folder.")
+def info(folder: Path | None) -> None:
+    """What is cached, and how large it is."""
+    from edge_glass.assets import cache_root
+    from edge_glass.data.feature_cache import cache_entries
+    from edge_glass.reporting.summary import cache_table
+
+    root = folder or cache_root()
+    click.echo(f"{root / 'features'}")
+    click.echo(cache_table(cache_entries(root)))
+
+
+@cache.command()
+@click.option("--folder", type=Path, help="Default: the shared cache folder.")
+def clear(folder: Path | None) -> None:
+    """Delete all cached features. They are computed again when needed."""
+    from edge_glass.assets import cache_root
+    from edge_glass.data.feature_cache import clear_cache
+
+    click.echo(f"{clear_cache(folder or cache_root()) / 2**20:.1f} MiB freed")
+
+
+@cli.group("config", cls=Commands)
+def config_group() -> None:
+    """Look at experiment files."""
+
+
+@config_group.command("check")
+@click.argument("files", nargs=-1, required=True, type=Path)
+@click.option("--tiny", is_flag=True, help="Check what --tiny would run; data files need not be there.")
+@click.pass_context
+def config_check(ctx: click.Context, files: tuple[Path, ...], tiny: bool) -> None:
+    """Check experiment FILES without loading a model."""
+    from edge_glass.config import check_files
+
+    failed = 0
+    for file, error in check_files(files, tiny=tiny):
+        click.echo(f"{file}: ok" if error is None else str(error))
+        failed += error is not None
+    if failed:
+        ctx.exit(2)
+
+
+@config_group.command("show")
+@click.argument("file", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="As --tiny would run it.")
+def config_show(file: Path, overrides: tuple[str, ...], tiny: bool) -> None:
+    """Print an experiment as resolved: base file, overrides and defaults applied."""
+    from edge_glass.config import dump_config, load_config
+
+    click.echo(dump_config(load_config(file, overrides, tiny=tiny)), nl=False)
+
+
+@config_group.command("schema")
+@click.argument("file", type=Path, default=Path("configs/schema.json"))
+def config_schema(file: Path) -> None:
+    """Write the JSON schema for editors."""
+    from edge_glass.config import write_json_schema
+
+    write_json_schema(file)
+    click.echo(file)
+
+
+def main() -> None:
+    """Run the command line; errors of users end with a message and a code, bugs with a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except EdgeGlassError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,137 @@
+"""From a YAML file to a checked `ExperimentConfig`: base, the file itself, overrides, toy size, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge_glass.config.checks import problems_across
+from edge_glass.config.overrides import leaf_paths, merged, nested, parse_override
+from edge_glass.config.problems import Origins, config_error, dotted, found, problems_of
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.tiny import shrink
+from edge_glass.config.variants import variant_problems
+from edge_glass.config.yaml_loader import YamlDocument, read_yaml
+from edge_glass.errors import ConfigError
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False) -> ExperimentConfig:
+    """Read an experiment file and check everything that can be checked without loading a model.
+
+    Later wins: the `base` file, the file, toy settings (with `tiny`), overrides. Mappings are merged key
+    by key; lists are replaced. `base: FILE` is relative to the file it stands in; paths of data are relative
+    to the working directory.
+
+    Args:
+        path: the YAML file.
+        overrides: `KEY=VALUE` with dotted keys; the value is read as YAML.
+        tiny: toy size: seconds, no weights, no data files (see tiny.py). Overrides win over it.
+
+    Raises:
+        ConfigError: one line per problem, three at most: file and line, key, what was found, what is right.
+    """
+    path = Path(path)
+    origins = Origins(str(path))
+    raw = _read_with_base(path, origins)
+    overridden: set[str] = set()
+    for override in map(parse_override, overrides):
+        change = nested(override.path, override.value)
+        raw = merged(raw, change)
+        for leaf in leaf_paths(change):
+            origins.note(leaf, override.where)
+            overridden.add(dotted(leaf))
+    config = _checked(raw, origins, surroundings=not tiny)
+    if not tiny:
+        return config
+    # Checked at full size first: toy settings must not hide a mistake.
+    return _checked(shrink(config, keep=overridden), origins, surroundings=False)
+
+
+def check_files(paths: Iterable[str | Path], *, tiny: bool = False) -> list[tuple[Path, ConfigError | None]]:
+    """Load each file, and each *.yaml of a folder, and report what is wrong instead of raising it."""
+    results: list[tuple[Path, ConfigError | None]] = []
+    for path in map(Path, paths):
+        files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        if not files:
+            results.append((path, ConfigError(f"{path}: this folder holds no *.yaml file")))
+        for file in files:
+            try:
+                load_config(file, tiny=tiny)
+            except ConfigError as error:
+                results.append((file, error))
+            else:
+                results.append((file, None))
+    return results
+
+
+def validate(raw: Mapping[str, Any], origins: Origins) -> ExperimentConfig:
+    """Plain data → config, by the schema alone.
+
+    Raises:
+        ConfigError: unknown keys, missing keys and values of the wrong type, in plain words.
+    """
+    try:
+        return ExperimentConfig.model_validate(raw)
+    except ValidationError as error:
+        raise config_error(problems_of(error, raw), origins) from error
+
+
+def _checked(raw: Mapping[str, Any], origins: Origins, *, surroundings: bool) -> ExperimentConfig:
+    config = validate(raw, origins)
+    problems = [
+        *problems_across(config, surroundings=surroundings),
+        *variant_problems(config, surroundings=surroundings),
+    ]
+    if problems:
+        raise config_error(problems, origins)
+    return config
+
+
+def _read_with_base(path: Path, origins: Origins) -> dict[str, Any]:
+    """The file merged over its base, if it names one."""
+    document = _read_mapping(path)
+    raw = dict(document.value)
+    if "base" not in raw:
+        origins.note_file(str(path), document.lines)
+        return raw
+    name, where = raw.pop("base"), f"{path} line {document.lines[('base',)]}"
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: base: expected the path of a YAML file, found {found(name)}")
+    base_path = path.parent / name
+    if not base_path.is_file():
+        raise ConfigError(f"{where}: base: no such file: {base_path} (the path is relative to {path.name})")
+    base = _read_mapping(base_path)
+    if "base" in base.value:
+        raise ConfigError(f"{where}: base: {base_path} has a base itself; only one level is allowed")
+    origins.note_file(str(base_path), base.lines)
+    origins.note_file(str(path), document.lines)
+    return merged(base.value, raw)
+
+
+def _read_mapping(path: Path) -> YamlDocument:
+    """A YAML file whose top is a mapping; an empty file counts as one."""
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; expected a YAML file")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file{_nearest_file(path)}")
+    document = read_yaml(path)
+    if document.value is None:
+        return YamlDocument({}, document.lines)
+    if not isinstance(document.value, dict):
+        raise ConfigError(
+            f"{path}: expected keys and values such as name: my-run, found {found(document.value)}"
+        )
+    return document
+
+
+def _nearest_file(path: Path) -> str:
+    """A hint at the most similar YAML file of the same folder."""
+    names = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, names, n=1) or get_close_matches(
+        f"{path.name}.yaml", names, n=1, cutoff=0.9
+    )
+    return f"; did you mean {path.parent / near[0]}?" if near else ""

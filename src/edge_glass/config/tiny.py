@@ -1,0 +1,143 @@
+"""`--tiny`: the same experiment at toy size, in seconds, without weights, data files or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edge_glass.config.overrides import key_path, leaf_paths, merged, nested
+from edge_glass.config.problems import dotted, value_at
+from edge_glass.config.schema import AblationConfig, DatasetConfig, ExperimentConfig, TrainingConfig
+from edge_glass.config.variants import apply_variant
+
+TOY_WIDTH = 32
+TOY_HIDDEN = 32
+TOY_BATCH = 8
+TOY_EPOCHS = 2
+TOY_RESAMPLES = 100
+_MAX_FRACTION = 0.3
+_DATA_PATHS = ("train_parquet", "val_parquet", "test_parquet", "image_folder", "metadata_file")
+_DIMENSION_KEYS = {"vision_encoder.projection_dim", "vision_encoder.mrl_dimensions"}
+
+
+def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]:
+    """The experiment at toy size, as plain data that still has to be validated.
+
+    What the config switches on stays on (loss, pooling, Matryoshka, ablation variants); only sizes shrink,
+    and they shrink together, so that a config that is consistent stays so, and each of its variants too.
+
+    Args:
+        config: a checked experiment at full size.
+        keep: dotted keys that stay as they are, because the user set them beside `--tiny`. Paths of data are
+            dropped all the same.
+    """
+    kept = set(keep) - {"tiny", *(f"dataset.{path}" for path in _DATA_PATHS)}
+    dimensions = {} if kept & _DIMENSION_KEYS else _toy_dimensions(config)
+    settings = _without(_settings(config, dimensions), kept)
+    raw = merged(config.model_dump(), settings)
+    if config.ablation is not None:
+        raw["ablation"] |= {
+            "variants": _toy_variants(config, config.ablation, dimensions),
+            "seeds": config.ablation.seeds[:1],
+            "metrics": [_toy_metric(metric, dimensions) for metric in config.ablation.metrics],
+        }
+    return raw
+
+
+def _settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[str, Any]:
+    """The toy settings, to merge over the config."""
+    vision, text = config.vision_encoder, config.text_encoder
+    return {
+        "name": config.name if config.name.endswith("-tiny") else f"{config.name}-tiny",
+        "tiny": True,
+        "dataset": _toy_dataset(config.dataset),
+        "vision_encoder": {
+            "image_size": None,
+            "projection_dim": dimensions.get(vision.projection_dim, vision.projection_dim),
+            "mrl_dimensions": [dimensions.get(one, one) for one in vision.mrl_dimensions],
+            "head": {"hidden_dim": min(vision.head.hidden_dim, TOY_HIDDEN)},
+        },
+        "text_encoder": {"head": {"hidden_dim": min(text.head.hidden_dim, TOY_HIDDEN)}},
+        "training": _toy_training(config.training),
+        "evaluation": {
+            "bootstrap_samples": TOY_RESAMPLES,
+            "primary_metric": _toy_metric(config.evaluation.primary_metric, dimensions),
+        },
+    }
+
+
+def _toy_training(training: TrainingConfig) -> dict[str, Any]:
+    return {
+        "epochs": min(training.epochs, TOY_EPOCHS),
+        "eval_epochs": min(training.eval_epochs, 1.0),
+        "precision": "auto",  # a config for a GPU must pass on a laptop
+        "report_to": [],
+        "feature_cache": "off" if training.feature_cache == "off" else "auto",
+    }
+
+
+def _toy_dataset(dataset: DatasetConfig) -> dict[str, Any]:
+    """Rows are generated, so paths go; a split that had its own file is split off instead."""
+    toy: dict[str, Any] = dict.fromkeys(_DATA_PATHS)
+    toy["batch_size"] = min(dataset.batch_size, TOY_BATCH)
+    toy["num_workers"] = 0
+    for split in ("val", "test"):
+        fraction = f"{split}_fraction"
+        own_file = getattr(dataset, f"{split}_parquet") is not None
+        default = DatasetConfig.model_fields[fraction].default
+        toy[fraction] = default if own_file else min(getattr(dataset, fraction), _MAX_FRACTION)
+    return toy
+
+
+def _toy_variants(
+    config: ExperimentConfig, ablation: AblationConfig, dimensions: Mapping[int, int]
+) -> dict[str, dict[str, Any]]:
+    """The variants with toy values for the keys they set."""
+    toy: dict[str, dict[str, Any]] = {}
+    for name, overrides in ablation.variants.items():
+        variant, _ = apply_variant(config, overrides)
+        if variant is None:  # refused by the checks before this is called
+            continue
+        values = merged(variant.model_dump(), _settings(variant, dimensions))
+        paths = [
+            path for key, value in overrides.items() for path in leaf_paths(nested(key_path(key), value))
+        ]
+        toy[name] = {dotted(path): value_at(values, path) for path in paths}
+    return toy
+
+
+def _toy_dimensions(config: ExperimentConfig) -> dict[int, int]:
+    """Every dimension of the experiment and its variants → its toy size: 1024, 512, 256 → 32, 16, 8.
+
+    One order-preserving table for all of them: what was smaller, equal or among the dimensions stays so.
+    """
+    variants = config.ablation.variants.values() if config.ablation else []
+    family = [
+        config,
+        *(variant for overrides in variants if (variant := apply_variant(config, overrides)[0])),
+    ]
+    sizes = {one.vision_encoder.projection_dim for one in family}
+    sizes |= {dimension for one in family for dimension in one.vision_encoder.mrl_dimensions}
+    descending = sorted(sizes, reverse=True)
+    if descending[0] <= TOY_WIDTH:
+        return {}
+    if TOY_WIDTH >> (len(descending) - 1) >= 2:
+        return {size: TOY_WIDTH >> index for index, size in enumerate(descending)}
+    width = max(TOY_WIDTH, len(descending))
+    return {size: width - index * (width // len(descending)) for index, size in enumerate(descending)}
+
+
+def _toy_metric(metric: str, dimensions: Mapping[int, int]) -> str:
+    """`i2t_r1@256` at the toy size of 256."""
+    name, at, dimension = metric.partition("@")
+    return f"{name}@{dimensions.get(int(dimension), int(dimension))}" if at else metric
+
+
+def _without(settings: Mapping[str, Any], kept: set[str], prefix: str = "") -> dict[str, Any]:
+    """The settings minus the kept keys and everything below them."""
+    result = {}
+    for key, value in settings.items():
+        if prefix + key in kept:
+            continue
+        result[key] = _without(value, kept, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+    return result

@@ -1,0 +1,34 @@
+"""Random transforms of training pictures, as pure functions of (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from PIL import Image
+
+MIN_CROP_AREA = 0.6
+
+
+def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
+    """A generator that depends on nothing but its arguments."""
+    digest = hashlib.sha256(sample_id.encode()).digest()
+    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "big")])
+
+
+def augment(image: Image.Image, kind: str, generator: np.random.Generator) -> Image.Image:
+    """`none`, `flip` (left and right, half the time) or `crop_flip` (a random crop first)."""
+    if kind == "crop_flip":
+        image = image.crop(random_crop_box(image.size, generator))
+    if kind in ("flip", "crop_flip") and generator.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image
+
+
+def random_crop_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """A box (left, top, right, bottom) of the picture's shape with at least `MIN_CROP_AREA` of its area."""
+    scale = float(np.sqrt(generator.uniform(MIN_CROP_AREA, 1.0)))
+    width, height = (max(1, round(side * scale)) for side in size)
+    left = int(generator.integers(0, size[0] - width + 1))
+    top = int(generator.integers(0, size[1] - height + 1))
+    return left, top, left + width, top + height

@@ -1,0 +1,62 @@
+"""What every encoder hands on: token features with a mask, and the frozen way of computing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class TokenFeatures(NamedTuple):
+    """Features of a batch, one vector per token.
+
+    Attributes:
+        tokens: `[B, N, D]` float.
+        mask: `[B, N]` bool; True marks a real token, False padding.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+
+@contextmanager
+def inference(module: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Run `module` in eval mode without gradients, under autocast when `dtype` is not float32.
+
+    What is computed inside are inference tensors: copy them into an ordinary tensor made outside
+    before a loss sees them. Modes are restored afterwards.
+
+    Args:
+        module: What is about to be called.
+        dtype: float32 is exact. bfloat16 or float16 is an approximation (about 3 and 4 significant digits).
+    """
+    training = module.training
+    device = next(iter(module.parameters())).device
+    module.eval()
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(
+                device.type, dtype=None if dtype == torch.float32 else dtype, enabled=dtype != torch.float32
+            ),
+        ):
+            yield
+    finally:
+        module.train(training)
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which a frozen pass is fastest on `device`: bfloat16 in hardware, else float32.
+
+    On CPUs bfloat16 pays only with AVX512-BF16 or AMX; elsewhere it is emulated and slower.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if any(getattr(torch.cpu, probe, bool)() for probe in probes):
+            return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,107 @@
+"""Matryoshka embeddings: one projection whose first d numbers are an embedding of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge_glass.errors import ConfigError
+
+
+def truncate_and_normalize(x: Tensor, dim: int | None = None) -> Tensor:
+    """Cut to the first `dim` numbers, then L2-normalise: the one way an embedding is ever made.
+
+    The other order would give vectors shorter than 1, whose dot product is no cosine.
+
+    Args:
+        x: `[..., D]` un-normalised.
+        dim: 1 to D; None for D.
+
+    Returns:
+        `[..., dim]` of norm 1 (a zero vector stays zero).
+
+    Raises:
+        ConfigError: `dim` is out of range.
+    """
+    width = x.shape[-1]
+    dim = width if dim is None else dim
+    if not 1 <= dim <= width:
+        raise ConfigError(f"embedding dimension {dim} asked for; this embedding has 1 to {width}")
+    return F.normalize(x[..., :dim], dim=-1)
+
+
+def matryoshka_dimensions(full: int, dimensions: Iterable[int]) -> list[int]:
+    """Descending, unique, with the full one first.
+
+    Raises:
+        ConfigError: A dimension below 1 or above `full`.
+    """
+    wrong = [dim for dim in dimensions if not 1 <= dim <= full]
+    if wrong:
+        raise ConfigError(
+            f"mrl_dimensions has {wrong[0]}; values from 1 to projection_dim {full} would be right"
+        )
+    return sorted({full, *dimensions}, reverse=True)
+
+
+class MRLProjection(nn.Module):
+    """Pooled features → shared embedding space.
+
+    Args:
+        in_dim: Width of the pooled features.
+        out_dim: Width of the embedding.
+        mrl_dimensions: Matryoshka dimensions; the full one is always among them.
+        kind: linear (dropout, linear) or mlp (dropout, linear, GELU, dropout, linear).
+        hidden_dim: Width of the hidden layer of the mlp.
+        dropout: On the features and inside the mlp.
+
+    Attributes:
+        dimensions: Descending, unique, `out_dim` first.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        mrl_dimensions: Iterable[int] = (),
+        kind: str = "linear",
+        hidden_dim: int = 1024,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dimensions = matryoshka_dimensions(out_dim, list(mrl_dimensions))
+        self.net = build_head(kind, in_dim, out_dim, hidden_dim, dropout)
+
+    @property
+    def out_dim(self) -> int:
+        """Width of the full embedding."""
+        return self.dimensions[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_dim]` → `[B, out_dim]`, not normalised."""
+        return self.net(x)
+
+    def embed(self, x: Tensor, dim: int | None = None) -> Tensor:
+        """`[B, in_dim]` → `[B, dim]` of norm 1; `dim` None is the full one."""
+        return truncate_and_normalize(self(x), dim)
+
+
+def build_head(kind: str, in_dim: int, out_dim: int, hidden_dim: int, dropout: float) -> nn.Module:
+    """The trained layers of a projection.
+
+    Raises:
+        ConfigError: An unknown kind.
+    """
+    if kind == "linear":
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(in_dim, out_dim))
+    if kind == "mlp":
+        return nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(in_dim, hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, out_dim),
+        )
+    raise ConfigError(f"head.kind is {kind!r}; linear or mlp would be right")

@@ -1,0 +1,116 @@
+"""Tokens → one vector. Padding never changes a result; a row without real tokens gives zeros."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from edge_glass.errors import ConfigError
+
+
+def _clean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Zero the padding; multiplying by the mask would let infinities through."""
+    return tokens.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+class ClsPooling(nn.Module):
+    """The first real token."""
+
+    learned = False
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        first = mask.int().argmax(dim=1)
+        return _clean(tokens, mask)[torch.arange(len(tokens), device=tokens.device), first]
+
+
+class MeanPooling(nn.Module):
+    """The mean of the real tokens (class token and special tokens included)."""
+
+    learned = False
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return _clean(tokens, mask).sum(dim=1) / count
+
+
+class SimpleAttentionPooling(nn.Module):
+    """One learned query q: the mean of the tokens k weighted by softmax(q·k / √D).
+
+    The query starts at zero, so that training starts from mean pooling.
+    """
+
+    learned = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        tokens = _clean(tokens, mask)
+        scores = tokens @ self.query / math.sqrt(tokens.shape[-1])
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=1).masked_fill(~mask, 0.0)
+        return (weights.unsqueeze(1) @ tokens).squeeze(1)
+
+
+class AttentionPooling(nn.Module):
+    """Multi-head attention of learned queries over the tokens; several queries are averaged.
+
+    Args:
+        width: Numbers per token, divisible by `num_heads`.
+        num_heads: Attention heads.
+        num_queries: Learned queries.
+
+    Raises:
+        ConfigError: `width` is not divisible.
+    """
+
+    learned = True
+
+    def __init__(self, width: int, num_heads: int = 8, num_queries: int = 1) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ConfigError(
+                f"attention pooling: {num_heads} heads do not divide the encoder's width {width}"
+            )
+        self.queries = nn.Parameter(torch.randn(num_queries, width) / math.sqrt(width))
+        self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        tokens = _clean(tokens, mask)
+        nothing = ~mask.any(dim=1, keepdim=True)
+        ignored = ~mask & ~nothing  # a row without real tokens may look everywhere: softmax over none is NaN
+        queries = self.queries.expand(len(tokens), -1, -1)
+        pooled, _ = self.attention(queries, tokens, tokens, key_padding_mask=ignored, need_weights=False)
+        return pooled.mean(dim=1).masked_fill(nothing, 0.0)
+
+
+Pooling = ClsPooling | MeanPooling | SimpleAttentionPooling | AttentionPooling
+
+
+def build_pooling(kind: str, width: int, num_heads: int = 8) -> Pooling:
+    """Make a pooling by its name in the experiment file.
+
+    Args:
+        kind: cls, mean, simple or multihead.
+        width: Numbers per token.
+        num_heads: Heads of multihead.
+
+    Raises:
+        ConfigError: An unknown kind.
+    """
+    if kind == "cls":
+        return ClsPooling()
+    if kind == "mean":
+        return MeanPooling()
+    if kind == "simple":
+        return SimpleAttentionPooling(width)
+    if kind == "multihead":
+        return AttentionPooling(width, num_heads)
+    raise ConfigError(f"pooling_type is {kind!r}; cls, mean, simple or multihead would be right")

@@ -1,0 +1,195 @@
+"""`VisionEncoder`: pictures → tokens, over any timm model or transformers picture tower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from edge_glass.encoders.features import TokenFeatures, inference
+from edge_glass.encoders.fingerprint import FingerprintCache
+from edge_glass.encoders.freezing import FreezableModule
+from edge_glass.encoders.image_transform import ImageTransform
+from edge_glass.encoders.sources import (
+    ENCODER_FILE,
+    plain_errors,
+    read_encoder_record,
+    read_json,
+    resolve_source,
+    write_json,
+)
+from edge_glass.encoders.vision_timm import TimmBackbone, load_lite0, load_timm, timm_transform
+from edge_glass.encoders.vision_transformers import TransformersVisionBackbone, load_transformers_vision
+from edge_glass.errors import AssetError
+
+Backbone = TimmBackbone | TransformersVisionBackbone
+
+
+class VisionEncoder(FreezableModule):
+    """Pictures → token features.
+
+    Attributes:
+        width: Numbers per token.
+        num_tokens: Tokens per picture, the class token included where there is one.
+        image_size: Side of the square the encoder sees, in pixels.
+        has_cls_token: Whether token 0 stands for the whole picture.
+        transform: The evaluation transform; give this, not the encoder, to data workers.
+    """
+
+    def __init__(self, backbone: Backbone, transform: ImageTransform, frozen: bool = True) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.transform = transform
+        self.image_size = transform.image_size
+        self.has_cls_token = backbone.has_cls_token
+        self._fingerprint = FingerprintCache()
+        with inference(backbone):
+            example = backbone(torch.zeros(1, 3, self.image_size, self.image_size))
+        if example.ndim != 3:
+            raise AssetError(
+                f"{backbone.describe()[:80]} gives features {tuple(example.shape)}; [B, N, D] is needed"
+            )
+        self.num_tokens, self.width = int(example.shape[1]), int(example.shape[2])
+        if frozen:
+            self.freeze()
+
+    @property
+    def preprocess(self) -> ImageTransform:
+        """PIL picture → `[3, H, W]` float32; deterministic."""
+        return self.transform
+
+    @property
+    def transform_id(self) -> str:
+        """Stable text of the transform."""
+        return self.transform.id
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over architecture, preprocessing and all weights as they are now."""
+        return self._fingerprint.get(f"{self.backbone.describe()}\n{self.transform_id}", self.backbone)
+
+    def forward(self, pixels: Tensor) -> TokenFeatures:
+        """Encode a batch; without gradients when frozen.
+
+        Args:
+            pixels: `[B, 3, H, W]` float, normalised by `preprocess`.
+
+        Returns:
+            Tokens `[B, N, D]`, all real.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            tokens = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        return TokenFeatures(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+
+    def frozen_forward(
+        self, pixels: Tensor, micro_batch: int = 8, dtype: torch.dtype = torch.float32
+    ) -> TokenFeatures:
+        """Encode in inference mode, a few pictures at a time: on CPUs that reuses memory already touched.
+
+        A picture's features do not depend on the others in the batch, up to the last bits.
+
+        Args:
+            pixels: `[B, 3, H, W]` float; B may be 0.
+            micro_batch: Pictures at a time.
+            dtype: Arithmetic. bfloat16 is an approximation (see `fast_dtype`); features made with different
+                dtypes are not to be mixed up.
+
+        Returns:
+            Tokens `[B, N, D]` float32 on the encoder's device, without gradient.
+        """
+        device = next(self.parameters()).device
+        tokens = torch.empty(len(pixels), self.num_tokens, self.width, device=device)
+        with inference(self, dtype):
+            for start in range(0, len(pixels), micro_batch):
+                chunk = pixels[start : start + micro_batch].to(device)
+                tokens[start : start + micro_batch] = self(chunk).tokens
+        return TokenFeatures(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
+
+    def embed_images(self, images: list[Image.Image], **options: Any) -> TokenFeatures:
+        """`preprocess` and `frozen_forward` in one."""
+        return self.frozen_forward(torch.stack([self.preprocess(image) for image in images]), **options)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything that `load(folder)` needs, offline."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {
+            "format": 1,
+            "modality": "vision",
+            "kind": self.backbone.kind,
+            "transform": self.transform.to_dict(),
+        }
+        write_json(folder / ENCODER_FILE, {**record, **self.backbone.save(folder)})
+
+    @classmethod
+    def load(cls, source: str | Path, image_size: int | None = None, frozen: bool = True) -> Self:
+        """Load an encoder.
+
+        Args:
+            source: `asset:NAME`, a folder (saved by `save`, Hugging Face layout, timm's `save_for_hf`, or the
+                EfficientNet-Lite0 asset), `timm/NAME`, `hf-hub:ID` for timm, or a hub id.
+            image_size: Side in pixels; None for the encoder's own.
+            frozen: Freeze it at once.
+
+        Raises:
+            AssetError: It cannot be found, reached or understood.
+        """
+        place = resolve_source(source)
+        with plain_errors(place, "vision encoder"):
+            record = read_encoder_record(place, "vision")
+            if record is None:
+                backbone, transform = _load_foreign(place, image_size)
+            else:
+                backbone, transform = _load_saved(Path(place), record, image_size)
+            return cls(backbone, transform, frozen)
+
+    @classmethod
+    def tiny(cls, seed: int = 0, architecture: str = "test_efficientnet", image_size: int = 64) -> Self:
+        """A toy timm model with random weights that are a function of `seed`; no network.
+
+        Args:
+            seed: Of the weights.
+            architecture: timm's toy with batch norm, `test_efficientnet`, or with a class token, `test_vit`.
+            image_size: Side in pixels; 64 gives EfficientNet 4 tokens.
+        """
+        import timm
+
+        settings = timm.get_pretrained_cfg(architecture)
+        model_args: dict[str, Any] = (
+            {"img_size": image_size} if settings is not None and settings.fixed_input_size else {}
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = timm.create_model(architecture, pretrained=False, **model_args)
+        return cls(TimmBackbone(model, architecture, model_args), timm_transform(model, image_size))
+
+
+def _load_saved(
+    folder: Path, record: dict[str, Any], image_size: int | None
+) -> tuple[Backbone, ImageTransform]:
+    """An encoder that `VisionEncoder.save` wrote; its size is part of it."""
+    transform = ImageTransform.from_dict(record["transform"])
+    if image_size not in (None, transform.image_size):
+        raise AssetError(f"{folder} was saved for {transform.image_size} pixels; image_size is {image_size}")
+    if record["kind"] == "timm":
+        return TimmBackbone.rebuild(folder, record), transform
+    return TransformersVisionBackbone.rebuild(folder, transform.image_size), transform
+
+
+def _load_foreign(source: str, image_size: int | None) -> tuple[Backbone, ImageTransform]:
+    """A folder or hub id in some library's layout."""
+    if source.startswith(("timm/", "hf-hub:")):
+        return load_timm(source, image_size)
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        weights = sorted(folder.glob("*.pth"))
+        if len(weights) != 1:
+            raise AssetError(f"{folder} has neither config.json nor one .pth file")
+        return load_lite0(weights[0], image_size)
+    config = read_json(source, "config.json", required=True)
+    if isinstance(config, dict) and "architecture" in config:
+        return load_timm(source if folder.is_dir() else f"hf-hub:{source}", image_size)
+    return load_transformers_vision(source, image_size)

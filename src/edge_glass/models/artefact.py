@@ -1,0 +1,79 @@
+"""A finished alignment model as a folder that needs nothing else: no cache, no hub, no training data.
+
+model.json            what was built: the encoder, head and loss sections of the experiment
+heads.safetensors     everything that was trained
+vision_encoder/       weights, architecture and preprocessing
+text_encoder/         weights, architecture and tokenizer
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.encoders.text import TextEncoder
+from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.errors import CheckpointError
+from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
+
+DESCRIPTION = "model.json"
+HEADS = "heads.safetensors"
+_SECTIONS = ("name", "task", "seed", "vision_encoder", "text_encoder", "losses")
+
+
+def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder: Path) -> Path:
+    """Write the finished model; the folder appears whole or not at all.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    temporary = folder.with_name(f".tmp-{folder.name}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        model.vision_tower.encoder.save(temporary / "vision_encoder")
+        model.text_tower.encoder.save(temporary / "text_encoder")
+        state = {
+            name: value.detach().cpu().contiguous() for name, value in model.trainable_state_dict().items()
+        }
+        save_file(state, temporary / HEADS)
+        record = {"format": 1, "config": config.model_dump(mode="json", include=set(_SECTIONS))}
+        (temporary / DESCRIPTION).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder}: the model could not be written ({error}). The checkpoints are untouched; "
+            "free some space and use --resume."
+        ) from error
+    return folder
+
+
+def load_model(folder: Path) -> MultimodalAlignmentModel:
+    """Rebuild a saved model in eval mode, with all weights checked by name and shape.
+
+    Raises:
+        CheckpointError: The folder is no finished model, or a part is missing or broken.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise CheckpointError(
+            f"{folder} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
+        )
+    try:
+        record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        config = ExperimentConfig.model_validate_json(json.dumps(record["config"]))
+        state = load_file(folder / HEADS)
+    except (OSError, ValueError, KeyError, ValidationError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
+    vision = VisionEncoder.load(folder / "vision_encoder", frozen=config.vision_encoder.frozen)
+    text = TextEncoder.load(folder / "text_encoder", frozen=config.text_encoder.frozen)
+    model = build_alignment_model(config, vision, text)
+    model.load_trainable_state_dict(state)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Pictures and pages made from a run folder; reads files only, never a model."""

@@ -1,0 +1,86 @@
+"""All plots of a run, under the names its users know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_glass.reporting.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
+from edge_glass.reporting.matryoshka import draw_mrl_performance
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.space import Method, draw_embedding_space, draw_similarity_matrix
+from edge_glass.reporting.style import NothingToPlotError, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingVisualizer:
+    """Draws the plots of one run folder into its `plots/`.
+
+    Every method returns the path of its PNG, or None when the run does not hold what the plot needs (a run
+    that is still going has no embeddings yet); `left_out` then says why, by file name. No plot stops a run.
+
+    Args:
+        run_folder: A finished or unfinished run.
+    """
+
+    def __init__(self, run_folder: Path | str | RunFolder) -> None:
+        self.run = run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
+        self.left_out: dict[str, str] = {}
+
+    def plot_training_curves(self) -> Path | None:
+        """`training_curves.png`: loss with its guessing level, and validation recall."""
+        return self._draw("training_curves.png", (11, 4.2), partial(draw_training_curves, self.run))
+
+    def plot_loss_components(self) -> Path | None:
+        """`loss_components.png`: parts of the loss beside ln(batch), temperature, signs of collapse."""
+        return self._draw("loss_components.png", (11, 7), partial(draw_loss_components, self.run))
+
+    def plot_lr_schedule(self) -> Path | None:
+        """`lr_schedule.png`: learning rate over steps."""
+        return self._draw("lr_schedule.png", (11, 3), partial(draw_lr_schedule, self.run))
+
+    def plot_embedding_space(self, method: Method = "pca") -> Path | None:
+        """`embedding_space.png` (PCA) or `embedding_space_tsne.png`: pictures and captions in one plane."""
+        name = "embedding_space.png" if method == "pca" else f"embedding_space_{method}.png"
+        return self._draw(name, (11, 7.4), partial(draw_embedding_space, self.run, method=method))
+
+    def plot_similarity_matrix(self) -> Path | None:
+        """`similarity_matrix.png`: cosines of words with pictures, and their histograms."""
+        return self._draw("similarity_matrix.png", (11, 5.6), partial(draw_similarity_matrix, self.run))
+
+    def plot_mrl_performance(self) -> Path | None:
+        """`mrl_performance.png`: recall against dimension, with intervals and baselines."""
+        return self._draw("mrl_performance.png", (11, 7), partial(draw_mrl_performance, self.run))
+
+    def plot_all(self) -> list[Path]:
+        """Draw everything the run has data for."""
+        drawn = [
+            self.plot_training_curves(),
+            self.plot_mrl_performance(),
+            self.plot_similarity_matrix(),
+            self.plot_embedding_space("pca"),
+            self.plot_embedding_space("tsne"),
+            self.plot_loss_components(),
+            self.plot_lr_schedule(),
+        ]
+        return [path for path in drawn if path is not None]
+
+    def _draw(self, name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Path | None:
+        self.left_out.pop(name, None)
+        try:
+            return save_figure(self.run.plots / name, size, draw)
+        except NothingToPlotError as error:
+            self.left_out[name] = str(error)
+        except Exception as error:
+            # After hours of training the report matters more than one picture in it; the log has the rest.
+            logger.exception("%s could not be drawn", name)
+            self.left_out[name] = f"could not be drawn: {type(error).__name__}: {error}"
+        logger.info("%s left out: %s", name, self.left_out[name])
+        return None

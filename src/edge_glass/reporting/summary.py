@@ -1,0 +1,109 @@
+"""What the terminal shows: tables as text."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edge_glass.evaluation.results import read_results
+from edge_glass.reporting.wording import closed_form_sentence, headline
+
+_MAIN_METRICS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
+
+
+def as_text(*renderables: Any, width: int = 110) -> str:
+    """Rich renderables as text: with colours on a terminal, plain in a file."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, force_terminal=False).print(*renderables, sep="\n")
+    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())
+
+
+def describe_run(folder: Path) -> str:
+    """Verdict, main numbers, and where to look next."""
+    results = read_results(folder / "results.json")
+    sentences = [headline(results), closed_form_sentence(results)]
+    lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
+    lines.append(f"report   {folder / 'report.html'}")
+    if (folder / "index").is_dir():
+        lines.append(f'try      edge-glass search {shlex.quote(str(folder))} "a sad animal"')
+    return "\n".join(lines)
+
+
+def comparison_table(results: Mapping[str, Any]) -> str:
+    """Untouched, closed form and trained side by side, with 95 % intervals."""
+    table = _table(f"{results['split']}", right=("untouched", "closed form", "trained"))
+    for name in _MAIN_METRICS:
+        cells = [_cell(results.get(part, {}).get(name)) for part in ("baseline", "closed_form", "metrics")]
+        table.add_row(name, *cells)
+    return as_text(table)
+
+
+def metrics_table(results: Mapping[str, Any]) -> str:
+    """All metrics of one evaluation with 95 % intervals; one row per Matryoshka dimension."""
+    metrics = results["metrics"]
+    suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))
+    table = _table("dimension", right=_MAIN_METRICS)
+    for suffix in suffixes:
+        names = [f"{name}@{suffix}" if suffix else name for name in _MAIN_METRICS]
+        table.add_row(suffix or "full", *(_cell(metrics.get(name)) for name in names))
+    return f"{results['split']}: {results['rows']} rows\n{as_text(table, width=150)}"
+
+
+def hits_table(hits: Sequence[Any]) -> str:
+    """Search results as rank, score, name, caption and split."""
+    table = _table("rank", right=("score",), left=("picture", "caption", "split"))
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.identifier), Text(hit.caption), hit.split)
+    return as_text(table)
+
+
+def assets_table(rows: Iterable[Any]) -> str:
+    """Assets with size, licence and source."""
+    table = _table("name", right=("download", "unpacked"), left=("here", "licence", "from", "what"))
+    for row in rows:
+        sizes = (_mebibytes(row.download_size), _mebibytes(row.size))
+        table.add_row(
+            row.name, *sizes, "yes" if row.fetched else "no", row.licence, row.source, row.description
+        )
+    return as_text(table, width=180)
+
+
+def cache_table(entries: Iterable[tuple[Mapping[str, Any], int, int]]) -> str:
+    """Cached features: what they are, how many, how large."""
+    table = _table("encoder", right=("samples", "size"), left=("dtype", "kept as", "transform"))
+    for about, samples, size in entries:
+        encoder = str(about.get("encoder", "?"))[:12]
+        table.add_row(
+            encoder,
+            f"{samples:,}",
+            _mebibytes(size),
+            str(about.get("dtype", "?")),
+            str(about.get("pooling", "?")),
+            str(about.get("transform", "?")),
+        )
+    return as_text(table, width=150)
+
+
+def _table(first: str, right: Sequence[str] = (), left: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in left:
+        table.add_column(name)
+    return table
+
+
+def _cell(entry: Mapping[str, float] | None) -> str:
+    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" if entry else "-"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

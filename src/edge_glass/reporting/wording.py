@@ -1,0 +1,121 @@
+"""Numbers and verdicts in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from edge_glass.reporting.run_folder import number
+
+SIDES = {"i2t": "picture → words", "t2i": "words → picture", "mean": "mean"}
+STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
+
+
+def metric_label(metric: str) -> str:
+    """`i2t_r1@256` → "picture → words R@1 at 256 numbers"; unknown names stay as they are."""
+    base, _, dimension = metric.partition("@")
+    side, _, measure = base.partition("_")
+    if side not in SIDES or not measure:
+        return metric
+    words = "median rank" if measure == "medr" else f"R@{measure[1:]}" if measure[1:].isdigit() else measure
+    return f"{SIDES[side]} {words}" + (f" at {dimension} numbers" if dimension else "")
+
+
+def format_value(metric: str, value: float | None) -> str:
+    """Recalls with three decimals, ranks with one at most, a dash for nothing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if metric.partition("@")[0].endswith("medr"):
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.3f}"
+
+
+def format_difference(metric: str, value: float | None) -> str:
+    """With its sign; a true minus, not a hyphen."""
+    text = format_value(metric, None if value is None else abs(value))
+    if value is None or text == "–":
+        return text
+    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
+
+
+def signed(metric: str, value: float | None) -> str:
+    """A bound of an interval: minus signs as such, no plus."""
+    return format_difference(metric, value).removeprefix("+")
+
+
+def format_count(value: float | None) -> str:
+    """Thousands with separators, or a dash."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """ "41 s", "3 min 20 s", "2 h 05 min"."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_bytes(size: float | None) -> str:
+    """ "312 MiB", "1.4 GiB"."""
+    if size is None or not math.isfinite(size):
+        return "–"
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """ "Improved: mean R@1 0.010 → 0.360 (+0.350, 95 % interval 0.310 to 0.390)"."""
+    verdict = results.get("verdict") or {}
+    metric = str(verdict.get("metric", ""))
+    before = format_value(metric, number(results.get("baseline") or {}, metric))
+    after = format_value(metric, number(results.get("metrics") or {}, metric))
+    status = STATUS_WORDS.get(str(verdict.get("status")), str(verdict.get("status", "No verdict")))
+    return f"{status}: {metric_label(metric)} {before} → {after} ({_difference(verdict)})"
+
+
+def closed_form_sentence(results: Mapping[str, Any]) -> str | None:
+    """Whether training beat the closed form, plainly; None when that was not measured."""
+    verdict = results.get("closed_form_verdict")
+    if not isinstance(verdict, Mapping):
+        return None
+    metric = str(verdict.get("metric", ""))
+    trained = format_value(metric, number(results.get("metrics") or {}, metric))
+    closed = format_value(metric, number(results.get("closed_form") or {}, metric))
+    numbers = f"{metric_label(metric)} {trained} against {closed} ({_difference(verdict)})"
+    opening = {
+        "improved": "Training beat the closed form",
+        "worse": "Training did not beat the closed form, which is better and takes seconds",
+    }.get(str(verdict.get("status")), "Training and the closed form cannot be told apart")
+    return f"{opening}: {numbers}."
+
+
+def left_out_sentence(name: str, split: Mapping[str, Any]) -> str:
+    """ "train: 1,468 rows used, 3 left out (2 cannot be decoded, 1 empty caption)"."""
+    rejected = split.get("rejected")
+    reasons = rejected if isinstance(rejected, Mapping) else {}
+    counts = [(str(reason), int(count)) for reason, count in reasons.items()]
+    total = sum(count for _, count in counts)
+    words = f"{name}: {format_count(split.get('rows', 0))} rows used, "
+    if not total:
+        return words + "none left out"
+    return (
+        words
+        + f"{format_count(total)} left out ({', '.join(f'{count:,} {reason}' for reason, count in counts)})"
+    )
+
+
+def _difference(verdict: Mapping[str, Any]) -> str:
+    metric = str(verdict.get("metric", ""))
+    low, high = signed(metric, verdict.get("low")), signed(metric, verdict.get("high"))
+    return f"{format_difference(metric, verdict.get('difference'))}, 95 % interval {low} to {high}"

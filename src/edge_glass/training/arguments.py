@@ -1,0 +1,98 @@
+"""From the experiment file to `transformers.TrainingArguments`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from edge_glass.config.schema import ExperimentConfig
+
+LOG_LINES = 200
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How many steps a run takes and how often it looks up."""
+
+    steps_per_epoch: int
+    total_steps: int
+    eval_steps: int
+    logging_steps: int
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, rows: int, world_size: int = 1) -> TrainingPlan:
+        """The plan for `rows` training rows."""
+        training = config.training
+        batches = max(1, math.ceil(rows / (config.dataset.batch_size * world_size)))
+        steps_per_epoch = math.ceil(batches / training.gradient_accumulation_steps)
+        total = training.max_steps or steps_per_epoch * training.epochs
+        eval_steps = min(total, max(1, round(steps_per_epoch * training.eval_epochs)))
+        logging_steps = training.logging_steps or max(1, total // LOG_LINES)
+        return cls(steps_per_epoch, total, eval_steps, logging_steps)
+
+
+def training_arguments(
+    config: ExperimentConfig,
+    plan: TrainingPlan,
+    checkpoints: Path,
+    primary_metric: str,
+    greater_is_better: bool,
+) -> TrainingArguments:
+    """`TrainingArguments` for one run; whatever is not set here keeps the library's default."""
+    training, optimization = config.training, config.optimization
+    precision = resolve_precision(training.precision, training.device)
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=config.dataset.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        max_steps=plan.total_steps,
+        learning_rate=optimization.lr,
+        weight_decay=optimization.weight_decay,
+        adam_beta1=optimization.betas[0],
+        adam_beta2=optimization.betas[1],
+        max_grad_norm=optimization.max_grad_norm,
+        warmup_steps=optimization.warmup_ratio,
+        lr_scheduler_type=_scheduler(optimization.schedule, optimization.warmup_ratio),
+        logging_strategy="steps",
+        logging_steps=plan.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps",
+        eval_steps=plan.eval_steps,
+        save_strategy="steps",
+        save_steps=plan.eval_steps,
+        load_best_model_at_end=True,
+        metric_for_best_model=primary_metric,
+        greater_is_better=greater_is_better,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=training.device == "cpu" or not torch.cuda.is_available(),
+        dataloader_num_workers=config.dataset.num_workers,
+        dataloader_persistent_workers=config.dataset.num_workers > 0,
+        dataloader_pin_memory=torch.cuda.is_available() and training.device != "cpu",
+        remove_unused_columns=False,
+        label_names=[],
+        seed=config.seed,
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """`auto` is bf16 on a GPU that has it, else fp32."""
+    if precision != "auto":
+        return precision
+    if device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
+        return "bf16"
+    return "fp32"
+
+
+def _scheduler(schedule: str, warmup_ratio: float) -> str:
+    if schedule == "constant" and warmup_ratio > 0:
+        return "constant_with_warmup"
+    return schedule

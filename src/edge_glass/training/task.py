@@ -1,0 +1,36 @@
+"""The seam between the trainer and what is trained: everything that differs between tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Batch = dict[str, Any]
+Report = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """What the trainer asks of a task. Adding a task touches no file of the trainer."""
+
+    primary_metric: str
+    greater_is_better: bool
+
+    @property
+    def train_dataset(self) -> Dataset:
+        """Map-style; its items are fetched by `(epoch, index)` keys from `EpochSampler`."""
+        ...
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Items → batch. `batch["ids"]` names the samples in messages."""
+        ...
+
+    def loss(self, model: Any, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
+        """The scalar loss and its parts (detached scalars, averaged into the log)."""
+        ...
+
+    def evaluate(self, model: Any, split: str) -> dict[str, float]:
+        """Metrics of one split, without a prefix; the primary metric is among them."""
+        ...

@@ -1,0 +1,235 @@
+"""`MultimodalTrainer`: `transformers.Trainer` with exact resume, whole checkpoints and a task behind it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState, PrinterCallback
+
+from edge_glass.errors import TrainingError
+from edge_glass.training import optimizer_state
+from edge_glass.training.averages import Averages
+from edge_glass.training.callbacks import EpochOrder, StepSeed
+from edge_glass.training.checkpoint import (
+    checkpoint_path,
+    drop_later_checkpoints,
+    problems,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from edge_glass.training.sampler import EpochSampler
+from edge_glass.training.task import Batch, Task
+
+logger = logging.getLogger(__name__)
+
+MODEL = "model.safetensors"
+STATE = "trainer_state.json"
+SCHEDULER = "scheduler.json"
+SCALER = "scaler.json"
+AVERAGES = "averages.json"
+
+
+class MultimodalTrainer(Trainer):
+    """The training loop of every task.
+
+    What it changes in the library's trainer: the loss and the metrics come from the task; order and dropout
+    are pure functions of seed, epoch and step; checkpoints are whole or absent; a loss that is not finite
+    stops the run; logged names are `train/…` and `val/…`.
+
+    Args:
+        task: What is trained.
+        model: Has `trainable_state_dict()` and a strict `load_trainable_state_dict(state)`.
+        args: See `edge_glass.training.training_arguments`; `args.output_dir` is the checkpoints' folder.
+        keep_checkpoints: Newest checkpoints kept, besides the best one.
+        callbacks: Side effects only.
+    """
+
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        args: TrainingArguments,
+        keep_checkpoints: int = 2,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.task = task
+        self.keep_checkpoints = keep_checkpoints
+        self.checkpoints = Path(str(args.output_dir))
+        self.sampler = EpochSampler(len(task.train_dataset), args.seed)  # type: ignore[arg-type]
+        self._averages = Averages()
+        self._unlogged: dict[str, Any] | None = None
+        self._step_ids: list[Any] = []
+        self._finished = False
+        self.wait_seconds = 0.0
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=task.train_dataset,
+            eval_dataset=task.train_dataset,  # asked for when evaluation is on, never read: see `evaluate`
+            data_collator=task.collate,
+            callbacks=[EpochOrder(self.sampler), StepSeed(), *callbacks],
+        )
+        self.model_accepts_loss_kwargs = False
+        self.remove_callback(PrinterCallback)
+
+    # Data and loss
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        return self.sampler
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        """As the library's, and counts how long the loop waited for data."""
+        start = time.perf_counter()
+        samples = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.wait_seconds += time.perf_counter() - start
+        return samples
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The task's loss; its parts are averaged into the next log line.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
+        step = self.state.global_step
+        loss, report = self.task.loss(model, inputs, step=step, diagnostics=self._logs_next())
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"step {step + 1}: the loss is {loss.item()}; samples {_shortened(inputs.get('ids', []))}.\n"
+                f"Nothing was saved from this step; the newest checkpoint in {self.checkpoints} is intact. "
+                "Look at these samples, or lower optimization.lr."
+            )
+        self._averages.add(report)
+        self._step_ids += inputs.get("ids", [])
+        return (loss, None) if return_outputs else loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not self.args.fp16 and not torch.isfinite(torch.as_tensor(norm)):
+            raise TrainingError(
+                f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; samples "
+                f"{_shortened(self._step_ids)}.\nThe weights were not changed by this step. "
+                "Lower optimization.lr, or use training.precision=fp32."
+            )
+        self._step_ids = []
+        return norm
+
+    def _logs_next(self) -> bool:
+        next_step = self.state.global_step + 1
+        return next_step == 1 or next_step % self.state.logging_steps == 0
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Matrices decay; biases, norms and temperatures do not."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim >= 2]
+
+    # Logs and metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log under the project's names, with the averaged parts of the loss."""
+        if "loss" not in logs and not any(name.startswith("val/") for name in logs):
+            return
+        renamed = {_LOG_NAMES.get(name, name): value for name, value in logs.items() if name != "epoch"}
+        if "train/loss" in renamed:
+            renamed |= {f"train/{name}": mean for name, mean in self._averages.take().items()}
+            renamed |= {"train/step": self.state.global_step, "train/epoch": self.state.epoch or 0.0}
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, renamed)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Metrics of the validation split, logged as `val/NAME` and returned as `eval_NAME`."""
+        metrics = self.task.evaluate(self.model, "val")
+        self.log({f"val/{name}": value for name, value in metrics.items()})
+        prefixed = {f"eval_{name}": value for name, value in metrics.items()}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, prefixed)
+        return prefixed
+
+    # Checkpoints
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if not self.args.should_save:
+            return
+        self._remember_best()
+        self._export_callback_states()
+        optimizer_tensors, optimizer_document = optimizer_state.flatten(self.optimizer.state_dict())
+        documents = {
+            STATE: json.loads(json.dumps(self._state_document(), default=float)),
+            SCHEDULER: self.lr_scheduler.state_dict(),
+            optimizer_state.DOCUMENT: optimizer_document,
+        }
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None:
+            documents[SCALER] = scaler.state_dict()
+        tensors = {MODEL: self.model.trainable_state_dict(), optimizer_state.TENSORS: optimizer_tensors}
+        write_checkpoint(self.checkpoints, self.state.global_step, tensors, documents)
+        best = self.state.best_model_checkpoint
+        prune_checkpoints(self.checkpoints, self.keep_checkpoints, [Path(best)] if best else [])
+
+    def _state_document(self) -> dict[str, Any]:
+        document = dict(vars(self.state))
+        document.update(log_history=[], total_flos=0, best_model_checkpoint=None)
+        return document
+
+    def _remember_best(self) -> None:
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(
+                checkpoint_path(self.checkpoints, self.state.best_global_step)
+            )
+
+    def _export_callback_states(self) -> None:
+        states: Any = self.state.stateful_callbacks
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(callback, ExportableState):
+                states[type(callback).__name__] = callback.state()
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        progress = super()._init_training_state(*args, **kwargs)
+        self._remember_best()
+        return progress
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        tensors, _ = read_checkpoint(Path(resume_from_checkpoint))
+        target: Any = model or self.model
+        target.load_trainable_state_dict(tensors[MODEL])
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        tensors, documents = read_checkpoint(Path(checkpoint))
+        optimizer_state.load(
+            self.optimizer, tensors[optimizer_state.TENSORS], documents[optimizer_state.DOCUMENT]
+        )
+        self.lr_scheduler.load_state_dict(documents[SCHEDULER])
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and SCALER in documents:
+            scaler.load_state_dict(documents[SCALER])
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Restored with the optimizer."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing to restore: `StepSeed` seeds every step from (seed, step)."""
+
+
+_LOG_NAMES = {"loss": "train/loss", "learning_rate": "train/lr", "grad_norm": "train/grad_norm"}
+
+
+def _shortened(ids: Sequence[Any], most: int = 8) -> str:
+    shown = ", ".join(str(identifier) for identifier in ids[:most])
+    return shown + (f", … ({len(ids)} in all)" if len(ids) > most else "")

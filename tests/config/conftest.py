@@ -1,0 +1,53 @@
+"""A small valid experiment and a way to load it from a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_glass.config import ConfigError, ExperimentConfig, load_config
+
+MINIMAL = """\
+name: small
+vision_encoder:
+  projection_dim: 256
+  mrl_dimensions: [128, 64]
+losses:
+  mrl: 1.0
+dataset:
+  train_parquet: train.parquet
+"""
+
+Load = Callable[..., ExperimentConfig]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """`load(lines, *overrides, tiny=False)`: MINIMAL plus lines, as small.yaml of an empty working directory.
+
+    The data file exists and is empty: loading a config does not read it.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("train.parquet").touch()
+
+    def _load(
+        extra: str = "", *overrides: str, tiny: bool = False, text: str | None = None
+    ) -> ExperimentConfig:
+        Path("small.yaml").write_text(MINIMAL + extra if text is None else text, encoding="utf-8")
+        return load_config("small.yaml", overrides, tiny=tiny)
+
+    return _load
+
+
+@pytest.fixture
+def error_of(load: Load) -> Callable[..., str]:
+    """The message of the ConfigError that `load` must raise."""
+
+    def _error(extra: str = "", *overrides: str, **options: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load(extra, *overrides, **options)
+        return str(caught.value)
+
+    return _error

@@ -1,0 +1,174 @@
+"""A run folder as a finished run leaves it, with hostile captions, and a reader of the pages made from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from edge_glass.evaluation.archive import EvaluationArchive, save_archive
+from edge_glass.evaluation.metrics import estimate_retrieval
+from edge_glass.evaluation.results import SplitCount, assemble_results, write_json
+from edge_glass.evaluation.retrieval import retrieval_hits
+
+HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2$ 犬 "quoted"'
+PAIRS, WIDTH, DIMENSIONS = 40, 32, [32, 8]
+
+
+def picture(index: int) -> bytes:
+    """A PNG of one coloured shape."""
+    image = Image.new("RGB", (48, 48), "white")
+    color = tuple(int(c) for c in np.random.default_rng(index).integers(0, 220, size=3))
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if index % 2 else draw.rectangle)([8, 8, 40, 40], fill=color)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def build_run(
+    folder: Path, *, noise: float = 0.6, baseline_noise: float = 50.0, closed_noise: float = 1.5
+) -> Path:
+    """Write every file of a finished run; the noises set how good the three models are."""
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(PAIRS, WIDTH)).astype(np.float32)
+    groups = np.arange(PAIRS)
+
+    def measure(scale: float):
+        texts = images + scale * generator.normal(size=images.shape)
+        result = retrieval_hits(images, texts, groups, groups, DIMENSIONS)
+        return texts, result, estimate_retrieval(result, samples=300)
+
+    texts, _, trained = measure(noise)
+    _, untouched_result, untouched = measure(baseline_noise)
+    _, _, closed = measure(closed_noise)
+    thumbnails: list[bytes | None] = [picture(i) for i in range(PAIRS)]
+    thumbnails[3], thumbnails[4] = None, b"<svg onload=alert(1)>"
+    archive = EvaluationArchive(
+        image_embeddings=images,
+        text_embeddings=texts,
+        image_groups=groups,
+        text_groups=groups,
+        image_ids=[f"<b>{i}</b>.png" for i in range(PAIRS)],
+        captions=[f"{HOSTILE} {i}" for i in range(PAIRS)],
+        thumbnails=thumbnails,
+        baseline_image_ranks=untouched_result.ranks["i2t", WIDTH],
+        baseline_text_ranks=untouched_result.ranks["t2i", WIDTH],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_archive(folder, "test", archive)
+    results = assemble_results(
+        split="test",
+        metric="mean_r1",
+        trained=trained,
+        baseline=untouched,
+        closed_form=closed,
+        seconds=200.0,
+        samples=4000,
+        data={"train": SplitCount(1468, {"<i>cannot be decoded</i>": 2, "caption is empty": 1})},
+    )
+    write_json(folder / "results.json", results)
+    write_json(folder / "parameters.json", {"<u>vision</u>": {"total": 3_371_040, "trained": 0}})
+    write_json(folder / "environment.json", {"packages": {"torch": "<2.0>"}, "gpus": []})
+    (folder / "config.yaml").write_text(
+        "name: '<em>emoji</em>'\ntask: alignment\nlosses: {contrastive: 0.25, mrl: 1.0}\n# </pre><script>\n",
+        encoding="utf-8",
+    )
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in logged()), encoding="utf-8"
+    )
+    return folder
+
+
+def logged(steps: int = 100) -> list[dict[str, float]]:
+    """Lines of metrics.jsonl, the untouched model first."""
+    rows: list[dict[str, float]] = [
+        {"step": 0, "epoch": 0, "val/loss": 5.2, "val/i2t_r1": 0.02, "val/mean_r1": 0.02}
+    ]
+    for step in range(1, steps + 1):
+        decay = math.exp(-step / 30)
+        row = {
+            "step": step,
+            "epoch": step / 20,
+            "time": step * 0.1,
+            "train/loss": 1 + 4.2 * decay,
+            "train/loss_clip": 0.8 + 3.3 * decay,
+            "train/loss_mrl": 0.8 + 3.4 * decay,
+            "train/lr": 2e-4 * min(step / 10, 1.0),
+            "train/ln_batch": math.log(64),
+            "train/off_diagonal_cosine": 0.1 + 0.2 * decay,
+            "train/effective_rank": 20 * (1 - decay) + 1,
+            "train/temperature": 0.07 * decay,
+        }
+        if step % 20 == 0:
+            row |= {
+                "val/loss": 2 + 3 * decay,
+                "val/i2t_r1": 0.4 * (1 - decay),
+                "val/mean_r1": 0.38 * (1 - decay),
+            }
+        rows.append(row)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """`build_run`, for tests that need a run of their own."""
+    return build_run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that tests may add plots and pages to, and must not change otherwise."""
+    return build_run(tmp_path_factory.mktemp("runs") / "emoji")
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a browser would make of a page: elements, text, and everything it would load."""
+
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    text: str = ""
+    loads: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Record an element and its addresses."""
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        self.loads += [str(found[key]) for key in ("src", "href", "srcset", "data", "action") if key in found]
+
+    def handle_data(self, data: str) -> None:
+        """Collect text."""
+        self.text += data
+
+    def images(self) -> list[str]:
+        """Addresses of all pictures."""
+        return [str(attributes["src"]) for tag, attributes in self.tags if tag == "img"]
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[Path], Page]:
+    """Parse a page and insist that it is self-contained and runs nothing."""
+
+    def read(path: Path) -> Page:
+        source = path.read_text(encoding="utf-8")
+        page = Page()
+        page.feed(source)
+        assert all(address.startswith("data:") for address in page.loads), page.loads
+        assert "@import" not in source and "url(" not in source
+        names = {tag for tag, _ in page.tags}
+        assert not names & {"script", "iframe", "object", "embed", "svg", "form", "i-frame", "base"}
+        assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+        return page
+
+    return read

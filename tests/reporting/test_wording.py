@@ -1,0 +1,79 @@
+"""Numbers and verdicts as sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_glass.reporting.wording import (
+    closed_form_sentence,
+    format_bytes,
+    format_difference,
+    format_seconds,
+    format_value,
+    headline,
+    left_out_sentence,
+    metric_label,
+)
+
+
+def results(status: str, difference: float, low: float, high: float, metric: str = "mean_r1") -> dict:
+    verdict = {"status": status, "metric": metric, "difference": difference, "low": low, "high": high}
+    return {
+        "metrics": {"mean_r1": {"value": 0.36}, "i2t_medr": {"value": 3.0}},
+        "baseline": {"mean_r1": {"value": 0.01}, "i2t_medr": {"value": 150.5}},
+        "closed_form": {"mean_r1": {"value": 0.3}},
+        "verdict": verdict,
+        "closed_form_verdict": verdict,
+    }
+
+
+def test_headlines():
+    assert (
+        headline(results("improved", 0.35, 0.31, 0.39))
+        == "Improved: mean R@1 0.010 → 0.360 (+0.350, 95 % interval 0.310 to 0.390)"
+    )
+    assert (
+        headline(results("improved", -147.5, -160, -120.0, "i2t_medr"))
+        == "Improved: picture → words median rank 150.5 → 3 (−147.5, 95 % interval −160 to −120)"
+    )
+    assert headline(results("worse", -0.02, -0.04, -0.01)).startswith("Worse: mean R@1")
+    assert "0.000, 95 % interval −0.010 to 0.010" in headline(results("unchanged", 0.0, -0.01, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("improved", "Training beat the closed form: mean R@1 0.360 against 0.300 (+0.060"),
+        ("worse", "Training did not beat the closed form, which is better"),
+        ("unchanged", "Training and the closed form cannot be told apart"),
+    ],
+)
+def test_closed_form(status, words):
+    assert closed_form_sentence(results(status, 0.06, 0.01, 0.1)).startswith(words)
+
+
+def test_closed_form_not_measured():
+    assert closed_form_sentence({"metrics": {}}) is None
+
+
+def test_data_sentences():
+    assert left_out_sentence("val", {"rows": 150, "rejected": {}}) == "val: 150 rows used, none left out"
+    assert (
+        left_out_sentence("train", {"rows": 1468, "rejected": {"broken": 2, "empty": 1}})
+        == "train: 1,468 rows used, 3 left out (2 broken, 1 empty)"
+    )
+
+
+def test_labels_and_numbers():
+    assert metric_label("t2i_r10@256") == "words → picture R@10 at 256 numbers"
+    assert metric_label("accuracy") == "accuracy"
+    assert format_value("mean_r1", None) == format_value("mean_r1", float("nan")) == "–"
+    assert format_difference("mean_r1", -0.0001) == "0.000"
+    assert [format_seconds(s) for s in (3.21, 41, 200, 7500, None)] == [
+        "3.2 s",
+        "41 s",
+        "3 min 20 s",
+        "2 h 05 min",
+        "–",
+    ]
+    assert [format_bytes(b) for b in (10, 312 * 2**20, 1.5 * 2**30)] == ["10 B", "312 MiB", "1.5 GiB"]
