@@ -33,6 +33,18 @@ def test_everything_counts() -> None:
     assert len(texts) == 6
 
 
+def test_the_same_bytes_in_another_shape_or_under_another_name() -> None:
+    modules = [nn.Linear(2, 3, bias=False), nn.Linear(3, 2, bias=False), nn.Embedding(3, 2)]
+    modules += [nn.Sequential(nn.Linear(2, 3, bias=False)), nn.Linear(2, 3, bias=False, dtype=torch.bfloat16)]
+    for module in modules:
+        for parameter in module.parameters():
+            parameter.data.zero_()
+    modules[2].weight.requires_grad_(False)  # no matter: it does not change features
+    texts = [fingerprint("a", module) for module in modules]
+    assert texts[0] == texts[2]
+    assert len({texts[0], texts[1], texts[3], texts[4]}) == 4
+
+
 def test_bfloat16_and_scalars() -> None:
     module = convolution().bfloat16()
     module.scalar = nn.Parameter(torch.tensor(1.0))

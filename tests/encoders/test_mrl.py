@@ -68,5 +68,28 @@ def test_shapes_of_heads_and_dropout() -> None:
 def test_refused() -> None:
     with pytest.raises(ConfigError, match="mrl_dimensions has 32"):
         MRLProjection(8, 16, [32])
-    with pytest.raises(ConfigError, match="linear or mlp"):
+    with pytest.raises(ConfigError, match="linear, mlp or residual"):
         MRLProjection(8, 16, kind="cubic")
+
+
+@pytest.mark.parametrize("kind", ["linear", "residual"])
+def test_a_head_starts_from_a_linear_map(kind: str) -> None:
+    head = MRLProjection(6, 4, [4, 2], kind=kind, hidden_dim=8).eval()
+    weights, offset = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    head.start_from(weights, offset)
+    x = torch.randn(5, 6)
+    expected = (x.double() - offset) @ weights
+    torch.testing.assert_close(head(x)[:, :3].double(), expected, rtol=1e-4, atol=1e-5)
+    assert (head(x)[:, 3] == 0).all()
+
+
+def test_an_mlp_has_no_linear_map_to_start_from() -> None:
+    with pytest.raises(ConfigError, match="linear or residual"):
+        MRLProjection(6, 4, kind="mlp", hidden_dim=8).start_from(torch.eye(6), torch.zeros(6))
+
+
+def test_the_mlp_of_a_residual_head_learns() -> None:
+    torch.manual_seed(0)
+    head = MRLProjection(6, 4, kind="residual", hidden_dim=8)
+    head(torch.randn(5, 6)).square().sum().backward()
+    assert head.net.mlp[-1].weight.grad.abs().sum() > 0  # type: ignore[union-attr]

@@ -44,6 +44,15 @@ def test_padding_changes_nothing(kind: str, rows: list[list[bool]], garbage: flo
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_row_of_padding_gives_zeros(kind: str, training: bool) -> None:
+    mask = torch.tensor([[False] * 5, [True] * 5])
+    pooled = make(kind).train(training)(torch.randn(2, 5, WIDTH), mask)
+    assert not pooled[0].any()
+    assert pooled[1].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_more_padding_changes_nothing(kind: str) -> None:
     pooling, tokens = make(kind), torch.randn(3, 6, WIDTH)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2, [True] + [False] * 5])

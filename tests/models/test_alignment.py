@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.encoders.features import TokenFeatures
@@ -29,10 +31,8 @@ def experiment(**changes: Any) -> ExperimentConfig:
 def build(
     frozen: bool = True, architecture: str = "test_efficientnet", **changes: Any
 ) -> MultimodalAlignmentModel:
-    vision, text = VisionEncoder.tiny(architecture=architecture), TextEncoder.tiny()
-    if not frozen:
-        vision = VisionEncoder(vision.backbone, vision.transform, frozen=False).requires_grad_(True)
-        text = TextEncoder(text.model, text.tokenizer, text.max_length, frozen=False).requires_grad_(True)
+    vision = VisionEncoder.tiny(architecture=architecture, frozen=frozen)
+    text = TextEncoder.tiny(frozen=frozen)
     return build_alignment_model(experiment(**changes), vision, text)
 
 
@@ -146,11 +146,12 @@ def test_trainable_state_leaves_out_frozen_encoders_only() -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_trainable_state_round_trip(frozen: bool) -> None:
+def test_trainable_state_round_trip(frozen: bool, tmp_path: Path) -> None:
     model, other = build(frozen=frozen, seed=1), build(frozen=frozen, seed=2)
     batch = batch_for(model)
     expected = model.eval()(batch)[0]
-    other.load_trainable_state_dict(model.trainable_state_dict())
+    save_file(model.trainable_state_dict(), tmp_path / "model.safetensors")
+    other.load_trainable_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(other.eval()(batch)[0], expected)
 
 

@@ -80,6 +80,34 @@ def pooling(config: ExperimentConfig) -> Iterator[Problem]:
         )
 
 
+def closed_form(config: ExperimentConfig) -> Iterator[Problem]:
+    """What is measured on frozen features stays true only while they and their pooling stay as they are."""
+    for name, encoder in (("vision_encoder", config.vision_encoder), ("text_encoder", config.text_encoder)):
+        learned = encoder.pooling_type in ("simple", "multihead") or getattr(
+            encoder, "use_attention_pooling", False
+        )
+        changing = "is trained" if not encoder.frozen else "has a learned pooling" if learned else None
+        if changing and encoder.head.components is not None:
+            yield Problem(
+                (name, "head", "components"),
+                f"is measured once on frozen, pooled features, but {name} {changing}; set it to null, "
+                "or use frozen: true with pooling_type mean",
+            )
+        if config.training.warm_start == "closed_form" and (changing or encoder.head.kind == "mlp"):
+            reason = changing or "has head.kind mlp, which is not linear"
+            yield Problem(
+                ("training", "warm_start"),
+                f"is closed_form, a linear solution for frozen, pooled features, but {name} {reason}; "
+                "set it to none",
+            )
+    for index, strength in enumerate(config.evaluation.closed_form_regularization):
+        if strength <= 0:
+            yield Problem(
+                ("evaluation", "closed_form_regularization", index),
+                f"expected a number above 0, found {strength}",
+            )
+
+
 def optimizer(config: ExperimentConfig) -> Iterator[Problem]:
     """AdamW diverges or divides by zero outside of [0, 1)."""
     for index, beta in enumerate(config.optimization.betas):
@@ -224,6 +252,7 @@ SETTING_CHECKS: tuple[Check, ...] = (
     matryoshka,
     loss_weights,
     accumulation,
+    closed_form,
     pooling,
     optimizer,
     metrics,

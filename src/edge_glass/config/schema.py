@@ -60,9 +60,17 @@ class DatasetConfig(Section):
 class HeadConfig(Section):
     """The trained part on top of an encoder: pooled features → embedding."""
 
-    kind: Literal["linear", "mlp"] = Field("linear", description="Shape of the projection.")
-    hidden_dim: int = Field(1024, ge=1, description="Width of the hidden layer (mlp).")
+    kind: Literal["linear", "mlp", "residual"] = Field(
+        "linear", description="Shape of the projection; residual is linear plus an mlp that starts at zero."
+    )
+    hidden_dim: int = Field(1024, ge=1, description="Width of the hidden layer (mlp, residual).")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the features and inside the mlp.")
+    components: int | None = Field(
+        None,
+        ge=1,
+        description="Standardise the pooled features and keep so many principal components, measured on the "
+        "training rows; default: features as they are.",
+    )
 
 
 class VisionEncoderConfig(Section):
@@ -76,6 +84,12 @@ class VisionEncoderConfig(Section):
         None, ge=16, description="Side of the square picture; default: the encoder's."
     )
     frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    feature_layers: list[str] = Field(
+        default=[],
+        description="Join features of these layers, each pooled over its places, instead of the last one; "
+        "* stands for anything between two dots.",
+    )
+    layer_pooling: Literal["max", "mean"] = Field("max", description="How feature_layers are pooled.")
     pooling_type: Literal["cls", "mean", "simple", "multihead"] | None = Field(
         None, description="How tokens become one vector; default: mean, or simple with use_attention_pooling."
     )
@@ -94,6 +108,9 @@ class TextEncoderConfig(Section):
 
     source: str = Field("asset:all-minilm-l6-v2", description="asset:NAME, a local folder or a hub id.")
     frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    feature_layers: list[int] = Field(
+        default=[], description="Join the hidden states of these layers instead of the last; 0: embeddings."
+    )
     pooling_type: Literal["cls", "mean", "simple", "multihead"] = Field(
         "mean", description="How tokens become one vector."
     )
@@ -138,6 +155,9 @@ class TrainingConfig(Section):
     logging_steps: int | None = Field(
         None, ge=1, description="Steps per log line; default: about 200 lines a run."
     )
+    warm_start: Literal["none", "closed_form"] = Field(
+        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
+    )
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Stop after this many evaluations without a better primary metric."
     )
@@ -162,6 +182,11 @@ class EvaluationConfig(Section):
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
     closed_form_baseline: bool = Field(
         True, description="Also fit regularised CCA in closed form; a trained model has to beat it."
+    )
+    closed_form_regularization: tuple[float, float] = Field(
+        (0.2, 1.0),
+        strict=False,
+        description="Of pictures and of words, as multiples of their features' mean variance.",
     )
 
 

@@ -14,11 +14,12 @@ two processes that fill at once at worst compute the same shard twice.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edge_glass.data.writing import replacing
 from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -34,15 +36,37 @@ SHARD_ROWS = 2048
 Encode = Callable[[list[int]], tuple[Tensor, Tensor]]
 
 
+@dataclass
+class Shard:
+    """Features of some samples on disk, mapped into memory by each process that reads them.
+
+    Attributes:
+        path: The file of tokens.
+        lengths: Token counts, int64 `[n]`.
+    """
+
+    path: Path
+    lengths: np.ndarray
+    _tokens: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """float32 `[n, N, D]`; what lies beyond a sample's length is zero."""
+        if self._tokens is None:
+            self._tokens = _map_tokens(self.path)
+        return self._tokens
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "lengths": self.lengths, "_tokens": None}
+
+
 class FeatureTable:
     """Features of `n` samples, gathered from memory-mapped shards.
 
     `gather(indices)` gives tokens float32 `[B, N, D]` and mask bool `[B, N]`, N being the longest of them.
     """
 
-    def __init__(
-        self, shards: list[tuple[np.ndarray, np.ndarray]], shard_of: np.ndarray, row_of: np.ndarray
-    ) -> None:
+    def __init__(self, shards: list[Shard], shard_of: np.ndarray, row_of: np.ndarray) -> None:
         self.shards = shards
         self.shard_of = shard_of
         self.row_of = row_of
@@ -56,19 +80,18 @@ class FeatureTable:
         shards, rows = self.shard_of[indices], self.row_of[indices]
         used = np.unique(shards)
         if len(used) == 1:
-            tokens, lengths = self.shards[used[0]]
-            return _with_mask(
-                torch.from_numpy(np.take(tokens, rows, axis=0)), torch.from_numpy(lengths[rows])
-            )
+            shard = self.shards[used[0]]
+            tokens = np.take(shard.tokens, rows, axis=0)
+            return _with_mask(torch.from_numpy(tokens), torch.from_numpy(shard.lengths[rows]))
         lengths = np.empty(len(indices), dtype=np.int64)
-        for shard in used:
-            here = shards == shard
-            lengths[here] = self.shards[shard][1][rows[here]]
-        width = self.shards[used[0]][0].shape[2]
-        tokens = np.zeros((len(indices), int(lengths.max()), width), dtype=np.float32)
-        for shard in used:
-            here = shards == shard
-            part = self.shards[shard][0][rows[here]][:, : tokens.shape[1]]
+        for number in used:
+            here = shards == number
+            lengths[here] = self.shards[number].lengths[rows[here]]
+        width = self.shards[used[0]].tokens.shape[2]
+        tokens = np.zeros((len(indices), _longest(lengths), width), dtype=np.float32)
+        for number in used:
+            here = shards == number
+            part = self.shards[number].tokens[rows[here], : tokens.shape[1]]
             tokens[here, : part.shape[1]] = part
         return _with_mask(torch.from_numpy(tokens), torch.from_numpy(lengths))
 
@@ -96,33 +119,27 @@ class FeatureCache:
             about: What the features depend on besides the sample; its hash names the folder.
             keys: Content hash of each sample; equal keys are computed once.
             encode: Indices into `keys` → tokens `[n, N, D]` and token counts `[n]`.
-            on_progress: Called with the number of samples done.
+            on_progress: Called with the number of samples that are there already, unless all are, and with
+                that of each shard when it is done.
 
         Raises:
             DataError: The disk is full or not writable.
         """
         folder = self.root / _digest(json.dumps(about, sort_keys=True))[:24]
-        first = {key: index for index, key in reversed(list(enumerate(keys)))}
-        known = {key for keys_there, _, _ in _read_shards(folder) for key in keys_there}
+        first: dict[str, int] = {}
+        for index, key in enumerate(keys):
+            first.setdefault(key, index)
+        known = {key for keys_there, _ in _read_shards(folder) for key in keys_there}
         missing = [index for key, index in first.items() if key not in known]
-        try:
-            if missing:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "about.json").write_text(json.dumps(dict(about), indent=1), encoding="utf-8")
-            for start in range(0, len(missing), SHARD_ROWS):
-                chunk = missing[start : start + SHARD_ROWS]
-                tokens, lengths = encode(chunk)
-                _write_shard(
-                    folder, [keys[index] for index in chunk], tokens.float().numpy(), lengths.numpy()
-                )
-                if on_progress is not None:
-                    on_progress(len(chunk))
-        except OSError as error:
-            raise DataError(
-                f"{folder}: features could not be written ({error.strerror or error}; "
-                f"{shutil.disk_usage(_existing(folder)).free / 2**30:.1f} GiB free).\n"
-                "Give another folder with training.feature_cache=PATH, or training.feature_cache=off."
-            ) from error
+        advance = on_progress or (lambda done: None)
+        if missing:
+            _write(folder / "about.json", json.dumps(dict(about), indent=1).encode())
+            advance(len(first) - len(missing))
+        for start in range(0, len(missing), SHARD_ROWS):
+            chunk = missing[start : start + SHARD_ROWS]
+            tokens, lengths = encode(chunk)
+            _write_shard(folder, [keys[index] for index in chunk], tokens, lengths)
+            advance(len(chunk))
         return _table(folder, keys)
 
 
@@ -137,7 +154,7 @@ def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
     """Per key: what it stands for, the number of samples, bytes on disk."""
     entries = []
     for folder in sorted((Path(root) / "features").glob("*/")):
-        samples = sum(len(keys) for keys, _, _ in _read_shards(folder))
+        samples = sum(len(keys) for keys, _ in _read_shards(folder))
         about_file = folder / "about.json"
         about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
         entries.append((about, samples, sum(file.stat().st_size for file in folder.iterdir())))
@@ -146,8 +163,8 @@ def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
 
 def _table(folder: Path, keys: Sequence[str]) -> FeatureTable:
     shards, places = [], {}
-    for number, (shard_keys, lengths, path) in enumerate(_read_shards(folder)):
-        shards.append((np.load(path, mmap_mode="r", allow_pickle=False), lengths))
+    for number, (shard_keys, shard) in enumerate(_read_shards(folder)):
+        shards.append(shard)
         places.update({key: (number, row) for row, key in enumerate(shard_keys)})
     found = [places[key] for key in keys]
     shard_of = np.array([shard for shard, _ in found], dtype=np.int64)
@@ -155,7 +172,8 @@ def _table(folder: Path, keys: Sequence[str]) -> FeatureTable:
     return FeatureTable(shards, shard_of, row_of)
 
 
-def _read_shards(folder: Path) -> list[tuple[list[str], np.ndarray, Path]]:
+def _read_shards(folder: Path) -> list[tuple[list[str], Shard]]:
+    """Sample keys and features of every whole shard."""
     shards = []
     for file in sorted(folder.glob("*.json")):
         if file.name == "about.json":
@@ -164,38 +182,71 @@ def _read_shards(folder: Path) -> list[tuple[list[str], np.ndarray, Path]]:
             index = json.loads(file.read_text(encoding="utf-8"))
             tokens = file.with_suffix(".tokens.npy")
             if tokens.stat().st_size == index["bytes"]:
-                shards.append((index["keys"], np.array(index["lengths"], dtype=np.int64), tokens))
+                shards.append((index["keys"], Shard(tokens, np.array(index["lengths"], dtype=np.int64))))
                 continue
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         logger.warning("%s: a broken shard is ignored and computed again", file)
     return shards
 
 
-def _write_shard(folder: Path, keys: list[str], tokens: np.ndarray, lengths: np.ndarray) -> None:
+def _write_shard(folder: Path, keys: list[str], tokens: Tensor, lengths: Tensor) -> None:
     name = _digest("\n".join(keys))[:24]
-    final = folder / f"{name}.tokens.npy"
-    temporary = folder / f".{name}-{os.getpid()}.npy"
-    index = folder / f".{name}-{os.getpid()}.json"
+    file = folder / f"{name}.tokens.npy"
+    _write(file, *_npy_parts(tokens.float().contiguous().numpy()))
+    record = {"keys": keys, "lengths": lengths.tolist(), "bytes": file.stat().st_size}
+    _write(folder / f"{name}.json", json.dumps(record).encode())
+
+
+def _npy_parts(array: np.ndarray) -> tuple[bytes, memoryview]:
+    """The `.npy` file of an array. `np.save` would not say why a write failed, only that it did."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return header.getvalue(), array.data
+
+
+def _write(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        DataError: The disk is full or not writable.
+    """
     try:
-        np.save(temporary, np.ascontiguousarray(tokens))
-        record = {"keys": keys, "lengths": lengths.tolist(), "bytes": temporary.stat().st_size}
-        index.write_text(json.dumps(record), encoding="utf-8")
-        temporary.replace(final)
-        index.replace(folder / f"{name}.json")
-    finally:
-        temporary.unlink(missing_ok=True)
-        index.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            for part in parts:
+                stream.write(part)
+    except OSError as error:
+        existing = next(parent for parent in path.parents if parent.exists())
+        raise DataError(
+            f"{path.parent}: features could not be written ({error.strerror or error}; "
+            f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB free).\n"
+            "Give another folder with training.feature_cache=PATH, or training.feature_cache=off."
+        ) from error
+
+
+def _map_tokens(path: Path) -> np.ndarray:
+    """Map a `.npy` file of float32 into memory.
+
+    Unlike `np.load(path, mmap_mode="r")` this keeps no file open: a million samples are hundreds of shards,
+    and a process may often have no more than 1024 files open.
+    """
+    with path.open("rb") as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, _ = np.lib.format.read_array_header_1_0(stream)
+        start = stream.tell()
+    content = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    return content[start:].view(torch.float32).view(shape).numpy()
 
 
 def _with_mask(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    longest = int(lengths.max()) if len(lengths) else 0
+    longest = _longest(lengths)
     mask = torch.arange(longest)[None, :] < lengths[:, None]
     return tokens[:, :longest], mask
 
 
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
+def _longest(lengths: Tensor | np.ndarray) -> int:
+    """At least 1, so that poolings always have a token to look at, be it a masked one."""
+    return max(1, int(lengths.max()))
 
 
 def _digest(text: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from edge_glass.data.pairs import PairTable, Rejected, as_text, text_problem
 from edge_glass.data.scan import Scan, scan_pictures
 from edge_glass.data.writing import replacing
 from edge_glass.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "file_name"
 
@@ -40,19 +45,23 @@ def read_folder(
         id_column: Column that names a row; `file_name` otherwise.
 
     Raises:
-        DataError: The file is missing, cannot be read, or lacks a column.
+        DataError: The folder or file is missing, cannot be read, or lacks a column.
     """
     folder, metadata_file = Path(folder), Path(metadata_file)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
     records = _read_records(metadata_file)
     for column in (FILE_NAME, text_column, *([id_column] if id_column else [])):
         if records and not any(column in record for record in records):
-            raise DataError(f"{metadata_file}: no column '{column}'; it has {', '.join(records[0])}.")
+            raise DataError(
+                f"{metadata_file}: no column '{column}'; it has {', '.join(map(str, records[0]))}"
+            )
     root = folder.resolve()
     names = [str(record.get(FILE_NAME) or "") for record in records]
-    files = [(root / name).resolve() for name in names]
+    files = [_inside(root, name) for name in names]
     problems = [
-        text_problem(record.get(text_column)) or _file_problem(root, file, name)
-        for record, file, name in zip(records, files, names, strict=True)
+        text_problem(record.get(text_column)) or _file_problem(root, file)
+        for record, file in zip(records, files, strict=True)
     ]
     scans = _scan_files(
         {file for file, problem in zip(files, problems, strict=True) if not problem}, str(folder)
@@ -64,9 +73,10 @@ def read_folder(
             rejected.append(Rejected(row, name, problem))
         else:
             kept.append(row)
+    given = [record.get(id_column or FILE_NAME) for record in records]
     return PairTable(
         source=str(metadata_file),
-        ids=[str(records[row].get(id_column or FILE_NAME)) for row in kept],
+        ids=[names[row] if given[row] is None else str(given[row]) for row in kept],
         captions=[[as_text(records[row][text_column])] for row in kept],
         picture_hashes=[str(scans[files[row]].digest) for row in kept],
         positions=kept,
@@ -84,36 +94,50 @@ def _scan_files(files: set[Path], what: str) -> dict[Path, Scan]:
         return {file: Scan(*scan) for file, scan in zip(ordered, json.loads(stored.read_text()), strict=True)}
     chunks = scan_pictures((file.read_bytes() for file in ordered), len(ordered), what)
     scans = [scan for chunk in chunks for _, scan in chunk]
-    with replacing(stored) as temporary:
-        temporary.write_text(json.dumps(scans), encoding="utf-8")
+    try:
+        with replacing(stored) as temporary:
+            temporary.write_text(json.dumps(scans), encoding="utf-8")
+    except OSError as error:
+        logger.warning("%s: cannot be written (%s); pictures are scanned again next time", stored, error)
     return dict(zip(ordered, scans, strict=True))
 
 
-def _file_problem(root: Path, file: Path, name: str) -> str | None:
-    if not name:
-        return f"{FILE_NAME} is missing"
+def _inside(root: Path, name: str) -> Path:
+    """Where a file name leads; the folder itself, which is no picture, when it cannot be a file name."""
+    try:
+        file = (root / name).resolve()
+        file.is_file()  # raises when the name is too long
+    except (OSError, ValueError, RuntimeError):  # ValueError: a null byte; RuntimeError: links in a circle
+        return root
+    return file
+
+
+def _file_problem(root: Path, file: Path) -> str | None:
+    """Why a picture file cannot be read; None when it can. The row's name is said elsewhere."""
     if not file.is_relative_to(root):
-        return f"{name} lies outside {root}"
+        return f"the file lies outside {root}"
+    if file == root:
+        return f"{FILE_NAME} is missing or no file name"
     if not file.is_file():
-        return f"{name} does not exist"
-    return None if file.stat().st_size else f"{name} is empty"
+        return "the file does not exist"
+    return None if os.access(file, os.R_OK) else "the file may not be read"
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file.")
+        raise DataError(f"{path}: no such file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
-        if path.suffix == ".jsonl":
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
+        text = path.read_bytes().decode("utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            return list(csv.DictReader(io.StringIO(text, newline="")))
+        if path.suffix.lower() == ".jsonl":  # split at \n alone: captions may hold other line separators
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             records = json.loads(text)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}).") from error
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except (json.JSONDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
+        raise DataError(f"{path}: cannot be read ({error})") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected a list of objects, one per picture.")
+        raise DataError(f"{path}: expected a list of objects, one per picture")
     return records

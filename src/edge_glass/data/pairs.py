@@ -69,9 +69,8 @@ class PairTable:
         try:
             return decode_image(self.picture(index))
         except (BadPicture, OSError) as error:
-            raise DataError(
-                f"{self.source}: the picture of row {self.ids[index]} changed after it was first read: {error}"
-            ) from error
+            what = f"{self.source}: the picture of row {self.ids[index]}"
+            raise DataError(f"{what} changed after it was first read: {error}") from error
 
     def leave_out(self, indices: set[int], reason: str) -> PairTable:
         """All rows but these, which are added to `rejected`."""
@@ -105,7 +104,7 @@ def text_problem(text: object) -> str | None:
 
 
 def has_visible_text(text: str) -> bool:
-    """Zero-width spaces, byte order marks and control characters are not printable: they say nothing either."""
+    """Whether a caption says anything: zero-width spaces and control characters do not, nor do blanks."""
     return any(character.isprintable() and not character.isspace() for character in text)
 
 

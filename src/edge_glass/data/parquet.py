@@ -120,11 +120,11 @@ def _plain(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except UnicodeDecodeError:
+        if isinstance(value, pa.StructScalar):
+            return {name: _plain(item) for name, item in value.items()}
         if isinstance(value, pa.ListScalar):
             return [_plain(item) for item in value.values]
-        return (
-            _plain(value.value) if isinstance(value, pa.DictionaryScalar) else value.as_buffer().to_pybytes()
-        )
+        return value.as_buffer().to_pybytes()
 
 
 def _spool(path: Path, file: pq.ParquetFile, image_column: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,7 +54,7 @@ class MRLProjection(nn.Module):
         in_dim: Width of the pooled features.
         out_dim: Width of the embedding.
         mrl_dimensions: Matryoshka dimensions; the full one is always among them.
-        kind: linear (dropout, linear) or mlp (dropout, linear, GELU, dropout, linear).
+        kind: linear (dropout, linear), mlp (dropout, linear, GELU, dropout, linear) or residual (their sum).
         hidden_dim: Width of the hidden layer of the mlp.
         dropout: On the features and inside the mlp.
 
@@ -83,6 +84,28 @@ class MRLProjection(nn.Module):
         """`[B, in_dim]` → `[B, out_dim]`, not normalised."""
         return self.net(x)
 
+    @torch.no_grad()
+    def start_from(self, weights: Tensor, offset: Tensor) -> None:
+        """Set the linear map to `(x - offset) @ weights`; columns that `weights` lacks become zero.
+
+        Args:
+            weights: `[in_dim, k]`, k up to `out_dim`.
+            offset: `[in_dim]`.
+
+        Raises:
+            ConfigError: An mlp, which has no linear map.
+        """
+        part = self.net.linear if isinstance(self.net, ResidualHead) else self.net
+        if not (isinstance(part, nn.Sequential) and isinstance(part[-1], nn.Linear) and len(part) == 2):
+            raise ConfigError(
+                "training.warm_start needs head.kind linear or residual; an mlp has no linear map"
+            )
+        linear = part[-1]
+        columns = min(weights.shape[1], self.out_dim)
+        linear.weight.zero_()
+        linear.weight[:columns] = weights[:, :columns].T.to(linear.weight)
+        linear.bias.copy_(-linear.weight @ offset.to(linear.weight))
+
     def embed(self, x: Tensor, dim: int | None = None) -> Tensor:
         """`[B, in_dim]` → `[B, dim]` of norm 1; `dim` None is the full one."""
         return truncate_and_normalize(self(x), dim)
@@ -104,4 +127,21 @@ def build_head(kind: str, in_dim: int, out_dim: int, hidden_dim: int, dropout: f
             nn.Dropout(dropout),
             nn.Linear(hidden_dim, out_dim),
         )
-    raise ConfigError(f"head.kind is {kind!r}; linear or mlp would be right")
+    if kind == "residual":
+        return ResidualHead(in_dim, out_dim, hidden_dim, dropout)
+    raise ConfigError(f"head.kind is {kind!r}; linear, mlp or residual would be right")
+
+
+class ResidualHead(nn.Module):
+    """A linear map plus an mlp whose last layer starts at zero: it begins as the linear map alone."""
+
+    def __init__(self, in_dim: int, out_dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = build_head("linear", in_dim, out_dim, hidden_dim, 0.0)
+        self.mlp = build_head("mlp", in_dim, out_dim, hidden_dim, dropout)
+        for parameter in self.mlp[-1].parameters():  # type: ignore[index]
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_dim]` → `[B, out_dim]`."""
+        return self.linear(x) + self.mlp(x)

@@ -54,7 +54,9 @@ class SimpleAttentionPooling(nn.Module):
         tokens = _clean(tokens, mask)
         scores = tokens @ self.query / math.sqrt(tokens.shape[-1])
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=1).masked_fill(~mask, 0.0)
+        weights = scores.softmax(
+            dim=1
+        )  # 0 at padding; even over a row of nothing but padding, which is zeros
         return (weights.unsqueeze(1) @ tokens).squeeze(1)
 
 

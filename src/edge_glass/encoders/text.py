@@ -51,6 +51,7 @@ class TextEncoder(FreezableModule):
         *,
         lowercase: bool = False,
         frozen: bool = True,
+        layers: Sequence[int] = (),
     ) -> None:
         super().__init__()
         config: Any = model.config
@@ -58,7 +59,13 @@ class TextEncoder(FreezableModule):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.lowercase = lowercase
-        self.width = int(config.hidden_size)
+        self.layers = list(layers)
+        depth = int(config.num_hidden_layers)
+        if wrong := [layer for layer in self.layers if not 0 <= layer <= depth]:
+            raise ConfigError(
+                f"text_encoder.feature_layers has {wrong[0]}; this encoder has 0 (embeddings) to {depth}"
+            )
+        self.width = int(config.hidden_size) * max(1, len(self.layers))
         self.has_cls_token = config.model_type not in CAUSAL_OR_LAST_TOKEN
         self._full_length = config.model_type in PADDED_TO_FULL_LENGTH
         self._tokenizer_text = describe_tokenizer(tokenizer)
@@ -76,7 +83,8 @@ class TextEncoder(FreezableModule):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over architecture, tokenizer and all weights as they are now."""
-        return self._fingerprint.get(f"{describe_model(self.model)}\n{self.transform_id}", self.model)
+        description = f"{describe_model(self.model)}{self.layers or ''}\n{self.transform_id}"
+        return self._fingerprint.get(description, self.model)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Texts → `input_ids` and `attention_mask`, both `[B, L]` int64, padded on the right to the longest.
@@ -113,8 +121,13 @@ class TextEncoder(FreezableModule):
         """
         mask = tokenized["attention_mask"]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.model(input_ids=tokenized["input_ids"], attention_mask=mask)
-        return TokenFeatures(output.last_hidden_state, mask.bool())
+            output = self.model(
+                input_ids=tokenized["input_ids"], attention_mask=mask, output_hidden_states=bool(self.layers)
+            )
+        if not self.layers:
+            return TokenFeatures(output.last_hidden_state, mask.bool())
+        tokens = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=-1)
+        return TokenFeatures(tokens, mask.bool())
 
     def frozen_forward(
         self,
@@ -154,11 +167,23 @@ class TextEncoder(FreezableModule):
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)  # type: ignore[operator]
         self.tokenizer.save_pretrained(folder)
-        record = {"format": 1, "modality": "text", "max_length": self.max_length, "lowercase": self.lowercase}
+        record = {
+            "format": 1,
+            "modality": "text",
+            "max_length": self.max_length,
+            "lowercase": self.lowercase,
+            "layers": self.layers,
+        }
         write_json(folder / ENCODER_FILE, record)
 
     @classmethod
-    def load(cls, source: str | Path, max_length: int | None = None, frozen: bool = True) -> Self:
+    def load(
+        cls,
+        source: str | Path,
+        max_length: int | None = None,
+        frozen: bool = True,
+        layers: Sequence[int] = (),
+    ) -> Self:
         """Load an encoder.
 
         Args:
@@ -166,10 +191,12 @@ class TextEncoder(FreezableModule):
                 a hub id.
             max_length: Tokens per caption; capped at what the encoder was made for.
             frozen: Freeze it at once.
+            layers: Join the hidden states of these layers, token by token, instead of the last one; 0 is the
+                embeddings. The width grows with their number.
 
         Raises:
             AssetError: It cannot be found, reached or understood.
-            ConfigError: `max_length` leaves no room for a word.
+            ConfigError: A layer does not exist, or `max_length` leaves no room for a word.
         """
         if max_length is not None and max_length < 2:
             raise ConfigError(f"max_length is {max_length}; 2 or more would be right")
@@ -178,10 +205,13 @@ class TextEncoder(FreezableModule):
             record = read_encoder_record(source, "text")
             parts = load_text_parts(source, record)
         limit = min(parts.max_length, max_length or parts.max_length)
-        return cls(parts.model, parts.tokenizer, limit, lowercase=parts.lowercase, frozen=frozen)
+        layers = (record or {}).get("layers", layers)
+        return cls(
+            parts.model, parts.tokenizer, limit, lowercase=parts.lowercase, frozen=frozen, layers=layers
+        )
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> Self:
+    def tiny(cls, seed: int = 0, frozen: bool = True, layers: Sequence[int] = ()) -> Self:
         """A toy BERT with random weights, a function of `seed`, and a tokenizer of letters; no network."""
         parts = tiny_text_parts(seed)
-        return cls(parts.model, parts.tokenizer, parts.max_length)
+        return cls(parts.model, parts.tokenizer, parts.max_length, frozen=frozen, layers=layers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from edge_glass.encoders.depths import DepthFeatures
 from edge_glass.encoders.features import TokenFeatures, inference
 from edge_glass.encoders.fingerprint import FingerprintCache
 from edge_glass.encoders.freezing import FreezableModule
@@ -25,7 +26,8 @@ from edge_glass.encoders.vision_timm import TimmBackbone, load_lite0, load_timm,
 from edge_glass.encoders.vision_transformers import TransformersVisionBackbone, load_transformers_vision
 from edge_glass.errors import AssetError
 
-Backbone = TimmBackbone | TransformersVisionBackbone
+Library = TimmBackbone | TransformersVisionBackbone
+Backbone = Library | DepthFeatures
 
 
 class VisionEncoder(FreezableModule):
@@ -108,10 +110,6 @@ class VisionEncoder(FreezableModule):
                 tokens[start : start + micro_batch] = self(chunk).tokens
         return TokenFeatures(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=device))
 
-    def embed_images(self, images: list[Image.Image], **options: Any) -> TokenFeatures:
-        """`preprocess` and `frozen_forward` in one."""
-        return self.frozen_forward(torch.stack([self.preprocess(image) for image in images]), **options)
-
     def save(self, folder: str | Path) -> None:
         """Write everything that `load(folder)` needs, offline."""
         folder = Path(folder)
@@ -122,10 +120,21 @@ class VisionEncoder(FreezableModule):
             "kind": self.backbone.kind,
             "transform": self.transform.to_dict(),
         }
-        write_json(folder / ENCODER_FILE, {**record, **self.backbone.save(folder)})
+        backbone = self.backbone
+        if isinstance(backbone, DepthFeatures):
+            record |= {"layers": backbone.layers, "layer_pooling": backbone.pooling}
+            backbone = backbone.backbone
+        write_json(folder / ENCODER_FILE, {**record, **backbone.save(folder)})
 
     @classmethod
-    def load(cls, source: str | Path, image_size: int | None = None, frozen: bool = True) -> Self:
+    def load(
+        cls,
+        source: str | Path,
+        image_size: int | None = None,
+        frozen: bool = True,
+        layers: Sequence[str] = (),
+        layer_pooling: str = "max",
+    ) -> Self:
         """Load an encoder.
 
         Args:
@@ -133,9 +142,12 @@ class VisionEncoder(FreezableModule):
                 EfficientNet-Lite0 asset), `timm/NAME`, `hf-hub:ID` for timm, or a hub id.
             image_size: Side in pixels; None for the encoder's own.
             frozen: Freeze it at once.
+            layers: Take features from these layers instead of the last one (see `DepthFeatures`).
+            layer_pooling: `max` or `mean` over the places of each of these layers.
 
         Raises:
             AssetError: It cannot be found, reached or understood.
+            ConfigError: A layer does not exist.
         """
         place = resolve_source(source)
         with plain_errors(place, "vision encoder"):
@@ -144,16 +156,29 @@ class VisionEncoder(FreezableModule):
                 backbone, transform = _load_foreign(place, image_size)
             else:
                 backbone, transform = _load_saved(Path(place), record, image_size)
-            return cls(backbone, transform, frozen)
+                layers = record.get("layers", layers)
+                layer_pooling = record.get("layer_pooling", layer_pooling)
+            return cls(
+                DepthFeatures(backbone, layers, layer_pooling) if layers else backbone, transform, frozen
+            )
 
     @classmethod
-    def tiny(cls, seed: int = 0, architecture: str = "test_efficientnet", image_size: int = 64) -> Self:
+    def tiny(
+        cls,
+        seed: int = 0,
+        architecture: str = "test_efficientnet",
+        image_size: int = 64,
+        frozen: bool = True,
+        layers: Sequence[str] = (),
+    ) -> Self:
         """A toy timm model with random weights that are a function of `seed`; no network.
 
         Args:
             seed: Of the weights.
             architecture: timm's toy with batch norm, `test_efficientnet`, or with a class token, `test_vit`.
             image_size: Side in pixels; 64 gives EfficientNet 4 tokens.
+            frozen: Freeze it at once.
+            layers: See `DepthFeatures`.
         """
         import timm
 
@@ -164,12 +189,15 @@ class VisionEncoder(FreezableModule):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = timm.create_model(architecture, pretrained=False, **model_args)
-        return cls(TimmBackbone(model, architecture, model_args), timm_transform(model, image_size))
+        backbone: Backbone = TimmBackbone(model, architecture, model_args)
+        if layers:
+            backbone = DepthFeatures(backbone, layers, "max")
+        return cls(backbone, timm_transform(model, image_size), frozen)
 
 
 def _load_saved(
     folder: Path, record: dict[str, Any], image_size: int | None
-) -> tuple[Backbone, ImageTransform]:
+) -> tuple[Library, ImageTransform]:
     """An encoder that `VisionEncoder.save` wrote; its size is part of it."""
     transform = ImageTransform.from_dict(record["transform"])
     if image_size not in (None, transform.image_size):
@@ -179,7 +207,7 @@ def _load_saved(
     return TransformersVisionBackbone.rebuild(folder, transform.image_size), transform
 
 
-def _load_foreign(source: str, image_size: int | None) -> tuple[Backbone, ImageTransform]:
+def _load_foreign(source: str, image_size: int | None) -> tuple[Library, ImageTransform]:
     """A folder or hub id in some library's layout."""
     if source.startswith(("timm/", "hf-hub:")):
         return load_timm(source, image_size)

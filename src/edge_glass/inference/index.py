@@ -62,19 +62,30 @@ def write_index(folder: Path, splits: Mapping[str, tuple[PairTable, Any]]) -> Pa
 
 
 def save_index(folder: Path, index: PictureIndex) -> Path:
-    """Write an index; the folder appears whole or not at all."""
+    """Write an index; the folder appears whole or not at all.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     temporary = folder.with_name(f".tmp-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     columns = {"id": index.ids, "caption": index.captions, "split": index.splits}
     table = pa.table(columns).append_column("thumbnail", pa.array(index.thumbnails, pa.binary()))
-    pq.write_table(table, temporary / PICTURES)
-    np.save(temporary / EMBEDDINGS, index.embeddings.astype(np.float32))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        pq.write_table(table, temporary / PICTURES)
+        np.save(temporary / EMBEDDINGS, index.embeddings.astype(np.float32))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder}: the index of pictures could not be written ({error}). "
+            "Free some space and use --resume."
+        ) from error
     return folder
 
 

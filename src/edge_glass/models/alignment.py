@@ -20,6 +20,7 @@ from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.models.losses import AlignmentLoss
+from edge_glass.models.normalization import FeatureNormalizer
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +29,28 @@ Encoder = TypeVar("Encoder", VisionEncoder, TextEncoder)
 
 
 class Tower(nn.Module, Generic[Encoder]):
-    """Encoder → pooling → projection, for one modality.
+    """Encoder → pooling (→ normaliser) → projection, for one modality.
 
     Args:
         encoder: Gives token features.
         pooling: Tokens → one vector.
         projection: Vector → embedding.
+        normalizer: Brings pooled features to one scale before the projection.
     """
 
     encoder: Encoder
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, projection: MRLProjection) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        projection: MRLProjection,
+        normalizer: FeatureNormalizer | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
+        self.normalizer = normalizer
         self.projection = projection
 
     def features(self, raw: Raw, dtype: torch.dtype = torch.float32) -> TokenFeatures:
@@ -67,10 +76,16 @@ class Tower(nn.Module, Generic[Encoder]):
 
     def embed(self, features: TokenFeatures) -> Tensor:
         """Tokens `[B, N, D]` → `[B, out_dim]`, not normalised. Pooling what is pooled changes nothing."""
-        return self.projection(self.pooling(*features))
+        return self.projection(self.normalized(self.pooling(*features)))
+
+    def normalized(self, pooled: Tensor) -> Tensor:
+        """Pooled features `[B, D]` as the projection expects them."""
+        return pooled if self.normalizer is None else self.normalizer(pooled)
 
     def forward(self, raw: Raw) -> Tensor:
-        """`embed` of `features`."""
+        """`[B, out_dim]`, not normalised; `raw` as for `features`, or `{"vectors"}` from `normalized`."""
+        if "vectors" in raw:
+            return self.projection(raw["vectors"])
         return self.embed(self.features(raw))
 
 
@@ -157,13 +172,20 @@ class MultimodalAlignmentModel(nn.Module):
         return table
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """Everything that training may change: all parameters and buffers outside frozen encoders."""
+        """Everything that training may change: all parameters and buffers outside frozen encoders.
+
+        Contiguous, as safetensors wants them (convolutions are kept channels-last).
+        """
         frozen = tuple(
             f"{name}.encoder."
             for name in ("vision_tower", "text_tower")
             if self.get_submodule(f"{name}.encoder").frozen
         )
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(frozen)}
+        return {
+            name: value.contiguous()
+            for name, value in self.state_dict().items()
+            if not name.startswith(frozen)
+        }
 
     def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load what `trainable_state_dict` gave.
@@ -225,16 +247,18 @@ def _build_tower(
         )
     with _seeded(seed, f"{name}.pooling"):
         pooling = build_pooling(pooling_type, encoder.width)
+    with _seeded(seed, f"{name}.normalizer"):
+        normalizer = FeatureNormalizer(encoder.width, head.components) if head.components else None
     with _seeded(seed, f"{name}.projection"):
         projection = MRLProjection(
-            encoder.width,
+            encoder.width if normalizer is None else normalizer.out_dim,
             dimensions[0],
             dimensions,
             kind=head.kind,
             hidden_dim=head.hidden_dim,
             dropout=head.dropout,
         )
-    return Tower(encoder, pooling, projection)
+    return Tower(encoder, pooling, projection, normalizer)
 
 
 def build_alignment_model(

@@ -146,7 +146,7 @@ def draw_similarity_matrix(run: RunFolder, figure: Figure) -> None:
     left.set_yticks(range(count), [shorten(pairs.captions[i], 26) for i in order], fontsize=8)
     left.set_xticks([])
     for column, index in enumerate(order):
-        _put_thumbnail(left, pairs.thumbnails[index], (column, count - 0.1), 13, below=True)
+        _put_thumbnail(left, pairs.thumbnails[index], (column, 1.017 * count - 0.5), 13, below=True)
     left.set_xlabel("best when brightest on the diagonal · dots: best caption of each picture", labelpad=24)
     bar = figure.colorbar(shown, ax=left, fraction=0.035, pad=0.02)
     bar.outline.set_visible(False)

@@ -28,13 +28,14 @@ from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.evaluation.metrics import retrieval_values
 from edge_glass.evaluation.results import SplitCount
 from edge_glass.evaluation.retrieval import RetrievalResult, retrieval_hits
-from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
+from edge_glass.models.alignment import MultimodalAlignmentModel, Tower, build_alignment_model
 from edge_glass.tasks.features import CachedFeatures, FeaturePairs, FeatureSource, LiveFeatures
 from edge_glass.training.task import Batch, Report
 
 logger = logging.getLogger(__name__)
 
 EMBED_ROWS = 256
+MOST_FITTED_ROWS = 20_000  # more rows hardly move means and principal axes
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class AlignmentTask:
             training_device(config)
         )
         self.source = self._feature_source(progress)
+        if model is None:
+            self._fit_normalizers()
         self._train_dataset = self._build_train_dataset()
 
     def _feature_source(self, progress: bool) -> FeatureSource:
@@ -94,6 +97,13 @@ class AlignmentTask:
         )
         cached.fill(self.splits.values())
         return cached
+
+    def _fit_normalizers(self) -> None:
+        towers: tuple[Tower[Any], Tower[Any]] = (self.model.vision_tower, self.model.text_tower)
+        if any(tower.normalizer is not None for tower in towers):
+            for tower, features in zip(towers, self.pooled_features("train", MOST_FITTED_ROWS), strict=True):
+                if tower.normalizer is not None:
+                    tower.normalizer.fit(features)
 
     def _build_train_dataset(self) -> Dataset:
         table, dataset = self.splits["train"], self.config.dataset
@@ -250,10 +260,17 @@ def load_encoders(config: ExperimentConfig) -> tuple[VisionEncoder, TextEncoder]
     """The two encoders of an experiment, frozen as it says."""
     vision, text = config.vision_encoder, config.text_encoder
     if config.tiny:
-        return VisionEncoder.tiny(config.seed), TextEncoder.tiny(config.seed)
+        return (
+            VisionEncoder.tiny(
+                config.seed, frozen=vision.frozen, layers=["blocks.*"] if vision.feature_layers else []
+            ),
+            TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else []),
+        )
     return (
-        VisionEncoder.load(vision.source, vision.image_size, vision.frozen),
-        TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen),
+        VisionEncoder.load(
+            vision.source, vision.image_size, vision.frozen, vision.feature_layers, vision.layer_pooling
+        ),
+        TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers),
     )
 
 

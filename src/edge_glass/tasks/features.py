@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +22,8 @@ from torch.utils.data import Dataset
 from edge_glass.data.captions import CaptionChooser
 from edge_glass.data.feature_cache import FeatureCache, FeatureTable
 from edge_glass.data.pairs import PairTable, group_numbers
-from edge_glass.data.pictures import decode_image
 from edge_glass.data.scan import progress_bar
+from edge_glass.encoders.allocator import keep_freed_memory
 from edge_glass.encoders.features import TokenFeatures, fast_dtype
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
@@ -29,8 +31,10 @@ from edge_glass.models.alignment import Tower
 
 logger = logging.getLogger(__name__)
 
-READ_ROWS = 64
-TEXT_ROWS = 256
+CPU_ROWS = 8  # few enough to stay in the processor's cache
+GPU_ROWS = 64
+TEXT_ROWS = 64
+MOST_VECTOR_BYTES = 2 * 2**30
 
 
 class FeatureSource(Protocol):
@@ -55,7 +59,7 @@ class LiveFeatures:
 
     def images(self, table: PairTable, indices: Sequence[int]) -> TokenFeatures:
         preprocess = self.vision.encoder.preprocess
-        return self.pixels(torch.stack([preprocess(decode_image(table.picture(i))) for i in indices]))
+        return self.pixels(torch.stack([preprocess(table.image(i)) for i in indices]))
 
     @torch.no_grad()
     def pixels(self, pixels: Tensor) -> TokenFeatures:
@@ -89,6 +93,8 @@ class CachedFeatures:
     def fill(self, tables: Iterable[PairTable]) -> None:
         """Cover all pictures and captions of these tables; only what is not in the cache is computed."""
         tables = list(tables)
+        if self.live.device.type == "cpu":
+            keep_freed_memory()
         first = {digest: (table, row) for table in tables for row, digest in enumerate(table.picture_hashes)}
         digests, places = list(first), list(first.values())
         with progress_bar("encoding pictures", len(digests), self.progress) as advance:
@@ -127,23 +133,35 @@ class CachedFeatures:
         }
 
     def _encode_images(self, places: list[tuple[PairTable, int]]) -> tuple[Tensor, Tensor]:
-        preprocess = self.live.vision.encoder.preprocess
-        with ThreadPoolExecutor(1) as reader:
-            parts = [self.live.pixels(pixels).tokens for pixels in _read_ahead(reader, places, preprocess)]
-        tokens = torch.cat(parts).cpu()
+        """Groups of pictures go through decoding and encoder in parallel, each on one thread.
+
+        On CPUs this is faster than many threads on one picture, and far faster when other programs run.
+        """
+        rows = CPU_ROWS if self.live.device.type == "cpu" else GPU_ROWS
+        groups = [places[start : start + rows] for start in range(0, len(places), rows)]
+        with self._workers() as pool:
+            tokens = torch.cat(list(pool.map(self._encode_group, groups)))
         return tokens, torch.full((len(tokens),), tokens.shape[1])
+
+    def _workers(self) -> ThreadPoolExecutor:
+        if self.live.device.type == "cpu":
+            return ThreadPoolExecutor(torch.get_num_threads(), initializer=partial(torch.set_num_threads, 1))
+        return ThreadPoolExecutor(os.cpu_count())
+
+    def _encode_group(self, group: list[tuple[PairTable, int]]) -> Tensor:
+        preprocess = self.live.vision.encoder.preprocess
+        pixels = torch.stack([preprocess(table.image(row)) for table, row in group])
+        return self.live.pixels(pixels).tokens.cpu()
 
     def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        parts = [
-            self.live.texts([texts[i] for i in order[start : start + TEXT_ROWS]])
-            for start in range(0, len(order), TEXT_ROWS)
-        ]
+        groups = [order[start : start + TEXT_ROWS] for start in range(0, len(order), TEXT_ROWS)]
+        with self._workers() as pool:
+            parts = list(pool.map(lambda rows: self.live.texts([texts[i] for i in rows]), groups))
         longest = max(part.tokens.shape[1] for part in parts)
         tokens = torch.zeros(len(texts), longest, parts[0].tokens.shape[2])
         lengths = torch.zeros(len(texts), dtype=torch.int64)
-        for start, part in zip(range(0, len(order), TEXT_ROWS), parts, strict=True):
-            rows = order[start : start + TEXT_ROWS]
+        for rows, part in zip(groups, parts, strict=True):
             tokens[rows, : part.tokens.shape[1]] = part.tokens.cpu()
             lengths[rows] = part.mask.sum(1).cpu()
         return tokens, lengths
@@ -152,12 +170,18 @@ class CachedFeatures:
 class FeaturePairs(Dataset):
     """Training rows as cached features. A list of `(epoch, index)` keys gives a whole batch at once.
 
-    Batches hold `image` and `text` as `{"tokens" [B, N, D], "mask" [B, N]}`, `image_group` and `text_group`
-    int64 `[B]`, and `ids`.
+    Batches hold `image` and `text` as `{"tokens" [B, N, D], "mask" [B, N]}`, or as `{"vectors" [B, K]}` where
+    a tower has a normaliser (already fitted), `image_group` and `text_group` int64 `[B]`, and `ids`.
     """
 
     def __init__(self, table: PairTable, captions: CaptionChooser, source: CachedFeatures) -> None:
-        self.table, self.captions, self.source = table, captions, source
+        self.table, self.captions = table, captions
+        self.vectors = {
+            "image": _vectors(source.live.vision, source.image_table),
+            "text": _vectors(source.live.text, source.text_table),
+        }
+        # Not the source itself: data workers need no encoders.
+        self.image_table, self.text_table = source.image_table, source.text_table
         self.image_rows = np.array([source.image_index[digest] for digest in table.picture_hashes])
         self.text_rows = np.array([source.text_index[text] for text in captions.texts])
         self.image_groups = torch.from_numpy(group_numbers(table.picture_hashes))
@@ -171,33 +195,36 @@ class FeaturePairs(Dataset):
     def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, Any]:
         indices = np.array([index for _, index in keys])
         numbers = self.captions.numbers(keys[0][0])[indices]
-        image = self.source.image_table.gather(self.image_rows[indices])
-        text = self.source.text_table.gather(self.text_rows[numbers])
         return {
             "ids": [self.table.ids[index] for index in indices],
-            "image": {"tokens": image[0], "mask": image[1]},
-            "text": {"tokens": text[0], "mask": text[1]},
+            "image": self._features("image", self.image_table, self.image_rows[indices]),
+            "text": self._features("text", self.text_table, self.text_rows[numbers]),
             "image_group": self.image_groups[indices],
             "text_group": torch.from_numpy(numbers),
         }
 
+    def _features(self, modality: str, table: FeatureTable, rows: np.ndarray) -> dict[str, Tensor]:
+        vectors = self.vectors[modality]
+        if vectors is not None:
+            return {"vectors": vectors[torch.from_numpy(rows)]}
+        tokens, mask = table.gather(rows)
+        return {"tokens": tokens, "mask": mask}
+
+
+@torch.no_grad()
+def _vectors(tower: Tower[Any], table: FeatureTable) -> Tensor | None:
+    """All features as the projection expects them, `[N, K]`, if the tower makes them once and for all."""
+    if tower.normalizer is None or tower.pooling.learned:
+        return None
+    if len(table) * tower.normalizer.out_dim * 4 > MOST_VECTOR_BYTES:
+        return None
+    device = next(tower.parameters()).device
+    parts = []
+    for rows in np.array_split(np.arange(len(table)), max(1, len(table) // 1024)):
+        tokens, mask = table.gather(rows)
+        parts.append(tower.normalized(tower.pooling(tokens.to(device), mask.to(device))).cpu())
+    return torch.cat(parts)
+
 
 def _gather(table: FeatureTable, rows: Sequence[int]) -> TokenFeatures:
     return TokenFeatures(*table.gather(rows))
-
-
-def _read_ahead(
-    reader: ThreadPoolExecutor, places: list[tuple[PairTable, int]], preprocess: Callable[..., Tensor]
-) -> Iterator[Tensor]:
-    """Preprocessed pictures `[n, 3, H, W]` in small groups; one is read while the one before is encoded."""
-
-    def read(group: list[tuple[PairTable, int]]) -> Tensor:
-        return torch.stack([preprocess(decode_image(table.picture(row))) for table, row in group])
-
-    groups = [places[start : start + READ_ROWS] for start in range(0, len(places), READ_ROWS)]
-    waiting = reader.submit(read, groups[0])
-    for following in groups[1:]:
-        ready = waiting.result()
-        waiting = reader.submit(read, following)
-        yield ready
-    yield waiting.result()

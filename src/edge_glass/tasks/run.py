@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import resource
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.errors import Interrupted
+from edge_glass.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.archive import EvaluationArchive, make_thumbnail, save_archive
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.metrics import estimate_retrieval
@@ -23,7 +24,12 @@ from edge_glass.inference.index import write_index
 from edge_glass.models.artefact import save_model
 from edge_glass.reporting.report import write_report
 from edge_glass.tasks.alignment import AlignmentTask, SplitEmbeddings, retrieval_of
-from edge_glass.tasks.closed_form import closed_form_retrieval
+from edge_glass.tasks.closed_form import (
+    ClosedForm,
+    closed_form_retrieval,
+    fit_closed_form,
+    start_from_closed_form,
+)
 from edge_glass.tasks.run_folder import begin, run_folder_of, write_environment
 
 logger = logging.getLogger(__name__)
@@ -52,21 +58,36 @@ def train(
         EdgeGlassError: See its subclasses; `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint written.
     """
     folder = run_folder_of(config, output)
-    checkpoint = begin(folder, config, resume)
     if resume == "latest" and (folder / "results.json").exists():
-        logger.info("%s is finished; nothing is left to do", folder)
-        return RunResult(folder, read_results(folder / "results.json"))
+        return _finished(folder)
+    checkpoint = begin(folder, config, resume)
     _set_threads(config)
-    with _quiet_libraries():
+    with _quiet_libraries(), _full_disk_named(folder):
         task = AlignmentTask(config, progress)
         write_json(folder / "parameters.json", _parameters(task))
         write_environment(folder, _fingerprints(task))
         untouched = task.retrieval(task.model, "test")
         _write_baseline(folder, config, untouched)
+        closed_form = fit_closed_form(task) if _needs_closed_form(config) else None
+        if closed_form is not None and config.training.warm_start == "closed_form":
+            start_from_closed_form(task, closed_form)
         seconds, samples = _fit(task, folder, checkpoint, progress)
-        results = _finish(task, folder, untouched, seconds, samples)
+        results = _finish(task, folder, untouched, closed_form, seconds, samples)
         write_report(folder)
     return RunResult(folder, results)
+
+
+def _finished(folder: Path) -> RunResult:
+    """The results of a run that needs no more training; its report too, if the run was killed before that."""
+    logger.info("%s is finished; nothing is left to train", folder)
+    if not (folder / "report.html").exists():
+        with _full_disk_named(folder):
+            write_report(folder)
+    return RunResult(folder, read_results(folder / "results.json"))
+
+
+def _needs_closed_form(config: ExperimentConfig) -> bool:
+    return config.evaluation.closed_form_baseline or config.training.warm_start == "closed_form"
 
 
 def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: bool) -> tuple[float, int]:
@@ -124,19 +145,24 @@ def _write_baseline(folder: Path, config: ExperimentConfig, untouched: Retrieval
 
 
 def _finish(
-    task: AlignmentTask, folder: Path, untouched: RetrievalResult, seconds: float, samples: int
+    task: AlignmentTask,
+    folder: Path,
+    untouched: RetrievalResult,
+    closed_form: ClosedForm | None,
+    seconds: float,
+    samples: int,
 ) -> dict[str, Any]:
     """Final numbers, artefact and index; `results.json` is written last, it marks a finished run."""
     config = task.config
     embeddings = task.embed(task.model, "test")
     trained = retrieval_of(embeddings, task.model.dimensions)
-    closed_form = closed_form_retrieval(task) if config.evaluation.closed_form_baseline else None
+    solved = closed_form_retrieval(task, closed_form) if closed_form is not None else None
     results = assemble_results(
         split="test",
         metric=config.evaluation.primary_metric,
         trained=_estimates(config, trained),
         baseline=_estimates(config, untouched),
-        closed_form=_estimates(config, closed_form) if closed_form is not None else None,
+        closed_form=_estimates(config, solved) if solved is not None else None,
         seconds=seconds,
         samples=samples,
         data=task.split_counts(),
@@ -218,6 +244,20 @@ def _peak_memory() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Say what to do when a log, a table or a plot finds the disk full, as models and checkpoints do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise CheckpointError(
+            f"{folder}: the disk is full ({error}).\n"
+            "The checkpoints are untouched; free some space and continue with --resume."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -11,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig, dump_config
+from edge_glass.config.overrides import leaf_paths
+from edge_glass.config.problems import dotted, value_at
+from edge_glass.config.yaml_loader import parse_yaml
 from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.evaluation.results import write_json
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = (
     "edge-glass",
@@ -66,12 +72,29 @@ def begin(folder: Path, config: ExperimentConfig, resume: str | None) -> Path | 
                 f"{checkpoints}: none of the {len(list_checkpoints(checkpoints))} checkpoints is complete.\n"
                 "Delete them to start again from step 0."
             )
+    written = folder / "config.yaml"
+    if resume is not None and written.exists() and (changed := _changed_settings(written, config)):
+        logger.warning("%s goes on with other settings than it began with: %s", folder, ", ".join(changed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        # Beside it first: `train RUN/config.yaml --resume`, killed right here, must find the file again.
+        temporary = folder / ".config.yaml"
+        temporary.write_text(dump_config(config), encoding="utf-8")
+        temporary.replace(written)
     except OSError as error:
         raise ConfigError(f"{folder}: the run folder cannot be written ({error.strerror}).") from error
     return checkpoint
+
+
+def _changed_settings(written: Path, config: ExperimentConfig) -> list[str]:
+    """Dotted keys of this config whose value in a run's `config.yaml` is another one."""
+    before = parse_yaml(written.read_text(encoding="utf-8"), str(written)).value
+    now = config.model_dump(mode="json")
+    return [
+        f"{dotted(path)} (was {value_at(before, path)}, is {value_at(now, path)})"
+        for path in leaf_paths(now)
+        if value_at(before, path) != value_at(now, path)
+    ]
 
 
 def write_environment(folder: Path, fingerprints: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Averages:
-    """Sums of scalars and how often each was added; saved with a checkpoint that falls between two log lines."""
+    """Sums of float32 scalars and how often each was added. A checkpoint may fall between two log lines."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -19,7 +19,8 @@ class Averages:
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one report of detached scalars."""
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+            total = self._sums.get(name, torch.zeros((), device=value.device))
+            self._sums[name] = total + value.detach().float()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:

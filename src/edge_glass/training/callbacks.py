@@ -274,3 +274,16 @@ class StopOnSignal(TrainerCallback):
         self.received = number
         name = signal.Signals(number).name
         sys.stderr.write(f"\n{name}: finishing this step and writing a checkpoint; again to stop at once\n")
+
+
+def outlive_one_signal(worker: int) -> None:
+    """For a data worker: the first SIGTERM or Ctrl-C is for the main process, which needs data to end its step.
+
+    Both often reach the whole process group. Torch's workers die of them, and take the main process along.
+    """
+
+    def ignore_once(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ignore_once)

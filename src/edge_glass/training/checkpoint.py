@@ -53,8 +53,6 @@ def write_checkpoint(
         CheckpointError: The disk is full or not writable. Earlier checkpoints are untouched.
     """
     final = checkpoint_path(root, step)
-    if final.exists() and not problems(final):
-        return final
     temporary = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -72,7 +70,7 @@ def write_checkpoint(
         temporary.rename(final)
         _fsync(root)
     except (OSError, SafetensorError) as error:
-        remove(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"{final}: the checkpoint could not be written ({_reason(error)}).\n"
             "Earlier checkpoints are untouched; free some space and continue with --resume."
@@ -143,14 +141,30 @@ def prune_checkpoints(root: Path, keep: int, protect: Iterable[Path] = ()) -> No
     for folder in list_checkpoints(root):
         if folder.name not in protected:
             remove(folder)
-    for leftover in root.glob(f"{_TEMPORARY}*"):
-        remove(leftover)
+    _remove_unfinished(root)
+
+
+def drop_later_checkpoints(root: Path, step: int) -> None:
+    """Delete checkpoints after `step` and unfinished folders: a run that goes on from there writes its own.
+
+    Left alone, they would count as the newest, and those of the run that goes on would be pruned for them.
+    """
+    for folder in list_checkpoints(root):
+        if int(folder.name.removeprefix("step-")) > step:
+            logger.warning("%s is deleted: training goes on from step %d", folder, step)
+            remove(folder)
+    _remove_unfinished(root)
 
 
 def remove(folder: Path) -> None:
     """Delete a checkpoint, manifest first: a deletion cut short leaves no checkpoint that looks whole."""
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_unfinished(root: Path) -> None:
+    for leftover in root.glob(f"{_TEMPORARY}*"):
+        remove(leftover)
 
 
 def _write_manifest(folder: Path, step: int) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
 from edge_glass.errors import TrainingError
 from edge_glass.training import optimizer_state
 from edge_glass.training.averages import Averages
-from edge_glass.training.callbacks import EpochOrder, StepSeed
+from edge_glass.training.callbacks import EpochOrder, StepSeed, outlive_one_signal
 from edge_glass.training.checkpoint import (
     checkpoint_path,
     drop_later_checkpoints,
@@ -90,6 +90,12 @@ class MultimodalTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         return self.sampler
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As the library's; workers need no seeds, as every row is a function of seed, epoch and row."""
+        loader = super().get_train_dataloader()
+        loader.worker_init_fn = outlive_one_signal
+        return loader
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
         """As the library's, and counts how long the loop waited for data."""
@@ -169,6 +175,7 @@ class MultimodalTrainer(Trainer):
             STATE: json.loads(json.dumps(self._state_document(), default=float)),
             SCHEDULER: self.lr_scheduler.state_dict(),
             optimizer_state.DOCUMENT: optimizer_document,
+            AVERAGES: self._unlogged_averages(),
         }
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None:
@@ -177,6 +184,10 @@ class MultimodalTrainer(Trainer):
         write_checkpoint(self.checkpoints, self.state.global_step, tensors, documents)
         best = self.state.best_model_checkpoint
         prune_checkpoints(self.checkpoints, self.keep_checkpoints, [Path(best)] if best else [])
+
+    def _unlogged_averages(self) -> dict[str, Any]:
+        last_logged = self._globalstep_last_logged
+        return {"loss": float(self._tr_loss), "last_logged": last_logged} | self._averages.state()
 
     def _state_document(self) -> dict[str, Any]:
         document = dict(vars(self.state))
@@ -191,14 +202,48 @@ class MultimodalTrainer(Trainer):
 
     def _export_callback_states(self) -> None:
         states: Any = self.state.stateful_callbacks
-        for callback in [*self.callback_handler.callbacks, self.control]:
+        for callback in self.callback_handler.callbacks:
             if isinstance(callback, ExportableState):
                 states[type(callback).__name__] = callback.state()
 
-    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        progress = super()._init_training_state(*args, **kwargs)
+    def _load_callback_state(self) -> None:
+        """Where callbacks stood; their settings are those of this run (the library's swaps the objects)."""
+        states: Any = self.state.stateful_callbacks
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ExportableState) and type(callback).__name__ in states:
+                vars(callback).update(states[type(callback).__name__]["attributes"])
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        progress = super()._init_training_state(max_steps, *args, **kwargs)
+        step = self.state.global_step
+        self._finished = step >= max_steps or any(map(_is_out_of_patience, self.callback_handler.callbacks))
+        if step > 0 and self.args.should_save:
+            drop_later_checkpoints(self.checkpoints, step)
+        self._forget_broken_best()
         self._remember_best()
         return progress
+
+    def _forget_broken_best(self) -> None:
+        """The best so far may have been damaged since; the run can still end without it."""
+        best = checkpoint_path(self.checkpoints, self.state.best_global_step or 0)
+        if self.state.best_global_step and (problem := problems(best)):
+            logger.warning(
+                "%s, the best so far, is skipped: %s; if no later step is better, the last one is kept",
+                best,
+                problem,
+            )
+            self.state.best_global_step = None
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self._finished:  # resumed from the last checkpoint of a run: the library would take one more step
+            self.control.should_training_stop = True
+            return
+        if self._unlogged is not None:
+            self._tr_loss += self._unlogged["loss"]
+            self._globalstep_last_logged = self._unlogged["last_logged"]
+            self._averages.load(self._unlogged)
+            self._unlogged = None
+        super()._run_epoch(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         tensors, _ = read_checkpoint(Path(resume_from_checkpoint))
@@ -216,6 +261,7 @@ class MultimodalTrainer(Trainer):
             self.optimizer, tensors[optimizer_state.TENSORS], documents[optimizer_state.DOCUMENT]
         )
         self.lr_scheduler.load_state_dict(documents[SCHEDULER])
+        self._unlogged = documents[AVERAGES]
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None and SCALER in documents:
             scaler.load_state_dict(documents[SCALER])
@@ -228,6 +274,13 @@ class MultimodalTrainer(Trainer):
 
 
 _LOG_NAMES = {"loss": "train/loss", "learning_rate": "train/lr", "grad_norm": "train/grad_norm"}
+
+
+def _is_out_of_patience(callback: TrainerCallback) -> bool:
+    return (
+        isinstance(callback, EarlyStoppingCallback)
+        and callback.early_stopping_patience_counter >= callback.early_stopping_patience
+    )
 
 
 def _shortened(ids: Sequence[Any], most: int = 8) -> str:
