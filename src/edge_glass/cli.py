@@ -139,7 +139,8 @@ def search(
     query: Any = words if words is not None else image
     hits = model.search(query, k, dim, model.index_pictures(pictures) if pictures else None)
     click.echo(hits_table(hits))
-    where = write_search_page(page or model.run / "search.html", query, hits)
+    shown = words if words is not None else model.thumbnail(query)
+    where = write_search_page(page or model.run / "search.html", shown, hits)
     click.echo(f"pictures: {where}")
 
 

@@ -60,7 +60,7 @@ def test_data_sentences():
     assert left_out_sentence("val", {"rows": 150, "rejected": {}}) == "val: 150 rows used, none left out"
     assert (
         left_out_sentence("train", {"rows": 1468, "rejected": {"broken": 2, "empty": 1}})
-        == "train: 1,468 rows used, 3 left out (2 broken, 1 empty)"
+        == "train: 1,468 rows used, 3 left out: broken (2), empty (1)"
     )
 
 

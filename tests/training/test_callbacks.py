@@ -269,7 +269,7 @@ def test_in_a_thread_signals_are_left_alone() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_data_workers_outlive_one_signal(number: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """A signal to the process group leaves the main process the data it needs; the next one ends the worker."""
+    """A signal to the whole group leaves the main process the data it needs; the next one ends the worker."""
     stop = StopOnSignal()
 
     def work() -> None:

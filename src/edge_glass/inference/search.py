@@ -14,6 +14,7 @@ from PIL import Image
 from edge_glass.data.pictures import BadPicture, decode_image
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.errors import CheckpointError, DataError
+from edge_glass.evaluation.archive import make_thumbnail
 from edge_glass.inference.index import PictureIndex, load_index, thumbnail
 from edge_glass.models.artefact import DESCRIPTION, load_model
 
@@ -116,6 +117,10 @@ class AlignmentModel:
             )
             for rank, i in enumerate(best, start=1)
         ]
+
+    def thumbnail(self, picture: Picture) -> bytes:
+        """A small PNG of a picture, as shown in pages."""
+        return make_thumbnail(open_picture(picture))
 
     def index_pictures(self, folder: str | Path, batch: int = 64) -> PictureIndex:
         """An index over the pictures in a folder, sub-folders included; unreadable ones are left out.

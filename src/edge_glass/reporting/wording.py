@@ -101,7 +101,7 @@ def closed_form_sentence(results: Mapping[str, Any]) -> str | None:
 
 
 def left_out_sentence(name: str, split: Mapping[str, Any]) -> str:
-    """ "train: 1,468 rows used, 3 left out (2 cannot be decoded, 1 empty caption)"."""
+    """ "train: 1,468 rows used, 3 left out: cannot be decoded (2), empty caption (1)"."""
     rejected = split.get("rejected")
     reasons = rejected if isinstance(rejected, Mapping) else {}
     counts = [(str(reason), int(count)) for reason, count in reasons.items()]
@@ -111,7 +111,7 @@ def left_out_sentence(name: str, split: Mapping[str, Any]) -> str:
         return words + "none left out"
     return (
         words
-        + f"{format_count(total)} left out ({', '.join(f'{count:,} {reason}' for reason, count in counts)})"
+        + f"{format_count(total)} left out: {', '.join(f'{reason} ({count:,})' for reason, count in counts)}"
     )
 
 

@@ -277,7 +277,7 @@ class StopOnSignal(TrainerCallback):
 
 
 def outlive_one_signal(worker: int) -> None:
-    """For a data worker: the first SIGTERM or Ctrl-C is for the main process, which needs data to end its step.
+    """For a data worker: the first SIGTERM or Ctrl-C is for the main process, which needs data to end a step.
 
     Both often reach the whole process group. Torch's workers die of them, and take the main process along.
     """

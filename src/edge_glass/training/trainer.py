@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
@@ -88,14 +88,20 @@ class MultimodalTrainer(Trainer):
 
     # Data and loss
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
-        return self.sampler
-
     def get_train_dataloader(self) -> DataLoader:
-        """As the library's; workers need no seeds, as every row is a function of seed, epoch and row."""
-        loader = super().get_train_dataloader()
-        loader.worker_init_fn = outlive_one_signal
-        return loader
+        """Rows in the order of `EpochSampler`. Workers get no seeds: a row is a function of its key."""
+        workers = self.args.dataloader_num_workers
+        loader = DataLoader(
+            self.task.train_dataset,
+            batch_size=self.args.per_device_train_batch_size,
+            sampler=self.sampler,
+            collate_fn=self.task.collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.args.dataloader_pin_memory,
+            worker_init_fn=outlive_one_signal,
+        )
+        return self.accelerator.prepare(loader)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
         """As the library's, and counts how long the loop waited for data."""
