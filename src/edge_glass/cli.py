@@ -279,7 +279,7 @@ def assets_verify(ctx: click.Context, names: tuple[str, ...]) -> None:
 
 @cli.group(cls=Commands)
 def cache() -> None:
-    """The frozen-feature cache."""
+    """Frozen features, and pictures as they were read."""
 
 
 @cache.command()
@@ -287,18 +287,19 @@ def cache() -> None:
 def info(folder: Path | None) -> None:
     """What is cached, and how large it is."""
     from edge_glass.assets import cache_root
-    from edge_glass.data.feature_cache import cache_entries
+    from edge_glass.data.feature_cache import cache_entries, cache_sizes
     from edge_glass.reporting.summary import cache_table
 
     root = folder or cache_root()
-    click.echo(f"{root / 'features'}")
     click.echo(cache_table(cache_entries(root)))
+    for name, size in cache_sizes(root).items():
+        click.echo(f"{root / name}: {size / 2**20:,.1f} MiB")
 
 
 @cache.command()
 @click.option("--folder", type=Path, help="Default: the shared cache folder.")
 def clear(folder: Path | None) -> None:
-    """Delete all cached features. They are computed again when needed."""
+    """Delete all of it. It is computed again when needed; fetched weights and data stay."""
     from edge_glass.assets import cache_root
     from edge_glass.data.feature_cache import clear_cache
 

@@ -27,7 +27,7 @@ def test_the_page_says_what_happened(page, finished_run):
     assert f"→ {value:.3f} (+" in page.text and "Improved: mean R@1" in page.text
     assert "Training beat the closed form" in page.text
     assert "guessing would give R@1 0.0250" in page.text
-    assert "train: 1,468 rows used, 3 left out: <i>cannot be decoded</i> (2), caption is empty (1)" in page.text
+    assert "1,468 rows used, 3 left out: <i>cannot be decoded</i> (2), caption is empty (1)" in page.text
     assert "3 min 20 s" in page.text and "20/s" in page.text
     for metric in ("i2t_r5", "t2i_r10", "mean_r1"):
         for model in ("metrics", "baseline", "closed_form"):

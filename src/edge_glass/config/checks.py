@@ -212,6 +212,11 @@ def data_source(config: ExperimentConfig) -> Iterator[Problem]:
         yield Problem(
             ("dataset", "metadata_file"), "needs dataset.image_folder: the folder its file names are in"
         )
+    elif folder and dataset.extra_captions_column is not None:
+        yield Problem(
+            ("dataset", "extra_captions_column"),
+            "is read from parquet files only; in a metadata file, give a picture a row for each caption",
+        )
     elif not parquets and not folder:
         yield Problem(
             ("dataset", "train_parquet"),

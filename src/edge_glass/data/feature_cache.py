@@ -32,7 +32,8 @@ from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-SHARD_ROWS = 2048
+SHARD_ROWS = 512
+COMPUTED = ("features", "arrow", "scans")
 Encode = Callable[[list[int]], tuple[Tensor, Tensor]]
 
 
@@ -144,10 +145,17 @@ class FeatureCache:
 
 
 def clear_cache(root: Path) -> int:
-    """Delete all features under a cache folder; returns the bytes freed."""
-    freed = sum(size for _, _, size in cache_entries(root))
-    shutil.rmtree(Path(root) / "features", ignore_errors=True)
+    """Delete what can be computed again under a cache folder (not the assets); returns the bytes freed."""
+    freed = 0
+    for name in COMPUTED:
+        freed += _size(Path(root) / name)
+        shutil.rmtree(Path(root) / name, ignore_errors=True)
     return freed
+
+
+def cache_sizes(root: Path) -> dict[str, int]:
+    """Bytes on disk of features, of pictures read from parquet, and of scanned folders."""
+    return {name: _size(Path(root) / name) for name in COMPUTED}
 
 
 def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
@@ -157,8 +165,12 @@ def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
         samples = sum(len(keys) for keys, _ in _read_shards(folder))
         about_file = folder / "about.json"
         about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
-        entries.append((about, samples, sum(file.stat().st_size for file in folder.iterdir())))
+        entries.append((about, samples, _size(folder)))
     return entries
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _table(folder: Path, keys: Sequence[str]) -> FeatureTable:
