@@ -74,7 +74,7 @@ def test_every_kind_of_bad_row_is_named_and_skipped(tmp_path):
     again = read_parquet(tmp_path / "a.parquet")
     assert again.rejected == table.rejected and again.ids == table.ids
     with pytest.raises(
-        DataError, match=r"8 of 10 rows cannot be used \(first: row 1 \(1\): the cell is empty"
+        DataError, match=r"8 of 10 rows cannot be used \(first: row 1: the cell is empty"
     ) as caught:
         check_rejected(table, 0.5)
     assert caught.value.exit_code == 3

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -28,10 +28,12 @@ from edge_glass.training.callbacks import (
     PlainTensorBoard,
     StepSeed,
     StopOnSignal,
-    outlive_one_signal,
+    obey_main_process,
     read_lines,
 )
 from edge_glass.training.sampler import EpochSampler
+
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -268,22 +270,25 @@ def test_in_a_thread_signals_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_data_workers_outlive_one_signal(number: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """A signal to the whole group leaves the main process the data it needs; the next one ends the worker."""
-    stop = StopOnSignal()
+def test_data_workers_obey_the_main_process_only(number: int) -> None:
+    """A signal from elsewhere, such as one to the whole group, leaves the main process the data it needs."""
 
-    def work() -> None:
-        outlive_one_signal(0)
-        os.kill(os.getpid(), number)
-        sys.stderr.write("still here")
-        sys.stderr.flush()
-        os.kill(os.getpid(), number)
+    def work(ready: Any, go_on: Any) -> None:
+        obey_main_process(0)
+        ready.set()
+        go_on.wait(30)
         os._exit(7)
 
-    with stop.listening():
-        worker = multiprocessing.get_context("fork").Process(target=work)
-        worker.start()
-        worker.join(30)
-    assert worker.exitcode == -number
-    assert stop.received is None
-    assert capfd.readouterr().err == "still here"
+    for sender, code in (("elsewhere", 7), ("the main process", 0)):
+        with StopOnSignal().listening():
+            ready, go_on = FORK.Event(), FORK.Event()
+            worker = FORK.Process(target=work, args=(ready, go_on))
+            worker.start()
+            assert ready.wait(30) and worker.pid is not None
+            if sender == "elsewhere":
+                subprocess.run(["kill", f"-{number}", str(worker.pid)], check=True)
+                go_on.set()
+            else:
+                os.kill(worker.pid, number)
+            worker.join(30)
+        assert worker.exitcode == code, sender

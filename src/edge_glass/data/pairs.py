@@ -30,6 +30,10 @@ class Rejected:
     identifier: str
     reason: str
 
+    def __str__(self) -> str:
+        name = "" if self.identifier == str(self.row) else f" ({self.identifier})"
+        return f"row {self.row}{name}"
+
 
 @dataclass(frozen=True)
 class PairTable:
@@ -125,9 +129,7 @@ def check_rejected(table: PairTable, max_bad_fraction: float) -> None:
     """
     bad, total = len(table.rejected), len(table.rejected) + len(table)
     for rejected in table.rejected[:5]:
-        logger.warning(
-            "%s: row %d (%s) is skipped: %s", table.source, rejected.row, rejected.identifier, rejected.reason
-        )
+        logger.warning("%s: %s is skipped: %s", table.source, rejected, rejected.reason)
     if bad > 5:
         logger.warning("%s: %d rows are skipped in all", table.source, bad)
     if total == 0:
@@ -137,7 +139,7 @@ def check_rejected(table: PairTable, max_bad_fraction: float) -> None:
         parquet = "; `edge-glass data check FILE` lists them all" if table.source.endswith(".parquet") else ""
         raise DataError(
             f"{table.source}: {bad} of {total} rows cannot be used "
-            f"(first: row {first.row} ({first.identifier}): {first.reason}).\n"
+            f"(first: {first}: {first.reason}).\n"
             f"At most {max_bad_fraction:.1%} may be bad (dataset.max_bad_fraction){parquet}."
         )
 

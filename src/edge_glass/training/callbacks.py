@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import signal
 import sys
@@ -276,14 +277,20 @@ class StopOnSignal(TrainerCallback):
         sys.stderr.write(f"\n{name}: finishing this step and writing a checkpoint; again to stop at once\n")
 
 
-def outlive_one_signal(worker: int) -> None:
-    """For a data worker: the first SIGTERM or Ctrl-C is for the main process, which needs data to end a step.
+def obey_main_process(worker: int) -> None:
+    """For a data worker: SIGTERM and Ctrl-C count only when they come from the main process.
 
-    Both often reach the whole process group. Torch's workers die of them, and take the main process along.
+    Both often reach the whole process group. Torch's workers would die of them and take the main process along,
+    which needs a few more rows to end its step and to write a checkpoint.
     """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sent a signal
+        return
+    numbers = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
-    def ignore_once(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    def wait() -> None:
+        while signal.sigwaitinfo(numbers).si_pid != os.getppid():
+            pass
+        os._exit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ignore_once)
+    threading.Thread(target=wait, daemon=True).start()

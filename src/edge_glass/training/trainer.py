@@ -18,7 +18,7 @@ from transformers.trainer_callback import ExportableState, PrinterCallback
 from edge_glass.errors import TrainingError
 from edge_glass.training import optimizer_state
 from edge_glass.training.averages import Averages
-from edge_glass.training.callbacks import EpochOrder, StepSeed, outlive_one_signal
+from edge_glass.training.callbacks import EpochOrder, StepSeed, obey_main_process
 from edge_glass.training.checkpoint import (
     checkpoint_path,
     drop_later_checkpoints,
@@ -99,7 +99,7 @@ class MultimodalTrainer(Trainer):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.args.dataloader_pin_memory,
-            worker_init_fn=outlive_one_signal,
+            worker_init_fn=obey_main_process,
         )
         return self.accelerator.prepare(loader)
 

@@ -1,0 +1,389 @@
+"""The command line as a user meets it: what it prints, its exit codes, and that nothing saved is harmed."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from edge_glass.cli import main
+from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the program; gives exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edge-glass", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return int(code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Toy encoders as saved folders, so that real files of rows can be used without weights."""
+    from edge_glass.encoders.text import TextEncoder
+    from edge_glass.encoders.vision import VisionEncoder
+
+    folder = tmp_path_factory.mktemp("encoders")
+    VisionEncoder.tiny().save(folder / "vision")
+    TextEncoder.tiny().save(folder / "text")
+    return folder
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, encoders: Path) -> Path:
+    """A small experiment over `rows.parquet`."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"""
+name: small
+output_dir: {tmp_path / "runs"}
+dataset:
+  train_parquet: {tmp_path / "rows.parquet"}
+  batch_size: 8
+  id_column: id
+vision_encoder: {{source: "{encoders / "vision"}", projection_dim: 16, mrl_dimensions: [16, 8]}}
+text_encoder: {{source: "{encoders / "text"}"}}
+training: {{epochs: 1, report_to: [], num_threads: 1}}
+evaluation: {{bootstrap_samples: 100}}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def rows(count: int = 48) -> list[dict[str, object]]:
+    """Pictures of shapes with their names, all different."""
+    names = [(colour, shape) for shape in SHAPES for colour in COLOURS][:count]
+    return [
+        {"id": f"row-{i}", "image_bytes": draw_shape(*name), "caption": f"a {name[0]} {name[1]}"}
+        for i, name in enumerate(names)
+    ]
+
+
+def write_rows(path: Path, table: list[dict[str, object]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(table), path)
+    return path
+
+
+def png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG whose header says 60,000 x 60,000."""
+    data = bytearray(png(1, 1))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def error_of(stderr: str) -> str:
+    """From `error:` on; at most two lines."""
+    message = stderr[stderr.index("error:") :]
+    assert len(lines(message)) <= 2, message
+    return message
+
+
+class TestHelp:
+    def test_every_command_explains_itself(self, run: Run) -> None:
+        code, out, _ = run("--help")
+        assert code == 0
+        for command in ("train", "evaluate", "search", "ablate", "data", "assets", "cache", "config"):
+            assert command in out
+            assert run(command, "--help")[0] == 0
+
+    def test_an_unknown_command_is_refused(self, run: Run) -> None:
+        code, _, err = run("trian")
+        assert code == 2
+        assert "No such command" in err
+
+    def test_search_wants_words_or_a_picture(self, run: Run) -> None:
+        code, _, err = run("search", "runs/x")
+        assert code == 2
+        assert "either words" in err
+
+
+class TestConfigErrors:
+    def test_a_missing_file(self, run: Run) -> None:
+        code, _, err = run("train", "nowhere.yaml")
+        assert code == 2
+        assert "nowhere.yaml" in error_of(err)
+
+    def test_a_typo_names_the_right_key(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        write_rows(tmp_path / "rows.parquet", rows())
+        code, _, err = run("train", experiment, "training.epocs=3")
+        assert code == 2
+        assert "did you mean training.epochs?" in error_of(err)
+        assert not (tmp_path / "runs").exists()
+
+    def test_missing_rows_are_named_before_a_model_loads(self, run: Run, experiment: Path) -> None:
+        code, _, err = run("train", experiment)
+        assert code == 2
+        assert "rows.parquet" in error_of(err)
+
+    def test_config_check_and_show(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        write_rows(tmp_path / "rows.parquet", rows())
+        assert run("config", "check", experiment)[:2] == (0, f"{experiment}: ok\n")
+        code, out, _ = run("config", "show", experiment, "optimization.lr=5e-4")
+        assert code == 0
+        assert "lr: 0.0005" in out
+
+    def test_a_model_folder_that_is_none(self, run: Run, tmp_path: Path) -> None:
+        code, _, err = run("search", tmp_path, "a dog")
+        assert code == 2
+        assert "no finished model" in error_of(err)
+        assert run("evaluate", tmp_path / "nothing")[0] == 2
+
+
+class TestBadRows:
+    @pytest.mark.parametrize(
+        ("column", "value", "reason"),
+        [
+            ("image_bytes", draw_shape("red", "ring")[:-40], "row-5"),
+            ("image_bytes", bomb(), "too large"),
+            ("image_bytes", b"", "row-5"),
+            ("image_bytes", b"<html>not a picture</html>", "HTML"),
+            ("image_bytes", None, "row-5"),
+            ("caption", "   ", "empty"),
+            ("caption", None, "missing"),
+        ],
+        ids=["truncated", "bomb", "no bytes", "html", "null", "blank caption", "no caption"],
+    )
+    def test_too_many_bad_rows_stop_the_run(
+        self, run: Run, experiment: Path, tmp_path: Path, column: str, value: object, reason: str
+    ) -> None:
+        table = rows()
+        table[5][column] = value
+        write_rows(tmp_path / "rows.parquet", table)
+        code, _, err = run("train", experiment)
+        message = error_of(err)
+        assert code == 3
+        assert "1 of 48 rows" in message and "row 5" in message and reason in message
+
+    def test_text_that_is_not_utf8(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        table = pa.Table.from_pylist(rows())
+        texts = [row["caption"].encode() for row in rows()]  # type: ignore[attr-defined]
+        texts[5] = b"caf\xe9"
+        broken = pa.array(texts, pa.binary()).view(pa.string())
+        pq.write_table(table.set_column(2, "caption", broken), tmp_path / "rows.parquet")
+        code, _, err = run("train", experiment)
+        assert code == 3
+        assert "UTF-8" in error_of(err)
+
+    def test_a_few_bad_rows_are_named_and_left_out(
+        self, run: Run, experiment: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        table = rows()
+        table[5]["image_bytes"] = b"not a picture"
+        write_rows(tmp_path / "rows.parquet", table)
+        code, out, err = run("train", experiment, "dataset.max_bad_fraction=0.1")
+        assert code == 0, err
+        assert "row 5 (row-5) is skipped: no picture" in caplog.text
+        results = json.loads((tmp_path / "runs/small/results.json").read_text())
+        assert sum(split["rows"] for split in results["data"].values()) == 47
+        assert "report" in out
+
+    def test_an_unknown_column_names_those_there(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        write_rows(tmp_path / "rows.parquet", rows())
+        code, _, err = run("train", experiment, "dataset.text_column=words")
+        assert code == 3
+        assert "words" in error_of(err) and "caption" in err
+
+    def test_a_validation_split_that_shares_pictures(
+        self, run: Run, experiment: Path, tmp_path: Path
+    ) -> None:
+        table = rows()
+        write_rows(tmp_path / "rows.parquet", table[:40])
+        val = write_rows(tmp_path / "val.parquet", table[38:])
+        code, _, err = run("train", experiment, f"dataset.val_parquet={val}")
+        assert code == 3
+        assert "2 rows share their picture" in error_of(err)
+        code, _, err = run(
+            "train", experiment, f"dataset.val_parquet={val}", "dataset.shared_pictures=leave_out"
+        )
+        assert code == 0, err
+
+    def test_data_check_writes_the_rejects(self, run: Run, tmp_path: Path) -> None:
+        table = rows()
+        table[5]["image_bytes"] = b"not a picture"
+        table[7]["caption"] = ""
+        file = write_rows(tmp_path / "rows.parquet", table)
+        code, out, _ = run("data", "check", file)
+        assert code == 3
+        assert "2 unusable" in out
+        rejects = (tmp_path / "rejects.csv").read_text()
+        assert "not_a_picture" in rejects and "text_empty" in rejects
+        assert run("data", "check", write_rows(tmp_path / "good.parquet", rows()))[0] == 0
+
+
+@pytest.fixture
+def finished(run: Run, experiment: Path, tmp_path: Path) -> Path:
+    """A finished run of the small experiment."""
+    write_rows(tmp_path / "rows.parquet", rows())
+    code, _, err = run("train", experiment)
+    assert code == 0, err
+    return tmp_path / "runs/small"
+
+
+class TestFinishedRun:
+    def test_search_by_words_and_by_picture(self, run: Run, finished: Path, tmp_path: Path) -> None:
+        code, out, _ = run("search", finished, "a red circle", "-k", "3")
+        assert code == 0
+        assert len([line for line in lines(out) if line[0].isdigit()]) == 3
+        assert (finished / "search.html").read_text().count("<img") >= 3
+        picture = tmp_path / "query.png"
+        picture.write_bytes(draw_shape("blue", "bar"))
+        code, out, _ = run("search", finished, "--image", picture, "-k", "1", "--dim", "8")
+        assert code == 0
+        assert "a blue bar" in out  # the same picture is nearest to itself
+
+    def test_search_in_a_folder_of_pictures(self, run: Run, finished: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        (folder / "one.png").write_bytes(draw_shape("red", "ring"))
+        (folder / "broken.png").write_bytes(b"no")
+        code, out, _ = run("search", finished, "a red ring", "--pictures", folder)
+        assert code == 0
+        assert "one.png" in out and "broken.png" not in out
+
+    def test_a_query_that_is_no_picture(self, run: Run, finished: Path, tmp_path: Path) -> None:
+        file = tmp_path / "note.png"
+        file.write_text("hello")
+        code, _, err = run("search", finished, "--image", file)
+        assert code == 3
+        assert "note.png" in error_of(err)
+        assert run("search", finished, "--image", tmp_path / "none.png")[0] == 3
+
+    def test_evaluate_gives_the_numbers_of_the_run(self, run: Run, finished: Path) -> None:
+        code, out, _ = run("evaluate", finished)
+        assert code == 0
+        results = json.loads((finished / "results.json").read_text())
+        again = json.loads((finished / "evaluation/test.json").read_text())
+        assert again["metrics"] == results["metrics"]
+        assert f"{results['metrics']['i2t_r5']['value']:.3f}" in out
+
+    def test_a_second_run_is_refused_and_resume_is_content(
+        self, run: Run, finished: Path, experiment: Path
+    ) -> None:
+        before = (finished / "results.json").read_bytes()
+        code, _, err = run("train", experiment)
+        assert code == 2
+        assert "--resume" in error_of(err) and "--output" in err
+        assert run("train", experiment, "--resume")[0] == 0
+        assert (finished / "results.json").read_bytes() == before
+
+    def test_a_checkpoint_that_was_cut_short(self, run: Run, finished: Path, experiment: Path) -> None:
+        checkpoint = sorted((finished / "checkpoints").iterdir())[-1]
+        weights = checkpoint / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-10])
+        (finished / "results.json").unlink()
+        code, _, err = run("train", experiment, "--resume", checkpoint)
+        assert code == 2
+        assert "not a complete checkpoint" in error_of(err) and "model.safetensors" in err
+
+    def test_resume_takes_an_override_for_no_checkpoint(
+        self, run: Run, finished: Path, experiment: Path
+    ) -> None:
+        assert run("train", experiment, "--resume", "training.epochs=1")[0] == 0
+
+    def test_a_broken_model_is_named(self, run: Run, finished: Path) -> None:
+        heads = finished / "model/heads.safetensors"
+        heads.write_bytes(heads.read_bytes()[:-10])
+        code, _, err = run("search", finished, "a dog")
+        assert code == 2
+        assert "cannot be read" in error_of(err)
+
+    def test_the_report_can_be_written_again(self, run: Run, finished: Path) -> None:
+        (finished / "report.html").unlink()
+        shutil.rmtree(finished / "plots")
+        code, out, _ = run("report", finished)
+        assert code == 0
+        assert Path(out.strip()) == finished / "report.html"
+        assert (finished / "plots/training_curves.png").exists()
+
+    def test_cache_info_and_clear(self, run: Run, finished: Path) -> None:
+        code, out, _ = run("cache", "info")
+        assert code == 0 and "features" in out
+        code, out, _ = run("cache", "clear")
+        assert code == 0 and "freed" in out
+
+    def test_python_gives_what_the_command_line_gives(self, finished: Path) -> None:
+        import edge_glass
+
+        model = edge_glass.load(str(finished))
+        words = model.encode_text(["a red circle", "a blue bar"], dim=8)
+        pictures = model.encode_images([draw_shape("red", "circle")])
+        assert words.shape == (2, 8) and pictures.shape == (1, 16)
+        np.testing.assert_allclose(np.linalg.norm(words, axis=1), 1.0, rtol=1e-5)
+        full = model.encode_text(["a red circle"])
+        cut = full[:, :8] / np.linalg.norm(full[:, :8], axis=1, keepdims=True)
+        np.testing.assert_allclose(words[:1], cut, rtol=1e-4)
+        assert [hit.rank for hit in model.search("a red circle", k=2)] == [1, 2]
+
+
+def test_worse_than_untouched_is_exit_code_4(
+    run: Run, experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.parquet", rows())
+    assert run("train", experiment)[0] == 0
+    folder = tmp_path / "runs/small"
+    results = json.loads((folder / "results.json").read_text())
+    results["verdict"]["status"] = "worse"
+    (folder / "results.json").write_text(json.dumps(results))
+    assert run("train", experiment, "--resume")[0] == 0
+    assert run("train", experiment, "--resume", "--fail-on-regression")[0] == 4
+
+
+def test_a_full_disk_while_saving(
+    run: Run, experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first checkpoint is kept, the second meets a full disk."""
+    import errno
+
+    from edge_glass.training import checkpoint
+
+    write_rows(tmp_path / "rows.parquet", rows())
+    real, calls = checkpoint.save_file, []
+
+    def full(tensors: dict, path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    code, _, err = run("train", experiment, "training.epochs=2")
+    assert code == 2
+    assert "no space left" in error_of(err).lower() and "--resume" in err
+    folder = tmp_path / "runs/small/checkpoints"
+    left = sorted(folder.iterdir())
+    assert len(left) == 1 and checkpoint.problems(left[0]) is None
+    monkeypatch.setattr(checkpoint, "save_file", real)
+    assert run("train", experiment, "training.epochs=2", "--resume")[0] == 0
