@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_glass.training.checkpoint import list_checkpoints
 
-CONFIG = Path(__file__).parents[2] / "configs" / "base_alignment.yaml"
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["edge_glass.tasks.run", "edge_glass.training.callbacks", "timm", "sentence_transformers", "sklearn"]
@@ -130,11 +130,11 @@ def end(process: BaseProcess) -> int | None:
 
 def kill_at_line(run: Run, line: int, *, resume: bool = True, chance: random.Random) -> bool:
     """SIGKILL within some milliseconds after that many lines are logged; False if the run ended first."""
+    log = run.folder / "metrics.jsonl"
+    before = log.stat().st_ino if log.exists() else None
     process = run.start(resume=resume)
-    first = run.logged()
-    if resume and first >= line:
-        # A resumed run takes lines back first: it has to come to this line again.
-        wait_until(process, lambda: run.logged() < line)
+    # A resumed run first takes lines back, into a new file: it has to come to this line again.
+    wait_until(process, lambda: log.exists() and log.stat().st_ino != before)
     reached = wait_until(process, lambda: run.logged() >= line)
     time.sleep(chance.random() * 0.03)
     end(process)
@@ -158,5 +158,12 @@ def signal_at_line(run: Run, line: int, number: int, *, group: bool = False) -> 
     process = run.start(resume=False)
     if wait_until(process, lambda: run.logged() >= line) and process.pid is not None:
         (os.killpg if group else os.kill)(process.pid, number)
+    return exit_code(process)
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    """Wait for the end of a process; None if it hangs, and it is killed then."""
     process.join(PATIENCE_SECONDS)
-    return process.exitcode
+    code = process.exitcode
+    end(process)
+    return code

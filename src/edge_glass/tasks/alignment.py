@@ -260,10 +260,10 @@ def load_encoders(config: ExperimentConfig) -> tuple[VisionEncoder, TextEncoder]
     """The two encoders of an experiment, frozen as it says."""
     vision, text = config.vision_encoder, config.text_encoder
     if config.tiny:
+        architecture = "test_vit" if vision.pooling_type == "cls" else "test_efficientnet"
+        layers = ["blocks.*"] if vision.feature_layers else []
         return (
-            VisionEncoder.tiny(
-                config.seed, frozen=vision.frozen, layers=["blocks.*"] if vision.feature_layers else []
-            ),
+            VisionEncoder.tiny(config.seed, architecture, frozen=vision.frozen, layers=layers),
             TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else []),
         )
     return (

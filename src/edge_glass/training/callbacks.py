@@ -280,8 +280,8 @@ class StopOnSignal(TrainerCallback):
 def obey_main_process(worker: int) -> None:
     """For a data worker: SIGTERM and Ctrl-C count only when they come from the main process.
 
-    Both often reach the whole process group. Torch's workers would die of them and take the main process along,
-    which needs a few more rows to end its step and to write a checkpoint.
+    Both often reach the whole process group. Torch's workers would die of them, and take along the main
+    process, which needs a few more rows to end its step and write a checkpoint.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sent a signal
         return
