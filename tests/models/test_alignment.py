@@ -197,8 +197,10 @@ def test_class_token_pooling_needs_a_class_token() -> None:
         build(vision={"pooling_type": "cls"})
     vit = build(architecture="test_vit", vision={"pooling_type": "cls"})
     pixels = torch.randn(2, 3, 64, 64)
-    token = vit.vision_tower.features({"pixels": pixels}).tokens
-    assert torch.equal(token[:, 0], vit.vision_tower.encoder.frozen_forward(pixels).tokens[:, 0])
+    tower = vit.vision_tower
+    token = tower.features({"pixels": pixels}).tokens
+    expected = tower.encoder.frozen_forward(pixels, dtype=tower.frozen_dtype).tokens
+    assert torch.equal(token[:, 0], expected[:, 0])
 
 
 def test_no_weight_decay_names_parameters() -> None:

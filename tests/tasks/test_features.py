@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import edge_glass.data.feature_cache as feature_cache
+import edge_glass.models.alignment as alignment
 import edge_glass.tasks.features as features
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.data.captions import CaptionChooser
@@ -31,7 +32,7 @@ from edge_glass.training.sampler import EpochSampler
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 everywhere, so that comparisons can be strict; one thread."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(features, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(alignment, "fast_dtype", lambda device: torch.float32)
 
 
 def build(pooling: str = "mean", components: int | None = None, **vision) -> MultimodalAlignmentModel:
@@ -218,7 +219,7 @@ def test_another_dtype_or_pooling_has_features_of_its_own(tmp_path, monkeypatch)
     assert counter.take() == all_of_it
     cached(build("multihead"), tmp_path, tables())  # looks at the same tokens
     assert counter.take() == (0, 0)
-    monkeypatch.setattr(features, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(alignment, "fast_dtype", lambda device: torch.bfloat16)
     cached(build("mean"), tmp_path, tables())
     assert counter.take() == all_of_it
 

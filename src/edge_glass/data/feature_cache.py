@@ -136,6 +136,8 @@ class FeatureCache:
         if missing:
             _write(folder / "about.json", json.dumps(dict(about), indent=1).encode())
             advance(len(first) - len(missing))
+            cached = len(first) - len(missing)
+            logger.info("computing features of %d samples; %d are cached", len(missing), cached)
         for start in range(0, len(missing), SHARD_ROWS):
             chunk = missing[start : start + SHARD_ROWS]
             tokens, lengths = encode(chunk)

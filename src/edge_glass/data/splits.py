@@ -89,7 +89,7 @@ def separate_pictures(splits: dict[str, PairTable], policy: str) -> dict[str, Pa
                 f"{table.ids[first]} is also in {later[table.picture_hashes[first]]}).\n"
                 "Remove them, or set dataset.shared_pictures=leave_out to train without them."
             )
-        logger.info("%s: %d rows are left out, %s", splits[name].source, len(shared), SHARED_PICTURE)
+        logger.info("%s: %d rows are left out: %s", splits[name].source, len(shared), SHARED_PICTURE)
         result[name] = splits[name].leave_out(set(shared), SHARED_PICTURE)
     return result
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from edge_glass.data.pictures import BadPicture, decode_image
-from edge_glass.encoders.features import fast_dtype
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.errors import CheckpointError, DataError
 from edge_glass.evaluation.archive import make_thumbnail
@@ -52,7 +51,6 @@ class AlignmentModel:
             raise CheckpointError(f"{folder}: no such run or model folder.")
         self.run = folder.parent if (folder / DESCRIPTION).is_file() else folder
         self.model = load_model(folder if (folder / DESCRIPTION).is_file() else folder / "model")
-        self.dtype = fast_dtype(torch.device("cpu"))  # as the run's own embeddings were made
 
     @property
     def dimensions(self) -> list[int]:
@@ -76,7 +74,7 @@ class AlignmentModel:
         """Texts → float32 `[N, dim]` of norm 1."""
         tower = self.model.text_tower
         with torch.no_grad():
-            features = tower.features(tower.encoder.tokenize(list(texts)), self.dtype)
+            features = tower.features(tower.encoder.tokenize(list(texts)))
             return _normalized(tower.embed(features).numpy(), dim)
 
     def project_images(self, images: Sequence[Picture]) -> np.ndarray:
@@ -84,7 +82,7 @@ class AlignmentModel:
         tower = self.model.vision_tower
         pixels = torch.stack([tower.encoder.preprocess(open_picture(image)) for image in images])
         with torch.no_grad():
-            return tower.embed(tower.features({"pixels": pixels}, self.dtype)).numpy()
+            return tower.embed(tower.features({"pixels": pixels})).numpy()
 
     def search(
         self,

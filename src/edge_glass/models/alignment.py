@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.config.schema import ExperimentConfig, HeadConfig
-from edge_glass.encoders.features import TokenFeatures
+from edge_glass.encoders.features import TokenFeatures, fast_dtype
 from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.encoders.mrl import MRLProjection, matryoshka_dimensions, truncate_and_normalize
 from edge_glass.encoders.pooling import Pooling, build_pooling
@@ -53,12 +53,16 @@ class Tower(nn.Module, Generic[Encoder]):
         self.normalizer = normalizer
         self.projection = projection
 
-    def features(self, raw: Raw, dtype: torch.dtype = torch.float32) -> TokenFeatures:
+    @property
+    def frozen_dtype(self) -> torch.dtype:
+        """Arithmetic of a frozen encoder: one rule for training, cache, evaluation and search."""
+        return fast_dtype(next(self.encoder.parameters()).device)
+
+    def features(self, raw: Raw) -> TokenFeatures:
         """The part that a feature cache may keep when the encoder is frozen.
 
         Args:
             raw: `{"pixels"}` or `{"input_ids", "attention_mask"}`; `{"tokens", "mask"}` are features already.
-            dtype: Arithmetic of a frozen encoder (see `VisionEncoder.frozen_forward`).
 
         Returns:
             Tokens `[B, N, D]`; pooled to N = 1 when the pooling has nothing to learn.
@@ -67,8 +71,10 @@ class Tower(nn.Module, Generic[Encoder]):
             features = TokenFeatures(raw["tokens"], raw["mask"])
         else:
             inputs: Any = raw.get("pixels", raw)
-            frozen = self.encoder.frozen
-            features = self.encoder.frozen_forward(inputs, dtype=dtype) if frozen else self.encoder(inputs)
+            if self.encoder.frozen:
+                features = self.encoder.frozen_forward(inputs, dtype=self.frozen_dtype)
+            else:
+                features = self.encoder(inputs)
         if self.pooling.learned:
             return features
         pooled = self.pooling(*features).unsqueeze(1)

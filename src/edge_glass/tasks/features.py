@@ -24,7 +24,7 @@ from edge_glass.data.feature_cache import FeatureCache, FeatureTable
 from edge_glass.data.pairs import PairTable, group_numbers
 from edge_glass.data.scan import progress_bar
 from edge_glass.encoders.allocator import keep_freed_memory
-from edge_glass.encoders.features import TokenFeatures, fast_dtype
+from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.models.alignment import Tower
@@ -55,7 +55,6 @@ class LiveFeatures:
     def __init__(self, vision: Tower[VisionEncoder], text: Tower[TextEncoder]) -> None:
         self.vision, self.text = vision, text
         self.device = next(vision.encoder.parameters()).device
-        self.dtype = fast_dtype(self.device)
 
     def images(self, table: PairTable, indices: Sequence[int]) -> TokenFeatures:
         preprocess = self.vision.encoder.preprocess
@@ -64,14 +63,12 @@ class LiveFeatures:
     @torch.no_grad()
     def pixels(self, pixels: Tensor) -> TokenFeatures:
         """Features of preprocessed pictures `[n, 3, H, W]`."""
-        return self.vision.features({"pixels": pixels.to(self.device)}, dtype=self.dtype)
+        return self.vision.features({"pixels": pixels.to(self.device)})
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> TokenFeatures:
         tokenized = self.text.encoder.tokenize(list(texts))
-        return self.text.features(
-            {name: ids.to(self.device) for name, ids in tokenized.items()}, dtype=self.dtype
-        )
+        return self.text.features({name: ids.to(self.device) for name, ids in tokenized.items()})
 
 
 class CachedFeatures:
@@ -128,7 +125,7 @@ class CachedFeatures:
         return {
             "encoder": tower.encoder.fingerprint,
             "transform": tower.encoder.transform_id,
-            "dtype": str(self.live.dtype),
+            "dtype": str(tower.frozen_dtype),
             "pooling": "tokens" if tower.pooling.learned else type(tower.pooling).__name__,
         }
 
