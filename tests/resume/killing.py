@@ -18,7 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from edge_glass.training.checkpoint import list_checkpoints
+from edge_glass.assets import cache_root
+from edge_glass.training.checkpoint import list_checkpoints, problems
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SERVER = multiprocessing.get_context("forkserver")
@@ -28,7 +29,7 @@ SERVER.set_forkserver_preload(
 PATIENCE_SECONDS = 120.0
 
 
-def command_line(arguments: list[str], home: str, log: str) -> None:
+def command_line(arguments: list[str], home: str, log: str, threads: int | None) -> None:
     """What such a process does. It leads a group, to which its data workers belong."""
     os.setpgid(0, 0)
     multiprocessing.set_start_method(
@@ -42,7 +43,8 @@ def command_line(arguments: list[str], home: str, log: str) -> None:
 
     from edge_glass.cli import main
 
-    torch.set_num_threads(1)
+    if threads is not None:
+        torch.set_num_threads(threads)
     sys.argv = ["edge-glass", *arguments]
     main()
 
@@ -53,17 +55,20 @@ class Run:
 
     folder: Path
     options: list[str]
+    config: Path = CONFIG
+    tiny: bool = True
+    threads: int | None = 1
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.log = self.folder.with_suffix(".log")
 
     def start(self, *, resume: bool = True) -> BaseProcess:
-        """`edge-glass train CONFIG --tiny [--resume] …` in a new process."""
-        arguments = ["train", str(CONFIG), "--tiny", "--output", str(self.folder), *self.options]
-        arguments += ["--resume"] if resume else []
-        home = os.environ["EDGE_GLASS_HOME"]
-        process = SERVER.Process(target=command_line, args=(arguments, home, str(self.log)))
+        """`edge-glass train CONFIG [--tiny] [--resume] …` in a new process."""
+        arguments = ["train", str(self.config), "--output", str(self.folder), *self.options]
+        arguments += ["--tiny"] * self.tiny + ["--resume"] * resume
+        settings = (arguments, str(cache_root()), str(self.log), self.threads)
+        process = SERVER.Process(target=command_line, args=settings)
         process.start()
         return process
 
@@ -79,10 +84,9 @@ class Run:
         file = self.folder / "metrics.jsonl"
         return file.read_bytes().count(b"\n") if file.exists() else 0
 
-    def saving(self) -> bool:
-        """Whether a checkpoint is being written right now."""
-        checkpoints = self.folder / "checkpoints"
-        return next(checkpoints.glob(".tmp-*"), None) is not None
+    def saving(self, process: BaseProcess) -> bool:
+        """Whether this process is writing a checkpoint right now (others may have left one half-written)."""
+        return next((self.folder / "checkpoints").glob(f".tmp-*-{process.pid}"), None) is not None
 
     def said(self) -> str:
         """Everything its processes printed."""
@@ -92,6 +96,11 @@ class Run:
         """Steps of its checkpoints, newest first."""
         found = list_checkpoints(self.folder / "checkpoints")
         return [int(path.name.removeprefix("step-")) for path in found]
+
+    def whole_steps(self) -> list[int]:
+        """Those of `steps` whose checkpoint is whole."""
+        folder = self.folder / "checkpoints"
+        return [step for step in self.steps() if problems(folder / f"step-{step:06d}") is None]
 
     def outcome(self) -> dict[str, Any]:
         """Everything that must be equal in two runs of one experiment: all but the clock."""
@@ -128,15 +137,17 @@ def end(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-def kill_at_line(run: Run, line: int, *, resume: bool = True, chance: random.Random) -> bool:
-    """SIGKILL within some milliseconds after that many lines are logged; False if the run ended first."""
+def kill_at_line(
+    run: Run, line: int, *, resume: bool = True, chance: random.Random, within: float = 0.03
+) -> bool:
+    """SIGKILL some moment `within` seconds after that many lines are logged; False if the run ended first."""
     log = run.folder / "metrics.jsonl"
     before = log.stat().st_ino if log.exists() else None
     process = run.start(resume=resume)
     # A resumed run first takes lines back, into a new file: it has to come to this line again.
     wait_until(process, lambda: log.exists() and log.stat().st_ino != before)
     reached = wait_until(process, lambda: run.logged() >= line)
-    time.sleep(chance.random() * 0.03)
+    time.sleep(chance.random() * within)
     end(process)
     return reached and not (run.folder / "results.json").exists()
 
@@ -144,9 +155,9 @@ def kill_at_line(run: Run, line: int, *, resume: bool = True, chance: random.Ran
 def kill_while_saving(run: Run, *, resume: bool = True) -> bool:
     """SIGKILL in the middle of writing a checkpoint: the process is held still to make sure that it is."""
     process = run.start(resume=resume)
-    while wait_until(process, run.saving) and process.pid is not None:
+    while wait_until(process, lambda: run.saving(process)) and process.pid is not None:
         os.kill(process.pid, signal.SIGSTOP)
-        if run.saving():
+        if run.saving(process):
             end(process)
             return True
         os.kill(process.pid, signal.SIGCONT)

@@ -12,6 +12,8 @@ from killing import Run, exit_code, kill_at_line, kill_while_saving, signal_at_l
 
 from edge_glass.training.checkpoint import find_checkpoint
 
+pytestmark = pytest.mark.slow
+
 HEADS = [
     f"{tower}.head.{setting}"
     for tower in ("vision_encoder", "text_encoder")

@@ -26,6 +26,8 @@ from edge_glass.tasks.evaluate import evaluate_run
 from edge_glass.tasks.run import RunResult, train
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICKSTART = CONFIGS / "quickstart.yaml"
 

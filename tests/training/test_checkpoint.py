@@ -246,7 +246,7 @@ def test_no_space_is_said_before_anything_is_written(tmp_path: Path, monkeypatch
     usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        CheckpointError, match=r"no space left on the disk: 1 MiB needed, 0 MiB free"
+        CheckpointError, match=r"no space left on the disk: 1.0 MiB needed, 0.1 MiB free"
     ) as caught:
         write(tmp_path, 20)
     assert caught.value.exit_code == 2

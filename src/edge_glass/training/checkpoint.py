@@ -182,7 +182,7 @@ def _require_space(root: Path, tensors: Mapping[str, Mapping[str, torch.Tensor]]
     needed = sum(tensor.nbytes for group in tensors.values() for tensor in group.values()) + 2**20
     free = shutil.disk_usage(root).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB free")
+        raise OSError(errno.ENOSPC, f"{needed / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free")
 
 
 def _reason(error: Exception) -> str:
