@@ -7,8 +7,9 @@
 Every other kill hits the writing of a checkpoint (the process is held still to make sure that it does), the
 others are spread evenly over the run, each at a random moment of a step. After each kill the real command
 line goes on with `--resume`. What must be equal in the end: `model/heads.safetensors` byte for byte, every
-line of `metrics.jsonl` and all of `results.json`, except for the clock. Prints a table and EQUAL or DIFFERENT,
-and exits with 1 when they differ. Without `data/emoji` (edge-glass data build emoji) it is the toy size.
+line of `metrics.jsonl` and all of `results.json`, except for the clock. Prints a table and EQUAL or
+DIFFERENT, and exits with 1 when they differ. Without `data/emoji` (edge-glass data build emoji) it is the toy
+size.
 """
 
 from __future__ import annotations
