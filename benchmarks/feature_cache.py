@@ -1,6 +1,6 @@
 """What the frozen-feature cache buys, measured side by side in one run.
 
-    python benchmarks/feature_cache.py [--rounds 3] [--config configs/quickstart.yaml]
+    python benchmarks/feature_cache.py [--rounds 3] [--config FILE] [--only filling|epochs]
 
 1. An epoch from the cache against an epoch with the towers running (`training.feature_cache=off`), through
    the same trainer.
@@ -8,7 +8,7 @@
    other), and against its own floor: the towers alone plus decoding alone, at the settings chosen.
 3. R@1 from features of both paths.
 
-Needs `edge-glass data build emoji`. The cache is filled in a temporary folder; yours is not touched.
+Needs `edge-glass data build emoji`. Filling is measured in a temporary folder; yours is not touched.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def main() -> None:
     )
     parser.add_argument("--config", type=Path, default=Path("configs/quickstart.yaml"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--skip-epochs", action="store_true", help="Only the filling.")
+    parser.add_argument("--only", choices=["filling", "epochs"], help="Measure one of the two.")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        compare_filling(arguments.config, Path(folder), arguments.rounds)
-        if not arguments.skip_epochs:
+        if arguments.only != "epochs":
+            compare_filling(arguments.config, Path(folder), arguments.rounds)
+        if arguments.only != "filling":
             compare_epochs(arguments.config, Path(folder))
 
 
@@ -130,9 +131,7 @@ def compare_filling(config_file: Path, folder: Path, rounds: int) -> None:
 def compare_epochs(config_file: Path, folder: Path) -> None:
     """Steps through the same trainer, cached and live; of the cached epochs the first is left out."""
     live = epoch_seconds(config_file, folder / "live", ["training.feature_cache=off"], epochs=1)
-    cached = epoch_seconds(
-        config_file, folder / "cached", [f"training.feature_cache={folder / 'fill0'}"], epochs=60
-    )
+    cached = epoch_seconds(config_file, folder / "cached", ["training.feature_cache=auto"], epochs=60)
     print(f"epoch with towers running        {live:8.2f} s")
     print(f"epoch from the cache             {cached:8.4f} s   {live / cached:.0f} times faster", flush=True)
 

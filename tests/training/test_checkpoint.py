@@ -86,18 +86,18 @@ def test_a_tensor_that_is_a_view_is_written_alone(tmp_path: Path) -> None:
 
 
 class Point(NamedTuple):
-    """The `count`-th call of a system function by the writer."""
+    """The `nth` call of a function by the writer."""
 
     module: Any
     name: str
-    count: int
+    nth: int
 
     def __str__(self) -> str:
-        return f"{self.name}-{self.count}"
+        return f"{self.name}-{self.nth}"
 
 
 POINTS = [
-    *(Point(os, "fsync", count) for count in range(1, 6)),
+    *(Point(os, "fsync", nth) for nth in range(1, 6)),
     Point(os, "mkdir", 2),  # the first asks for the folder of all, which is there
     Point(os, "rename", 1),
     Point(checkpoint, "save_file", 1),
@@ -116,10 +116,10 @@ def die_at(point: Point, after: bool) -> None:
     def deadly(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == point.count and not after:
+        if calls == point.nth and not after:
             os._exit(99)
         result = original(*args, **kwargs)
-        if calls == point.count:
+        if calls == point.nth:
             os._exit(99)
         return result
 

@@ -17,7 +17,7 @@ from edge_glass.training.callbacks import StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems, read_checkpoint
 from edge_glass.training.trainer import MODEL
 
-MIXED = {"dropout": 0.3, "training": {"epochs": 3, "logging_steps": 5, "eval_epochs": 0.75}}
+MIXED: dict[str, Any] = {"dropout": 0.3, "training": {"epochs": 3, "logging_steps": 5, "eval_epochs": 0.75}}
 
 
 def step_of(folder: Path) -> int:
@@ -217,7 +217,7 @@ def test_a_run_killed_after_its_last_step_takes_no_other(tmp_path: Path, trainin
     assert metrics(tmp_path) == lines and list_checkpoints(tmp_path / "checkpoints") == steps
 
 
-EARLY = {"epochs": 30, "early_stopping_patience": 3}
+EARLY: dict[str, Any] = {"epochs": 30, "early_stopping_patience": 3}
 
 
 def test_early_stopping(tmp_path: Path) -> None:

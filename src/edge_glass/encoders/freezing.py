@@ -27,8 +27,8 @@ class FreezableModule(nn.Module):
         return self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch mode, except that a frozen module stays in eval mode."""
-        return super().train(mode and not self.frozen)
+        """Switch mode, except that a frozen module stays in eval mode, untouched at every step."""
+        return self if self.frozen else super().train(mode)
 
 
 @dataclass(frozen=True)
