@@ -20,6 +20,13 @@ from edge_glass.training.trainer import MODEL
 MIXED: dict[str, Any] = {"dropout": 0.3, "training": {"epochs": 3, "logging_steps": 5, "eval_epochs": 0.75}}
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A run over MIXED that nothing disturbed: its folder and its weights."""
+    folder = tmp_path_factory.mktemp("mixed")
+    return folder, run(folder, **MIXED).model.state_dict()
+
+
 def step_of(folder: Path) -> int:
     """The step a checkpoint is of."""
     return int(folder.name.removeprefix("step-"))
@@ -167,15 +174,16 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
 
 
 @pytest.mark.parametrize("step", range(1, 13))
-def test_stopped_in_any_step_it_goes_on_bit_equal(tmp_path: Path, step: int) -> None:
+def test_stopped_in_any_step_it_goes_on_bit_equal(
+    mixed: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path, step: int
+) -> None:
     """Also in the middle of an epoch, between two log lines, and in the very last step."""
-    through = run(tmp_path / "through", **MIXED)
-    stopped = run(tmp_path / "stopped", signal_at=step, **MIXED)
+    stopped = run(tmp_path, signal_at=step, **MIXED)
     assert stopped.state.global_step == step
-    assert step_of(newest(tmp_path / "stopped")) == step
-    resumed = run(tmp_path / "stopped", resume=newest(tmp_path / "stopped"), **MIXED)
-    assert same_weights(resumed.model.state_dict(), through.model.state_dict())
-    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "through")
+    assert step_of(newest(tmp_path)) == step
+    resumed = run(tmp_path, resume=newest(tmp_path), **MIXED)
+    assert same_weights(resumed.model.state_dict(), mixed[1])
+    assert metrics(tmp_path) == metrics(mixed[0])
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
@@ -195,14 +203,15 @@ def test_stopped_again_and_again(tmp_path: Path, accumulation: int) -> None:
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "through")
 
 
-def test_workers_do_not_change_the_weights(tmp_path: Path) -> None:
+def test_workers_do_not_change_the_weights(
+    mixed: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     """Also when a run goes on with another number of them."""
-    through = run(tmp_path / "through", **MIXED)
-    run(tmp_path / "stopped", signal_at=6, **MIXED, dataset={"batch_size": 8, "num_workers": 2})
-    resume = newest(tmp_path / "stopped")
-    resumed = run(tmp_path / "stopped", resume=resume, **MIXED, dataset={"batch_size": 8, "num_workers": 1})
-    assert same_weights(resumed.model.state_dict(), through.model.state_dict())
-    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "through")
+    run(tmp_path, signal_at=6, **MIXED, dataset={"batch_size": 8, "num_workers": 2})
+    resume = newest(tmp_path)
+    resumed = run(tmp_path, resume=resume, **MIXED, dataset={"batch_size": 8, "num_workers": 1})
+    assert same_weights(resumed.model.state_dict(), mixed[1])
+    assert metrics(tmp_path) == metrics(mixed[0])
 
 
 @pytest.mark.parametrize("training", [{"epochs": 3}, {"epochs": 3, "max_steps": 10}, {"max_steps": 2}])

@@ -22,9 +22,10 @@ class FreezableModule(nn.Module):
 
     def freeze(self) -> Self:
         """Stop gradients and hold eval mode."""
-        self.frozen = True
+        self.eval()
         self.requires_grad_(False)
-        return self.eval()
+        self.frozen = True
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Switch mode, except that a frozen module stays in eval mode, untouched at every step."""
