@@ -49,7 +49,7 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
     is_flag=False,
     flag_value="latest",
     metavar="[CHECKPOINT]",
-    help="Go on from the newest whole checkpoint, or this one.",
+    help="Go on from the newest whole checkpoint, or this one (later ones are then deleted).",
 )
 @click.option("--output", type=Path, metavar="DIR", help="The run folder; default: output_dir/name.")
 @click.option("--fail-on-regression", is_flag=True, help="Exit with 4 when training made the model worse.")
