@@ -45,7 +45,7 @@ def training_arguments(
     """`TrainingArguments` for one run; whatever is not set here keeps the library's default."""
     training, optimization = config.training, config.optimization
     precision = resolve_precision(training.precision, training.device)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.dataset.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
@@ -81,6 +81,10 @@ def training_arguments(
         disable_tqdm=True,
         log_level="error",
     )
+    # Several GPUs in one process would mean DataParallel, which splits the batch and with it the negatives.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def resolve_precision(precision: str, device: str) -> str:
