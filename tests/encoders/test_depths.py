@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge_glass.encoders.depths import matching_modules
+from edge_glass.encoders.depths import matching_modules, pool_places
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import ConfigError
@@ -45,6 +45,16 @@ def test_features_are_the_pooled_outputs_of_the_layers() -> None:
     assert len(names) > 2
     assert tokens.shape == (6, 1, encoder.width)
     torch.testing.assert_close(tokens[:, 0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_equals_its_definition(dtype: torch.dtype) -> None:
+    maps = torch.randn(2, 5, 7, 6).to(dtype).contiguous(memory_format=torch.channels_last)
+    tokens = torch.randn(2, 9, 5).to(dtype)
+    assert torch.equal(pool_places(maps, "max"), maps.amax((2, 3)))
+    assert torch.equal(pool_places(tokens, "max"), tokens.amax(1))
+    torch.testing.assert_close(pool_places(maps, "mean"), maps.mean((2, 3)), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(pool_places(tokens, "mean"), tokens.mean(1))
 
 
 def test_transformer_layers_are_pooled_over_their_tokens() -> None:
