@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from edge_glass.cli import main
-from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
+from edge_glass.data.generated import COLOURS, SHAPES, draw_shape, play_shape
+from edge_glass.data.sounds import encode_flac
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -127,7 +128,7 @@ class TestHelp:
     def test_search_wants_words_or_a_picture(self, run: Run) -> None:
         code, _, err = run("search", "runs/x")
         assert code == 2
-        assert "either words" in err
+        assert "give words" in err and "--image FILE or --audio FILE" in err
 
 
 class TestConfigErrors:
@@ -387,3 +388,47 @@ def test_a_full_disk_while_saving(
     assert len(left) == 1 and checkpoint.problems(left[0]) is None
     monkeypatch.setattr(checkpoint, "save_file", real)
     assert run("train", experiment, "training.epochs=2", "--resume")[0] == 0
+
+
+class TestSearchWithSounds:
+    @pytest.fixture(scope="class")
+    def hearing(self, session_home: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A finished toy run with sounds."""
+        from edge_glass.config import load_config
+        from edge_glass.tasks.run import train
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGE_GLASS_HOME", session_home)
+            config = load_config(
+                Path(__file__).parents[1] / "configs" / "trimodal_emoji.yaml",
+                ["training.max_steps=1"],
+                tiny=True,
+            )
+            return train(config, output=tmp_path_factory.mktemp("runs") / "hearing", progress=False).folder
+
+    def test_a_sound_alone_and_beside_words_and_a_picture(
+        self, run: Run, hearing: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "tone.flac").write_bytes(encode_flac(play_shape("red", "ring", 0)))
+        (tmp_path / "ring.png").write_bytes(draw_shape("red", "ring"))
+        sound, image = ("--audio", tmp_path / "tone.flac"), ("--image", tmp_path / "ring.png")
+        page = tmp_path / "page.html"
+        names = [f"{colour}-{shape}" for colour in COLOURS for shape in SHAPES]
+        for query in (sound, ("a red ring", *sound), (*image, *sound), ("a red ring", *image, *sound)):
+            code, out, err = run("search", hearing, *query, "-k", 3, "--page", page)
+            assert code == 0, err
+            assert len([line for line in lines(out) if any(name in line for name in names)]) == 3
+            assert "tone.flac" in page.read_text(encoding="utf-8")
+            page.unlink()
+
+    def test_a_model_without_sounds(self, run: Run, finished: Path, tmp_path: Path) -> None:
+        (tmp_path / "tone.flac").write_bytes(encode_flac(play_shape("red", "ring", 0)))
+        code, _, err = run("search", finished, "--audio", tmp_path / "tone.flac")
+        assert code == 2 and "trained without sounds" in error_of(err)
+
+    def test_what_is_no_sound(self, run: Run, hearing: Path, tmp_path: Path) -> None:
+        (tmp_path / "words.wav").write_text("no sound at all, but words in a file")
+        code, _, err = run("search", hearing, "--audio", tmp_path / "words.wav")
+        assert code == 3 and "words.wav: no sound can be read from" in error_of(err).replace("\n", " ")
+        code, _, err = run("search", hearing, "--audio", tmp_path / "nowhere.wav")
+        assert code == 3 and "nowhere.wav: no such file" in error_of(err)

@@ -30,7 +30,8 @@ def kernel(tmp_path: Path) -> AsyncKernelManager:
 
 
 def test_there_are_lessons() -> None:
-    assert {"01_vision_text_alignment", "02_pixmo_vision_text_alignment"} <= set(LESSONS)
+    expected = {"01_vision_text_alignment", "02_pixmo_vision_text_alignment", "04_trimodal_alignment"}
+    assert expected <= set(LESSONS)
 
 
 @pytest.mark.slow

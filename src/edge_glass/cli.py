@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def cli(debug: bool, quiet: bool) -> None:
     edge-glass train configs/quickstart.yaml        # align pictures and words
     edge-glass search runs/quickstart "a sad animal"
     """
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes, one talks
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("edge_glass").setLevel(level)
@@ -79,7 +81,8 @@ def train(
     from edge_glass.tasks.run import train as run
 
     result = run(loaded, output=output, resume=resume)
-    click.echo(describe_run(result.folder))
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(describe_run(result.folder))
     if fail_on_regression and result.results["verdict"]["status"] == "worse":
         ctx.exit(4)
 
@@ -106,7 +109,8 @@ def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
 @cli.command()
 @click.argument("run", type=Path)
 @click.argument("words", required=False)
-@click.option("--image", type=Path, metavar="FILE", help="Search with a picture instead of words.")
+@click.option("--image", type=Path, metavar="FILE", help="Search with a picture, alone or beside words.")
+@click.option("--audio", type=Path, metavar="FILE", help="Search with a sound (WAV, FLAC, MP3, Ogg).")
 @click.option(
     "--pictures", type=Path, metavar="FOLDER", help="Search in this folder instead of the run's pictures."
 )
@@ -117,29 +121,33 @@ def search(
     run: Path,
     words: str | None,
     image: Path | None,
+    audio: Path | None,
     pictures: Path | None,
     k: int,
     dim: int | None,
     page: Path | None,
 ) -> None:
-    """Find pictures by WORDS or by a picture.
+    """Find pictures by WORDS, a picture or a sound, or by several of them at once.
 
     \b
     edge-glass search runs/quickstart "a sad animal"
     edge-glass search runs/quickstart --image photo.jpg
     edge-glass search runs/quickstart "my dog" --pictures ~/Pictures
+    edge-glass search runs/trimodal_emoji --audio question.wav
+    edge-glass search runs/trimodal_emoji "in the snow" --image dog.jpg
     """
-    if (words is None) == (image is None):
-        raise click.UsageError('give either words, as in `search RUN "a sad animal"`, or --image FILE')
+    if words is None and image is None and audio is None:
+        raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
     from edge_glass.inference import AlignmentModel
     from edge_glass.reporting.search_page import write_search_page
     from edge_glass.reporting.summary import hits_table
 
     model = AlignmentModel(run)
-    query: Any = words if words is not None else image
-    hits = model.search(query, k, dim, model.index_pictures(pictures) if pictures else None)
+    index = model.index_pictures(pictures) if pictures else None
+    hits = model.search(words, k, dim, index, image=image, audio=audio)
     click.echo(hits_table(hits))
-    shown = words if words is not None else model.thumbnail(query)
+    asked = [part for part in (words, audio and audio.name, image and image.name) if part]
+    shown: Any = model.thumbnail(image) if image is not None and len(asked) == 1 else " + ".join(asked)
     where = write_search_page(page or model.run / "search.html", shown, hits)
     click.echo(f"pictures: {where}")
 
@@ -178,22 +186,79 @@ def report(run: Path) -> None:
 
 @cli.group(cls=Commands)
 def data() -> None:
-    """Build data sets and check them."""
+    """Build or download data sets and check them."""
 
 
 @data.command()
 @click.argument("corpus", type=click.Choice(["emoji"]))
 @click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
-def build(corpus: str, output: Path | None) -> None:
+@click.option("--speech", is_flag=True, help="Add spoken names, made with libespeak-ng.")
+def build(corpus: str, output: Path | None, speech: bool) -> None:
     """Build a data set that installs anywhere.
 
     \b
-    edge-glass data build emoji          # data/emoji/{train,val,test}.parquet
+    edge-glass data build emoji            # data/emoji/{train,val,test}.parquet
+    edge-glass data build emoji --speech   # the same with spoken names, 16 kHz
     """
     from edge_glass.corpora.emoji import build_emoji
 
-    for file in build_emoji(output or Path("data") / corpus).values():
+    for file in build_emoji(output or Path("data") / corpus, speech=speech).values():
         click.echo(file)
+
+
+@data.command()
+@click.argument("corpus", type=click.Choice(["pixmo-cap", "pixmo-cap-qa", "common-voice", "instruction"]))
+@click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many rows of the index.")
+@click.option("--index", type=Path, multiple=True, metavar="FILE", help="PixMo: rows from here, not the hub.")
+@click.option("--archive", type=Path, metavar="FILE", help="Common Voice: the release, packed or unpacked.")
+@click.option("--language", metavar="CODE", help="Common Voice: needed when the release has several.")
+@click.option("--annotations", type=Path, multiple=True, metavar="FILE", help="Instruction: LLaVA's JSON.")
+@click.option("--image-root", type=Path, metavar="DIR", help="Instruction: the pictures are files here.")
+@click.option("--image-url-prefix", metavar="URL", help="Instruction: the pictures are files there.")
+@click.option("--retry-rejected", is_flag=True, help="Also try again what was rejected for good.")
+@click.option("--delete-parts", is_flag=True, help="Delete the kept pictures once the parquet file is there.")
+@click.option("--workers", default=16, show_default=True, type=click.IntRange(1, 256), help="URLs at once.")
+@click.option("--per-host", default=4, show_default=True, type=click.IntRange(1, 256), help="Of one host.")
+@click.option("--attempts", default=4, show_default=True, type=click.IntRange(1, 20), help="For each URL.")
+@click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(1), help="For one URL.")
+@click.option("--max-mb", default=32.0, show_default=True, type=click.FloatRange(0.001), help="For one file.")
+@click.option("--allow-private", is_flag=True, hidden=True)
+def download(
+    corpus: str,
+    workers: int,
+    per_host: int,
+    attempts: int,
+    seconds: float,
+    max_mb: float,
+    allow_private: bool,
+    **options: Any,
+) -> None:
+    """Download a data set of pictures by URL, or read a Common Voice release.
+
+    A second call goes on where the first stopped. Rows that gave no picture are in rejects.csv, with reasons.
+
+    \b
+    edge-glass data download pixmo-cap --limit 20000          # data/pixmo-cap/train.parquet
+    edge-glass data download pixmo-cap-qa --index rows.parquet --workers 32
+    edge-glass data download common-voice --archive cv-corpus-22.0-en.tar.gz
+    edge-glass data download instruction --annotations llava.json --image-root coco/train2017
+    edge-glass data download instruction --annotations llava.json \\
+        --image-url-prefix http://images.cocodataset.org/train2017 --output data/llava
+    """
+    from edge_glass.corpora.downloading.command import download as run
+    from edge_glass.corpora.downloading.policy import Limits
+
+    limits = Limits(
+        workers=workers,
+        per_host=per_host,
+        attempts=attempts,
+        total_seconds=seconds,
+        max_bytes=int(max_mb * 2**20),
+        allow_private=allow_private,
+    )
+    for line in run(corpus, limits=limits, **options):
+        click.echo(line)
 
 
 @data.command()

@@ -37,7 +37,9 @@ LEVELS = {
 }
 
 
-HEAVY = {"torch", "timm", "transformers", "sentence_transformers", "sklearn", "matplotlib", "pandas"}
+HEAVY = {"torch", "timm", "transformers", "sentence_transformers", "sklearn", "matplotlib", "pandas"} | {
+    *("soundfile", "soxr", "ctranslate2", "pyarrow"),
+}
 
 
 class Import(NamedTuple):

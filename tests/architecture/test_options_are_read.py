@@ -1,7 +1,8 @@
 """Every option of the experiment file does something: some code outside of config reads it.
 
 An option that nothing reads is a lie to the user: it validates, is written into the run folder, and changes
-nothing. Reading means an attribute of that name, `….warmup_ratio`; what config/ itself does (checks, toy
+nothing. Reading means an attribute of that name, `….warmup_ratio`, or the whole section it stands in,
+`losses.pairs.model_dump()`, whose values then are arguments by name; what config/ itself does (checks, toy
 settings) does not count.
 """
 
@@ -24,12 +25,26 @@ def attributes_read(source: str) -> set[str]:
     }
 
 
+def sections_read(source: str) -> set[str]:
+    """Names of all sections that a source text takes as a whole: no argument chooses among their keys."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(ast.Attribute(ast.Attribute(attr=name) | ast.Name(id=name), "model_dump"), [], []):
+                found.add(name)
+    return found
+
+
 def test_every_option_is_read() -> None:
     read: set[str] = set()
+    whole: set[str] = set()
     for path in ROOT.rglob("*.py"):
         if path.relative_to(ROOT).parts[0] != "config":
-            read |= attributes_read(path.read_text(encoding="utf-8"))
-    unread = [key for key, _ in walk() if key.rpartition(".")[2] not in read]
+            source = path.read_text(encoding="utf-8")
+            read |= attributes_read(source)
+            whole |= sections_read(source)
+    paths = {key: key.split(".") for key, _ in walk()}
+    unread = [key for key, path in paths.items() if path[-1] not in read and not whole & set(path[-2:-1])]
     assert unread == [], f"nothing reads {', '.join(unread)}"
 
 
@@ -38,3 +53,8 @@ def test_only_loading_counts_as_reading() -> None:
         "training",
         "epochs",
     }
+
+
+def test_only_a_section_as_a_whole_counts_as_read() -> None:
+    source = "a.pairs.model_dump().items()\nperceiver.model_dump()\nb.head.model_dump(include={'x'})\nb.c"
+    assert sections_read(source) == {"pairs", "perceiver"}

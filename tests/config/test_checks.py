@@ -99,3 +99,51 @@ def test_metrics_of_the_ablation_table(error_of: ErrorOf, load: Load) -> None:
     assert message.startswith("small.yaml line 9: ablation.metrics[1]: 'i2t_r3' is not a metric")
     sound = "ablation: {variants: {a: {losses.mrl: 0}}, metrics: [i2t_r1, mean_medr@64]}\n"
     assert load(sound).ablation is not None
+
+
+SOUNDS = "audio_encoder={}"
+
+
+def test_three_modalities(load: Load) -> None:
+    config = load("", SOUNDS, "fusion={}", "evaluation.primary_metric=a2v_r5@64")
+    assert config.audio_encoder is not None and config.audio_encoder.source == "asset:whisper-tiny-en"
+    assert load("", "audio_encoder.pooling_type=perceiver").audio_encoder.perceiver.num_latents == 16
+    assert load("", "audio_encoder=null").audio_encoder is None
+
+
+def test_pairs_that_are_left_out(load: Load, error_of: ErrorOf) -> None:
+    load("", SOUNDS, "losses.pairs={vision_audio: 0}")
+    load("", SOUNDS, "losses.pairs={vision_text: 0}")  # pictures and words meet through sounds
+    load("", "losses.pairs={audio_text: 0, vision_audio: 0}")  # there are none anyway
+    message = error_of("", SOUNDS, "losses.pairs={audio_text: 0, vision_audio: 0}")
+    assert message.endswith(
+        "losses.pairs.audio_text: is 0, which leaves audio_encoder without a partner; "
+        "give one of its pairs a weight above 0"
+    )
+    message = error_of("", SOUNDS, "losses.pairs={vision_text: 0, audio_text: 0}")
+    assert "which leaves text_encoder without a partner" in message and "vision_encoder" not in message
+    assert error_of("", "losses.pairs={vision_text: 0}").count("\n") == 0  # one cause, one sentence
+
+
+def test_a_metric_of_a_pair_that_is_left_out(load: Load, error_of: ErrorOf) -> None:
+    left_out = "losses.pairs={vision_audio: 0}"
+    load("", SOUNDS, left_out, "evaluation.primary_metric=t2a_r1")
+    assert error_of("", SOUNDS, left_out, "evaluation.primary_metric=v2a_r1").endswith(
+        "'v2a_r1' needs the pair vision_audio, whose weight losses.pairs.vision_audio is 0"
+    )
+
+
+def test_a_folder_of_pictures_has_no_sounds(load: Load, error_of: ErrorOf) -> None:
+    Path("captions.csv").touch()
+    folder = "dataset={train_parquet: null, image_folder: ., metadata_file: captions.csv}"
+    load("", folder)
+    assert error_of("", folder, SOUNDS).endswith(
+        "audio_encoder: needs sounds, which are read from parquet files only, not from image_folder"
+    )
+
+
+def test_a_warm_start_needs_frozen_sounds_too(load: Load, error_of: ErrorOf) -> None:
+    warm = "training.warm_start=closed_form"
+    load("", SOUNDS, warm)
+    for audio in ("{frozen: false}", "{pooling_type: multihead}", "{head: {kind: mlp}}"):
+        assert "but audio_encoder " in error_of("", f"audio_encoder={audio}", warm)

@@ -40,6 +40,22 @@ def test_sizes_shrink_together(load: Load) -> None:
     assert config.ablation.variants == {"a": {"losses.mrl": 0}}
 
 
+def test_sounds_and_fusion_stay_and_shrink(load: Load) -> None:
+    sections = (
+        "audio_encoder: {pooling_type: perceiver, head: {hidden_dim: 500}}\n"
+        "fusion: {kind: cross_attention, num_heads: 16, weight: 0.5}\n"
+        "dataset: {train_parquet: train.parquet, extra_train_parquet: [b.parquet], group_column: speaker}\n"
+    )
+    config = load(text="name: x\n" + sections, tiny=True)
+    audio, fusion = config.audio_encoder, config.fusion
+    assert audio is not None and fusion is not None
+    assert (audio.pooling_type, audio.head.hidden_dim, audio.perceiver.num_heads) == ("perceiver", 32, 2)
+    assert (audio.perceiver.num_latents, audio.perceiver.depth) == (4, 1)
+    assert (fusion.kind, fusion.num_heads, fusion.weight) == ("cross_attention", 2, 0.5)
+    assert config.dataset.extra_train_parquet == []
+    assert load("", tiny=True).audio_encoder is None and load("", tiny=True).fusion is None
+
+
 def test_data_files_are_not_needed(load: Load) -> None:
     missing = "dataset={train_parquet: a.parquet, val_parquet: b.parquet, val_fraction: 0.0}"
     dataset = load("", missing, tiny=True).dataset

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edge_glass.data.pairs import PairTable
+from edge_glass.data.samples import SampleTable
+from edge_glass.data.sounds import Sound, decode_sound, encode_flac, sound_hash
 
 
 def picture(seed: int, kind: str = "PNG", size: tuple[int, int] = (8, 8), **options: Any) -> bytes:
@@ -38,9 +39,9 @@ def strings(*cells: bytes) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(cells), pa.py_buffer(offsets), pa.py_buffer(b"".join(cells)))
 
 
-def make_table(rows: Sequence[tuple[str, Sequence[str]]], source: str = "rows") -> PairTable:
+def make_table(rows: Sequence[tuple[str, Sequence[str]]], source: str = "rows") -> SampleTable:
     """A table of (name of a picture, captions); ids are row numbers, hashes are of the names."""
-    return PairTable(
+    return SampleTable(
         source=source,
         ids=[str(number) for number in range(len(rows))],
         captions=[list(captions) for _, captions in rows],
@@ -53,3 +54,37 @@ def make_table(rows: Sequence[tuple[str, Sequence[str]]], source: str = "rows") 
 def to_tensor(image: Image.Image) -> Tensor:
     """A picture as it is: uint8 `[3, H, W]`."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def sound(seed: int, seconds: float = 0.05, rate: int = 8000) -> bytes:
+    """FLAC bytes of noise, a function of its seed and length."""
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, int(seconds * rate)).astype(np.float32)
+    return encode_flac(Sound(samples, rate))
+
+
+def hash_of(encoded: bytes) -> str:
+    """Content hash of a sound file."""
+    return sound_hash(decode_sound(encoded))
+
+
+Cells = tuple[bytes | None, list[bytes], list[str]]
+
+
+def trimodal_table(rows: Sequence[Cells], source: str = "rows", groups: Sequence[str] = ()) -> SampleTable:
+    """A table of (picture or None, takes, captions); ids are row numbers."""
+    return SampleTable(
+        source=source,
+        ids=[str(number) for number in range(len(rows))],
+        captions=[captions for _, _, captions in rows],
+        picture_hashes=[None if shown is None else hashlib.sha256(shown).hexdigest() for shown, _, _ in rows],
+        positions=list(range(len(rows))),
+        pictures=[shown or b"" for shown, _, _ in rows],
+        sound_hashes=[[hash_of(take) for take in takes] for _, takes, _ in rows],
+        sounds=[takes for _, takes, _ in rows],
+        groups=groups,
+    )
+
+
+def to_mel(heard: Sound) -> Tensor:
+    """A sound as float `[1, T]`, unlike any spectrogram."""
+    return torch.from_numpy(heard.samples)[None]

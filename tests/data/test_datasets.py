@@ -13,18 +13,23 @@ from data_samples import make_table, picture, to_tensor, write_parquet
 from PIL import Image
 from torch.utils.data import DataLoader
 
-import edge_glass.data.pairs as pairs
+import edge_glass.data.samples as samples
 import edge_glass.data.scan as scan
 from edge_glass.data.datasets import (
     ImageTextDataset,
-    PairDataset,
     PixmoParquetImageTextDataset,
+    TriModalDataset,
     build_image_datasets_from_parquet,
-    collate_pairs,
+    collate_samples,
     complete_splits,
 )
 from edge_glass.data.parquet import read_parquet
 from edge_glass.errors import DataError
+
+COLLATE = {
+    "vision": lambda pixels: {"pixels": torch.stack(pixels) if pixels else torch.zeros(0, 3, 2, 2)},
+    "text": lambda texts: {"input_ids": torch.tensor([[len(text)] for text in texts])},
+}
 
 
 def small(image: Image.Image) -> torch.Tensor:
@@ -40,17 +45,17 @@ def table_of(tmp_path: Path, count: int = 12):
 
 def test_an_item(tmp_path):
     table = table_of(tmp_path)
-    item = PairDataset(table, to_tensor)[3]
-    assert item["id"] == "3" and item["text"] == "caption 3" and isinstance(item["image_group"], int)
+    item = TriModalDataset(table, {"vision": to_tensor})[3]
+    assert item["id"] == "3" and item["text"] == "caption 3" and isinstance(item["groups"]["vision"], int)
     assert torch.equal(item["pixels"], to_tensor(Image.open(io.BytesIO(picture(3, size=(20, 16))))))
-    assert len(PairDataset(table, to_tensor)) == 12
+    assert len(TriModalDataset(table, {"vision": to_tensor})) == 12
 
 
 def test_groups_mean_the_same_picture_and_the_same_text():
     table = make_table([("a", ["x"]), ("b", ["y"]), ("a", ["y"])])
-    items = [PairDataset(table, to_tensor)[row] for row in range(3)]
-    assert items[0]["image_group"] == items[2]["image_group"] != items[1]["image_group"]
-    assert items[1]["text_group"] == items[2]["text_group"] != items[0]["text_group"]
+    items = [TriModalDataset(table, {"vision": to_tensor})[row] for row in range(3)]
+    assert items[0]["groups"]["vision"] == items[2]["groups"]["vision"] != items[1]["groups"]["vision"]
+    assert items[1]["groups"]["text"] == items[2]["groups"]["text"] != items[0]["groups"]["text"]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -81,24 +86,33 @@ def test_augmentation_is_a_pure_function_of_seed_epoch_and_row(tmp_path):
     table = table_of(tmp_path)
 
     def pixels(seed: int, key: tuple[int, int]) -> torch.Tensor:
-        return PairDataset(table, small, training=True, seed=seed, augmentation="crop_flip")[key]["pixels"]
+        return TriModalDataset(table, {"vision": small}, training=True, seed=seed, augmentation="crop_flip")[
+            key
+        ]["pixels"]
 
     assert torch.equal(pixels(1, (4, 7)), pixels(1, (4, 7)))
     drawn = [pixels(seed, (epoch, 7)) for seed in range(3) for epoch in range(3)]
     assert len({tensor.numpy().tobytes() for tensor in drawn}) >= 7  # small pictures have few crops
-    plain = PairDataset(table, small)[7]["pixels"]
-    assert torch.equal(PairDataset(table, small, training=True)[4, 7]["pixels"], plain)
-    assert torch.equal(PairDataset(table, small, augmentation="crop_flip")[4, 7]["pixels"], plain)
+    plain = TriModalDataset(table, {"vision": small})[7]["pixels"]
+    assert torch.equal(TriModalDataset(table, {"vision": small}, training=True)[4, 7]["pixels"], plain)
+    assert torch.equal(
+        TriModalDataset(table, {"vision": small}, augmentation="crop_flip")[4, 7]["pixels"], plain
+    )
 
 
-def dataset_and_keys(tmp_path: Path) -> tuple[PairDataset, list[tuple[int, int]]]:
-    dataset = PairDataset(
-        table_of(tmp_path), small, training=True, seed=5, text_dropout_prob=0.3, augmentation="crop_flip"
+def dataset_and_keys(tmp_path: Path) -> tuple[TriModalDataset, list[tuple[int, int]]]:
+    dataset = TriModalDataset(
+        table_of(tmp_path),
+        {"vision": small},
+        training=True,
+        seed=5,
+        text_dropout_prob=0.3,
+        augmentation="crop_flip",
     )
     return dataset, [(epoch, (row * 5) % 12) for epoch in range(3) for row in range(12)]
 
 
-def loaded(dataset: PairDataset, keys: list[tuple[int, int]], workers: int, **options) -> list[dict]:
+def loaded(dataset: TriModalDataset, keys: list[tuple[int, int]], workers: int, **options) -> list[dict]:
     return list(DataLoader(dataset, sampler=keys, batch_size=None, num_workers=workers, **options))
 
 
@@ -137,7 +151,7 @@ def test_nothing_is_decoded_until_a_row_is_asked_for(tmp_path, monkeypatch):
     read_parquet(file)
     decoded = []
     real = scan.decode_image
-    for module in (scan, pairs):
+    for module in (scan, samples):
         monkeypatch.setattr(module, "decode_image", lambda data: (decoded.append(1), real(data))[1])
     dataset = PixmoParquetImageTextDataset(file, small)
     assert len(dataset) == 300 and decoded == []
@@ -169,15 +183,21 @@ def test_a_folder(tmp_path):
     assert "data check" not in str(caught.value)  # it reads parquet files only
 
 
-def test_collate_pairs():
+def test_collating():
     items = [
-        {"id": str(n), "pixels": torch.full((3, 2, 2), n), "text": "x" * n, "image_group": n, "text_group": 7}
+        {
+            "id": str(n),
+            "pixels": torch.full((3, 2, 2), n),
+            "text": "x" * n,
+            "groups": {"vision": n, "text": 7},
+        }
         for n in (1, 2)
     ]
-    batch = collate_pairs(items, lambda texts: {"input_ids": torch.tensor([[len(text)] for text in texts])})
-    assert batch["ids"] == ["1", "2"] and batch["image"]["pixels"].shape == (2, 3, 2, 2)
+    batch = collate_samples(items, COLLATE)
+    assert batch["ids"] == ["1", "2"] and batch["vision"]["pixels"].shape == (2, 3, 2, 2)
     assert batch["text"]["input_ids"].tolist() == [[1], [2]]
-    assert batch["image_group"].tolist() == [1, 2] and batch["text_group"].dtype == torch.int64
+    assert batch["groups"]["vision"].tolist() == [1, 2] and batch["groups"]["text"].dtype == torch.int64
+    assert batch["rows"]["vision"].tolist() == batch["rows"]["text"].tolist() == [0, 1]
 
 
 def test_build_from_one_file(tmp_path):

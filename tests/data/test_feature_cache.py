@@ -359,3 +359,47 @@ def test_what_is_cached_and_clearing_it(tmp_path):
     assert sum(entry[2] for entry in entries.values()) == size
     assert clear_cache(tmp_path) == size
     assert cache_entries(tmp_path) == [] and not (tmp_path / "features").exists()
+
+
+def test_nothing_at_all_is_gathered_as_no_rows_of_the_right_width(tmp_path):
+    table, _ = fill(FeatureCache(tmp_path), names(range(3)))
+    for indices in ([], np.array([], dtype=np.int64)):
+        tokens, mask = table.gather(indices)
+        assert tokens.shape == (0, 1, 3) and tokens.dtype == torch.float32
+        assert mask.shape == (0, 1) and mask.dtype == torch.bool
+
+
+class Waiting(Exception):
+    """A process waits for the others."""
+
+
+def wait() -> None:
+    raise Waiting
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_processes_compute_a_share_each_however_late_they_come(tmp_path, count):
+    """Each begins when those before it are done: what they wrote must not move what is whose."""
+    keys, asked = names(range(22)), []
+    for number in range(count - 1):
+        encoder = Encoder(keys)
+        with pytest.raises(Waiting):
+            FeatureCache(tmp_path).features(ABOUT, keys, encoder, None, (number, count), wait)
+        asked.append(encoder.asked)
+    encoder = Encoder(keys)
+    table = FeatureCache(tmp_path).features(ABOUT, keys, encoder, None, (count - 1, count))
+    asked.append(encoder.asked)
+    assert sorted((key for parts in asked for part in parts for key in part), key=int) == keys
+    assert max(map(len, asked)) == -(-6 // count)  # six shards
+    check(table, keys, [21, 0, 7, 7])
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_where_the_others_have_another_disk_the_rest_is_computed_here(tmp_path):
+    keys = names(range(11))
+    encoder = Encoder(keys)
+    table = FeatureCache(tmp_path).features(ABOUT, keys, encoder, share=(1, 2))
+    assert sorted(key for part in encoder.asked for key in part) == sorted(keys)
+    assert encoder.asked[0] == names([4, 5, 6, 7])
+    check(table, keys, [0, 10, 4])

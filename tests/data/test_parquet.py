@@ -15,8 +15,8 @@ import pytest
 from data_samples import picture, strings, write_parquet
 
 import edge_glass.data.scan as scan
-from edge_glass.data.pairs import check_rejected
 from edge_glass.data.parquet import ArrowPictures, read_parquet
+from edge_glass.data.samples import check_rejected
 from edge_glass.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from data_samples import make_table
+from data_samples import make_table, sound, trimodal_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.data.pairs import PairTable, Rejected
-from edge_glass.data.splits import SHARED_PICTURE, connected_groups, separate_pictures, split_by_group
+from edge_glass.data.samples import Rejected, SampleTable
+from edge_glass.data.splits import connected_groups, separate_pictures, split_by_group
 from edge_glass.errors import DataError
 
 FRACTIONS = {"test": 0.3, "val": 0.3}
@@ -20,7 +20,7 @@ rows = st.lists(
 )
 
 
-def content(table: PairTable) -> set[tuple[str, str, str]]:
+def content(table: SampleTable) -> set[tuple[str, str, str]]:
     return {
         (str(position), digest, captions[0])
         for position, digest, captions in zip(
@@ -130,14 +130,14 @@ def test_nothing_to_split_off():
 def test_rejected_rows_are_counted_once():
     base = make_table([(f"p{n}", [f"c{n}"]) for n in range(50)])
     bad = (Rejected(50, "50", "the caption is missing"),)
-    table = PairTable(
+    table = SampleTable(
         base.source, base.ids, base.captions, base.picture_hashes, base.positions, base.pictures, bad
     )
     splits = split_by_group(table, FRACTIONS)
     assert {name: part.rejected for name, part in splits.items()} == {"train": bad, "test": (), "val": ()}
 
 
-def overlapping() -> dict[str, PairTable]:
+def overlapping() -> dict[str, SampleTable]:
     return {
         "train": make_table([("a", ["1"]), ("b", ["2"]), ("c", ["3"]), ("a", ["4"])], "train.parquet"),
         "val": make_table([("b", ["5"]), ("d", ["6"]), ("e", ["7"])], "val.parquet"),
@@ -165,9 +165,9 @@ def test_left_out_rows_are_those_of_the_earlier_split_and_are_counted():
         "test": ["8", "9"],
     }
     assert [(lost.row, lost.reason) for lost in splits["train"].rejected] == [
-        (0, SHARED_PICTURE),
-        (1, SHARED_PICTURE),
-        (3, SHARED_PICTURE),
+        (0, "its picture is also in a later split"),
+        (1, "its picture is also in a later split"),
+        (3, "its picture is also in a later split"),
     ]
     assert [lost.row for lost in splits["val"].rejected] == [1] and splits["test"].rejected == ()
 
@@ -187,3 +187,26 @@ def test_after_leaving_out_no_picture_is_shared(train, val, test):
 def test_splits_that_share_nothing_stay_as_they_are():
     splits = {"train": make_table([("a", ["x"])]), "test": make_table([("b", ["x"])])}
     assert separate_pictures(splits, "error") == splits
+
+
+def test_what_shares_a_sound_or_a_named_group_stays_together():
+    rows = [(None, [sound(n), sound(n // 2 + 100)], [f"words {n}"]) for n in range(60)]
+    names = [f"speaker {n % 60 // 6}" if n % 5 else None for n in range(60)]
+    table = trimodal_table(rows, groups=names)
+    for fractions in ({"test": 0.3, "val": 0.3}, {"test": 0.5}):
+        splits = split_by_group(table, fractions)
+        takes = [{take for row in part.sound_hashes for take in row} for part in splits.values()]
+        speakers = [{name for name in part.groups if name} for part in splits.values()]
+        assert sum(map(len, takes)) == len(set.union(*takes)) == 90
+        assert sum(map(len, speakers)) == len(set.union(*speakers)) == 10
+        assert min(len(part) for part in splits.values()) > 0
+    # Words of one speaker are no match for each other's sounds; the same sound is.
+    groups = connected_groups(table)
+    assert groups[0] == groups[1] != groups[2] and len(set(groups)) == 30
+
+
+def test_rows_without_words_or_pictures_are_no_group_of_their_own():
+    table = trimodal_table([(None, [sound(n)], []) for n in range(40)])
+    assert len(set(connected_groups(table))) == 40
+    splits = split_by_group(table, FRACTIONS)
+    assert all(len(part) > 3 for part in splits.values())

@@ -75,10 +75,10 @@ def test_refused() -> None:
 @pytest.mark.parametrize("kind", ["linear", "residual"])
 def test_a_head_starts_from_a_linear_map(kind: str) -> None:
     head = MRLProjection(6, 4, [4, 2], kind=kind, hidden_dim=8).eval()
-    weights, offset = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    weights, offset = torch.randn(6, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     head.start_from(weights, offset)
     x = torch.randn(5, 6)
-    expected = (x.double() - offset) @ weights
+    expected = x.double() @ weights - offset
     torch.testing.assert_close(head(x)[:, :3].double(), expected, rtol=1e-4, atol=1e-5)
     assert (head(x)[:, 3] == 0).all()
 

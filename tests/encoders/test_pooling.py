@@ -13,13 +13,15 @@ from torch import nn
 from edge_glass.encoders.pooling import AttentionPooling, SimpleAttentionPooling, build_pooling
 from edge_glass.errors import ConfigError
 
-KINDS = ["cls", "mean", "simple", "multihead"]
+KINDS = ["cls", "mean", "simple", "multihead", "perceiver"]
+LEARNED = ["simple", "multihead", "perceiver"]
 WIDTH = 16
 
 
 def make(kind: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    pooling = build_pooling(kind, WIDTH, num_heads=4)
+    options = {"num_latents": 3, "depth": 2, "positions": "fourier"} if kind == "perceiver" else None
+    pooling = build_pooling(kind, WIDTH, num_heads=4, perceiver=options)
     for parameter in pooling.parameters():
         nn.init.normal_(parameter)
     return pooling
@@ -61,7 +63,7 @@ def test_more_padding_changes_nothing(kind: str) -> None:
     torch.testing.assert_close(pooling(longer, longer_mask), pooling(tokens, mask), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["simple", "multihead"])
+@pytest.mark.parametrize("kind", LEARNED)
 def test_gradients_are_finite_and_none_reaches_padding(kind: str) -> None:
     pooling = make(kind)
     tokens = torch.randn(2, 4, WIDTH, requires_grad=True)
@@ -122,9 +124,52 @@ def test_several_queries_are_averaged() -> None:
     torch.testing.assert_close(pooling(tokens, mask), torch.stack(results).mean(0))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(0, 5), (0, 0), (2, 0)])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_goes_forward_and_backward(kind: str, shape: tuple[int, int], training: bool) -> None:
+    """A rank without rows still has to give every parameter a gradient, of zero."""
+    pooling = make(kind).train(training)
+    tokens = torch.randn(*shape, WIDTH, requires_grad=True)
+    pooled = pooling(tokens, torch.ones(shape, dtype=torch.bool))
+    assert pooled.shape == (shape[0], WIDTH)
+    assert not pooled.any()
+    pooled.sum().backward()
+    assert tokens.grad is not None
+    for name, parameter in pooling.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_a_batch_of_nothing_but_padding_has_gradients_of_zero(kind: str) -> None:
+    pooling = make(kind)
+    tokens = torch.full((2, 5, WIDTH), math.nan, requires_grad=True)
+    pooled = pooling(tokens, torch.zeros(2, 5, dtype=torch.bool))
+    assert not pooled.any()
+    pooled.sum().backward()
+    assert tokens.grad is not None
+    assert not tokens.grad.any()
+    for name, parameter in pooling.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+def test_perceiver_is_the_mean_of_its_latents() -> None:
+    pooling = build_pooling("perceiver", WIDTH, perceiver={"num_latents": 5, "depth": 1, "num_heads": 2})
+    tokens, mask = torch.randn(2, 4, WIDTH), torch.ones(2, 4, dtype=torch.bool)
+    latents = pooling.resampler(tokens, mask).tokens
+    assert latents.shape == (2, 5, WIDTH)
+    assert pooling.resampler.blocks[0].attention.num_heads == 2
+    assert len(pooling.resampler.blocks) == 1
+    torch.testing.assert_close(pooling(tokens, mask), latents.sum(dim=1) / 5)
+
+
 def test_learned_and_refused() -> None:
-    assert [build_pooling(kind, WIDTH).learned for kind in KINDS] == [False, False, True, True]
+    assert [build_pooling(kind, WIDTH).learned for kind in KINDS] == [False, False, True, True, True]
+    with pytest.raises(ConfigError, match="perceiver has no option 'latents'; it has num_latents, depth"):
+        build_pooling("perceiver", WIDTH, perceiver={"latents": 3})
     with pytest.raises(ConfigError, match="8 heads do not divide the encoder's width 20"):
         build_pooling("multihead", 20)
-    with pytest.raises(ConfigError, match="cls, mean, simple or multihead"):
+    with pytest.raises(ConfigError, match="cls, mean, mean_max, codebook, simple, multihead or perceiver"):
         build_pooling("max", WIDTH)

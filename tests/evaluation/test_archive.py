@@ -28,9 +28,19 @@ def small_archive() -> EvaluationArchive:
     )
 
 
+def archive_with_sounds() -> EvaluationArchive:
+    return dataclasses.replace(
+        small_archive(),
+        audio_embeddings=np.random.default_rng(1).normal(size=(4, 4)).astype(np.float32),
+        audio_groups=np.array([9, 4, 9, 9]),
+        audio_ids=["a", "b", "é", "<d>"],
+    )
+
+
+@pytest.mark.parametrize("with_sounds", [True, False])
 @pytest.mark.parametrize("with_baseline", [True, False])
-def test_round_trip(tmp_path, with_baseline):
-    archive = small_archive()
+def test_round_trip(tmp_path, with_baseline, with_sounds):
+    archive = archive_with_sounds() if with_sounds else small_archive()
     if not with_baseline:
         archive = dataclasses.replace(archive, baseline_image_ranks=None, baseline_text_ranks=None)
     save_archive(tmp_path, "test", archive)
@@ -45,6 +55,7 @@ def test_round_trip(tmp_path, with_baseline):
     assert sorted(p.name for p in (tmp_path / "evaluation").iterdir()) == [
         "test.images.parquet",
         "test.npz",
+        *(["test.sounds.parquet"] if with_sounds else []),
         "test.texts.parquet",
     ]
 
@@ -54,6 +65,16 @@ def test_parts_that_do_not_fit_are_refused(tmp_path):
         save_archive(tmp_path, "test", dataclasses.replace(small_archive(), captions=["a", "b"]))
     with pytest.raises(DataError, match="baseline_text_ranks"):
         save_archive(tmp_path, "test", dataclasses.replace(small_archive(), baseline_text_ranks=np.ones(9)))
+
+
+def test_sounds_that_do_not_fit_are_refused(tmp_path):
+    for change in ({"audio_ids": ["a"]}, {"audio_groups": np.arange(3)}, {"audio_groups": None}):
+        with pytest.raises(DataError, match=rf"{next(iter(change))} has . rows; its embeddings have 4"):
+            save_archive(tmp_path, "test", dataclasses.replace(archive_with_sounds(), **change))
+    save_archive(tmp_path, "test", archive_with_sounds())
+    (tmp_path / "evaluation" / "test.sounds.parquet").unlink()
+    with pytest.raises(DataError, match="no such file"):
+        load_archive(tmp_path, "test")
 
 
 def test_missing_and_broken_files_are_data_errors(tmp_path):

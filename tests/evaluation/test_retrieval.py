@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_glass.errors import DataError
-from edge_glass.evaluation.retrieval import ranks, recall_at, retrieval_hits
+from edge_glass.evaluation.retrieval import DIRECTIONS, joined, ranks, recall_at, retrieval_hits
 
 
 def naive_ranks(queries, candidates, query_group, candidate_group):
@@ -172,3 +172,48 @@ def test_memory_is_bounded_by_the_chunk():
     """20,000 x 20,000 similarities are 1.5 GiB; chunks of 128 MiB with their mask must do."""
     done = subprocess.run([sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 400, f"{done.stdout.strip()} MiB"
+
+
+@pytest.mark.parametrize("modalities", list(DIRECTIONS))
+def test_directions_are_named_by_what_asks(modalities):
+    """The first asks in the first direction, and finds itself among the second."""
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(5, 4)), generator.normal(size=(7, 4))
+    first_groups, second_groups = np.array([0, 1, 2, 1, 0]), np.array([2, 1, 0, 0, 1, 2, 1])
+    result = retrieval_hits(first, second, first_groups, second_groups, [2], modalities=modalities)
+    there, back = DIRECTIONS[modalities]
+    assert result.directions == (there, back) and result.dimensions == (4, 2)
+    plain = retrieval_hits(first, second, first_groups, second_groups, [2])
+    for direction, name, groups in ((there, "i2t", first_groups), (back, "t2i", second_groups)):
+        assert np.array_equal(result.query_groups[direction], groups)
+        for dim in (4, 2):
+            assert np.array_equal(result.ranks[direction, dim], plain.ranks[name, dim])
+
+
+def test_a_wrong_embedding_is_named_by_its_modality():
+    good, bad = np.eye(3), np.full((3, 3), np.nan)
+    with pytest.raises(DataError, match="audio embedding 0 is not finite"):
+        retrieval_hits(good, bad, np.arange(3), np.arange(3), modalities=("vision", "audio"))
+
+
+def test_results_of_several_pairs_as_one():
+    x, groups = np.eye(4), np.arange(4)
+    parts = [
+        retrieval_hits(x[:n], x[:n], groups[:n], groups[:n], modalities=pair)
+        for pair, n in zip(DIRECTIONS, (4, 2, 3), strict=True)
+    ]
+    result = joined(parts)
+    assert result.directions == ("i2t", "t2i", "a2t", "t2a", "v2a", "a2v")
+    assert {name: len(found) for name, found in result.query_groups.items()} == {
+        "i2t": 4,
+        "t2i": 4,
+        "a2t": 2,
+        "t2a": 2,
+        "v2a": 3,
+        "a2v": 3,
+    }
+    assert all(
+        np.array_equal(result.ranks[key], found) for part in parts for key, found in part.ranks.items()
+    )
+    with pytest.raises(DataError, match="no row has two of the modalities"):
+        joined([])

@@ -39,14 +39,8 @@ def build(
 def batch_for(model: MultimodalAlignmentModel) -> dict[str, Any]:
     pixels = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     tokenized = model.text_tower.encoder.tokenize(TEXTS)  # type: ignore[operator]
-    groups = torch.arange(4)
-    return {
-        "image": {"pixels": pixels},
-        "text": tokenized,
-        "image_group": groups,
-        "text_group": groups,
-        "step": 3,
-    }
+    every = {"vision": torch.arange(4), "text": torch.arange(4)}
+    return {"vision": {"pixels": pixels}, "text": tokenized, "rows": every, "groups": every, "step": 3}
 
 
 @pytest.mark.parametrize("pooling", ["mean", "simple", "multihead"])
@@ -54,10 +48,10 @@ def test_features_and_raw_input_give_the_same_loss(pooling: str) -> None:
     model = build(vision={"pooling_type": pooling}, text={"pooling_type": pooling})
     raw = batch_for(model)
     cached = dict(raw)
-    for name, tower in (("image", model.vision_tower), ("text", model.text_tower)):
+    for name, tower in (("vision", model.vision_tower), ("text", model.text_tower)):
         features = tower.features(raw[name])
         assert features.tokens.shape[1] == (
-            1 if pooling == "mean" else {"image": 4}.get(name, features.mask.shape[1])
+            1 if pooling == "mean" else {"vision": 4}.get(name, features.mask.shape[1])
         )
         cached[name] = features._asdict()
     loss, report = model(raw)
@@ -76,7 +70,7 @@ def test_learned_parts_alone_receive_gradients() -> None:
         for name, _ in model.get_submodule(f"{tower}.encoder").named_parameters()
     }
     assert "vision_tower.pooling.query" in with_gradient
-    assert "loss.logit_scale" in with_gradient
+    assert "losses.vision_text.logit_scale" in with_gradient
 
 
 def test_unfrozen_encoders_are_trained() -> None:
@@ -108,7 +102,7 @@ def test_first_weights_are_a_function_of_the_seed_alone() -> None:
 def test_embeddings_for_search(dim: int | None) -> None:
     model = build(vision={"head": {"kind": "mlp", "hidden_dim": 16, "dropout": 0.5}}).train()
     batch = batch_for(model)
-    pixels = batch["image"]["pixels"]
+    pixels = batch["vision"]["pixels"]
     images, texts = model.encode_images(pixels, dim), model.encode_text(TEXTS, dim)
     assert images.shape == texts.shape == (4, dim or 32)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(4))
@@ -138,7 +132,7 @@ def test_trainable_state_leaves_out_frozen_encoders_only() -> None:
             for tower in ("vision", "text")
             for name in ("weight", "bias")
         ),
-        "loss.logit_scale",
+        "losses.vision_text.logit_scale",
     }
     trained = build(frozen=False)
     assert trained.trainable_state_dict().keys() == trained.state_dict().keys()
@@ -159,8 +153,8 @@ def test_loading_is_strict() -> None:
     model = build()
     state = model.trainable_state_dict()
     before = {name: value.clone() for name, value in state.items()}
-    short = {name: value for name, value in state.items() if name != "loss.logit_scale"}
-    with pytest.raises(CheckpointError, match=r"1 missing \['loss.logit_scale'\]"):
+    short = {name: value for name, value in state.items() if name != "losses.vision_text.logit_scale"}
+    with pytest.raises(CheckpointError, match=r"1 missing \['losses.vision_text.logit_scale'\]"):
         model.load_trainable_state_dict(short)
     with pytest.raises(CheckpointError, match="1 unexpected"):
         model.load_trainable_state_dict({**state, "more": torch.zeros(1)})
@@ -205,7 +199,7 @@ def test_class_token_pooling_needs_a_class_token() -> None:
 
 def test_no_weight_decay_names_parameters() -> None:
     model = build(losses={"kind": "siglip"})
-    assert model.no_weight_decay() == {"loss.logit_scale", "loss.logit_bias"}
+    assert model.no_weight_decay() == {"losses.vision_text.logit_scale", "losses.vision_text.logit_bias"}
     assert model.no_weight_decay() <= set(dict(model.named_parameters()))
 
 

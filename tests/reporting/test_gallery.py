@@ -70,3 +70,42 @@ def test_a_tiny_split_and_a_diverged_model():
     broken.image_embeddings[0, 0] = np.nan
     with pytest.raises(DataError, match="not finite"):
         gallery(broken, "i2t")
+
+
+def with_sounds() -> EvaluationArchive:
+    """Sounds of the last 20 rows, in the order of the captions reversed."""
+    stored = archive(noise=0.5)
+    rows = np.arange(40, 60)[::-1]
+    noise = np.random.default_rng(1).normal(size=(20, 8))
+    return dataclasses.replace(
+        stored,
+        audio_embeddings=(stored.text_embeddings[rows] + 0.8 * noise).astype(np.float32),
+        audio_groups=stored.text_groups[rows],
+        audio_ids=[f"{row}.flac" for row in rows],
+    )
+
+
+@pytest.mark.parametrize("direction", ["a2t", "a2v"])
+def test_sounds_ask_for_what_has_a_sound(direction):
+    """The query is named, not shown; rows without a sound are no candidates, as in the measured ranks."""
+    stored = with_sounds()
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (
+        stored.audio_embeddings, stored.text_embeddings if direction == "a2t" else stored.image_embeddings
+    )]  # fmt: skip
+    similarities = unit[0] @ unit[1].T
+    similarities[:, :40] = -np.inf
+    for query in (query for queries in gallery(stored, direction).values() for query in queries):
+        row = int(query.identifier.removesuffix(".flac"))
+        assert query.caption == f"caption {row}" and query.thumbnail is None and query.baseline_rank is None
+        order = np.argsort(-similarities[59 - row])
+        assert [answer.caption for answer in query.answers] == [f"caption {i}" for i in order[:5]]
+        assert query.rank == int(np.flatnonzero(order == row)[0]) + 1
+        assert all((answer.thumbnail is not None) == (direction == "a2v") for answer in query.answers)
+
+
+def test_queries_without_a_counterpart_do_not_ask():
+    stored = with_sounds()
+    asked = [query for queries in gallery(stored, "v2a", count=60).values() for query in queries]
+    assert {query.identifier for query in asked} == {f"{row}.png" for row in range(40, 60)}
+    with pytest.raises(DataError, match="no sounds"):
+        gallery(archive(), "a2t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from edge_glass.reporting.curves import draw_loss_components, draw_training_curves, guessing_loss, smooth
+from edge_glass.reporting.curves import draw_loss_components, draw_training_curves, guessing_loss
 from edge_glass.reporting.matryoshka import draw_mrl_performance
+from edge_glass.reporting.pair_curves import complete_loss, pairs_of
 from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.space import choose_pairs, draw_embedding_space, draw_similarity_matrix, project
+from edge_glass.reporting.similarity import draw_similarity_matrix
+from edge_glass.reporting.smoothing import smooth
+from edge_glass.reporting.space import choose_pairs, draw_embedding_space, project
 from edge_glass.reporting.style import STYLE
 
 NAMES = {
@@ -194,3 +198,100 @@ def test_a_matryoshka_loss_that_is_off_is_not_drawn(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss_clip": 3.0, "train/loss_mrl": 0.0}')
     words = texts_of(drawn(draw_loss_components, RunFolder(tmp_path)))
     assert "full embedding" in words and "Matryoshka" not in words
+
+
+def test_all_plots_of_a_run_with_sounds(run_with_sounds):
+    visualizer = TrainingVisualizer(run_with_sounds)
+    assert {path.name for path in visualizer.plot_all()} == NAMES
+    assert visualizer.left_out == {}
+
+
+def test_recall_of_six_directions_can_be_told_apart(run_with_sounds):
+    figure = drawn(draw_training_curves, RunFolder(run_with_sounds))
+    lines = [line for line in figure.axes[1].lines if "R@1" in str(line.get_label())]
+    assert len(lines) == 7 and len({line.get_color() for line in lines}) == 7
+    words = texts_of(figure)
+    assert "sound → picture R@1" in words and "summed over the pairs" in words
+    assert "best" in str(lines[-1].get_label())
+
+
+def test_the_guessing_level_is_summed_over_the_pairs(tmp_path, make_pair_rows):
+    run = pair_run(
+        tmp_path, make_pair_rows(), "losses: {contrastive: 0.25, mrl: 1.0, pairs: {audio_text: 0.5}}"
+    )
+    value, words = guessing_loss(run)
+    assert value == pytest.approx(1.25 * 2.5 * np.log(64)) and "3 pairs" in words
+
+
+def test_only_batches_with_every_pair_stand_in_the_loss(tmp_path, make_pair_rows):
+    """Of the others the sum has fewer terms: 0.2 here, and it must not look like a better step."""
+    rows = make_pair_rows(mixed=True)
+    for row in rows:
+        if row["step"] % 3 == 0 and "train/loss" in row:
+            row["train/loss"] = 0.2
+    run = pair_run(tmp_path, rows, "losses: {contrastive: 0.25, mrl: 1.0}")
+    steps, values, others = complete_loss(run)
+    assert others and len(steps) == 67 and values.min() > 1.0
+    figure = drawn(draw_training_curves, run)
+    assert "batches with every modality" in texts_of(figure)
+    assert guessing_loss(run)[0] == pytest.approx(1.25 * 3 * np.log(64))
+
+
+def test_every_pair_has_its_loss_and_temperature(run_with_sounds):
+    run = RunFolder(run_with_sounds)
+    figure = drawn(draw_loss_components, run)
+    by_title = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert set(by_title) >= {"Loss of each pair", "Temperature of each pair", "Matryoshka loss of each pair"}
+    temperatures = [line for line in by_title["Temperature of each pair"].lines if line.get_alpha() is None]
+    ends = [float(line.get_ydata()[-1]) for line in temperatures]
+    np.testing.assert_allclose(
+        ends, [run.series(f"train/temperature_{pair}")[1][-3:].mean() for pair in pairs_of(run)], rtol=0.05
+    )
+    assert len(set(np.round(ends, 4))) == 3
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["pictures and words", "sounds and words", "pictures and sounds"]
+
+
+def test_mrl_performance_has_a_panel_for_every_direction(run_with_sounds):
+    figure = drawn(draw_mrl_performance, RunFolder(run_with_sounds))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert len(titles) == len(set(titles)) == 12
+    assert titles[:3] == ["picture → words, R@1", "sound → words, R@1", "picture → sound, R@1"]
+    guess = [
+        next(line.get_ydata()[0] for line in axes.lines if line.get_label() == "guessing")
+        for axes in figure.axes[:2]
+    ]
+    assert guess == pytest.approx([1 / 40, 1 / 30]), "only rows with a sound are compared"
+
+
+def test_the_space_shows_three_modalities_or_says_why_not(run_with_sounds):
+    run = RunFolder(run_with_sounds)
+    words = texts_of(drawn(draw_embedding_space, run))
+    assert "Pictures, words and sounds in one space (PCA of 30 rows)" in words and "sound–words" in words
+    assert [len(cloud.get_offsets()) for cloud in drawn(draw_embedding_space, run).axes[0].collections
+            if len(cloud.get_offsets()) > 1] == [30, 30, 30]  # fmt: skip
+    pairs = choose_pairs(run.archive, 100, with_sounds=True)
+    cosines = pairs.sounds @ pairs.texts.T
+    assert (cosines.argmax(axis=1) == np.arange(30)).mean() > 0.5, "rows of the three belong together"
+    archive = run.archive
+    few = dataclasses.replace(
+        archive,
+        audio_embeddings=archive.audio_embeddings[:2],
+        audio_groups=archive.audio_groups[:2],
+        audio_ids=archive.audio_ids[:2],
+    )
+    object.__setattr__(run, "archive", few)
+    assert "fewer than three rows have a sound too" in texts_of(drawn(draw_embedding_space, run))
+
+
+def test_histograms_of_all_pairs(run_with_sounds):
+    titles = texts_of(drawn(draw_similarity_matrix, RunFolder(run_with_sounds)))
+    for words in ("Words and pictures (30", "Words and sounds (30", "Sounds and pictures (30"):
+        assert words in titles
+
+
+def pair_run(folder, rows, config: str) -> RunFolder:
+    """A run folder that holds nothing but logged numbers and a config."""
+    (folder / "config.yaml").write_text(config)
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return RunFolder(folder)

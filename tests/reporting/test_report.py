@@ -13,7 +13,8 @@ from PIL import Image
 from edge_glass.errors import DataError
 from edge_glass.reporting.report import write_report
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import dimension_rows, flatten, metric_rows
+from edge_glass.reporting.tables import dimension_rows, flatten, folded_rows, metric_rows
+from edge_glass.reporting.wording import metric_label
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,54 @@ def test_rows_mark_the_best_number_in_the_metrics_direction():
 
 def test_nested_environments_are_flattened():
     assert flatten({"a": {"b": 1, "c": None}, "d": [1, 2]}) == [("a.b", "1"), ("a.c", "–"), ("d", "1, 2")]
+
+
+@pytest.fixture(scope="module")
+def page_with_sounds(run_with_sounds, read_page):
+    return read_page(write_report(run_with_sounds))
+
+
+def test_a_run_with_sounds_shows_every_direction(page_with_sounds, run_with_sounds):
+    text, results = page_with_sounds.text, RunFolder(run_with_sounds).results
+    for side in ("i2t", "t2i", "a2t", "t2a", "v2a", "a2v", "mean"):
+        for measure in ("r1", "r5", "r10", "medr"):
+            assert metric_label(f"{side}_{measure}") in text
+        for model in ("metrics", "baseline", "closed_form"):
+            entry = results[model][f"{side}_r1"]
+            assert f"{entry['low']:.3f} – {entry['high']:.3f}" in text, (side, model)
+    assert "Mean is over the 6 directions" in text
+    assert "40 pictures, 30 sounds and 40 captions" in text
+    assert "0.0250 (picture → words, words → picture) and 0.0333 (sound → words," in text
+    for title in ("From words to pictures", "From pictures to words"):
+        assert title in text
+    for title in ("From sounds to pictures", "From sounds to words"):
+        assert title in text.partition("From pictures to words")[2]
+    assert "♪ sound of" in text and "<b>39</b>.flac" in text
+    assert "loss and its own temperature" in text and "The same goes for sounds" in text
+
+
+def test_a_run_without_sounds_does_not_speak_of_them(page):
+    assert "The numbers" in page.text.partition("<em>emoji</em> · alignment")[2]
+    assert "sound" not in page.text.partition("<em>emoji</em> · alignment")[2].lower()
+    assert "Mean is over" not in page.text and "median ranks" not in page.text
+
+
+def test_only_measured_directions_have_a_gallery(tmp_path, run_with_sounds, read_page):
+    folder = tmp_path / "run"
+    shutil.copytree(run_with_sounds, folder)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for part in ("metrics", "baseline", "closed_form"):
+        results[part] = {k: v for k, v in results[part].items() if not k.startswith(("v2a", "a2v"))}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = read_page(write_report(folder)).text
+    assert "From sounds to words" in text and "From sounds to pictures" not in text
+    assert "picture → sound" not in text and "Mean is over the 4 directions" in text
+
+
+def test_a_deciding_metric_is_never_folded_away(run_with_sounds):
+    results = RunFolder(run_with_sounds).results
+    shown, folded = folded_rows(results)
+    assert (len(shown), len(folded)) == (14, 14)
+    shown, folded = folded_rows({**results, "verdict": {"metric": "a2t_r5"}})
+    assert (len(shown), len(folded)) == (28, 0)
+    assert [row.label for row in shown if row.primary] == ["sound → words R@5"]

@@ -8,10 +8,12 @@ from edge_glass.reporting.wording import (
     closed_form_sentence,
     format_bytes,
     format_difference,
+    format_mebibytes,
     format_seconds,
     format_value,
     headline,
     left_out_sentence,
+    measured_sides,
     metric_label,
 )
 
@@ -66,6 +68,14 @@ def test_data_sentences():
 
 def test_labels_and_numbers():
     assert metric_label("t2i_r10@256") == "words → picture R@10 at 256 numbers"
+    assert metric_label("a2t_r1@128") == "sound → words R@1 at 128 numbers"
+    assert [metric_label(f"{side}_medr") for side in ("t2a", "v2a", "a2v")] == [
+        "words → sound median rank",
+        "picture → sound median rank",
+        "sound → picture median rank",
+    ]
+    assert measured_sides(["mean_r1", "a2t_r10@128", "i2t_r1", "loss"]) == ["i2t", "a2t"]
+    assert [format_mebibytes(size) for size in (None, 3 * 2**30)] == ["–", "3,072"]
     assert metric_label("accuracy") == "accuracy"
     assert format_value("mean_r1", None) == format_value("mean_r1", float("nan")) == "–"
     assert format_difference("mean_r1", -0.0001) == "0.000"

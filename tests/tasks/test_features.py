@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,28 +12,28 @@ import torch
 from PIL import Image
 
 import edge_glass.data.feature_cache as feature_cache
-import edge_glass.models.alignment as alignment
+import edge_glass.models.tower as tower_module
 import edge_glass.tasks.features as features
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.data.captions import CaptionChooser
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.generated import generated_splits
-from edge_glass.data.pairs import PairTable
 from edge_glass.data.pictures import decode_image, picture_hash
+from edge_glass.data.samples import SampleTable
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import DataError
 from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
-from edge_glass.tasks.features import CachedFeatures, FeaturePairs, LiveFeatures
-from edge_glass.training.sampler import EpochSampler
+from edge_glass.tasks.feature_rows import FeatureRows, normalized_vectors
+from edge_glass.tasks.features import CachedFeatures, FeatureSource, LiveFeatures, Place
+from edge_glass.training.sampler import EpochBatchSampler
 
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 everywhere, so that comparisons can be strict; one thread."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(alignment, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(tower_module, "fast_dtype", lambda device: torch.float32)
 
 
 def build(pooling: str = "mean", components: int | None = None, **vision) -> MultimodalAlignmentModel:
@@ -50,49 +51,53 @@ def build(pooling: str = "mean", components: int | None = None, **vision) -> Mul
         }
     )
     model = build_alignment_model(config, VisionEncoder.tiny(**vision), TextEncoder.tiny())
-    for tower in (model.vision_tower, model.text_tower):  # a query of zeros would be mean pooling
+    for tower in model.towers.values():  # a query of zeros would be mean pooling
         for parameter in tower.pooling.parameters():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
     return model.eval()
 
 
-def ragged(table: PairTable) -> PairTable:
+def ragged(table: SampleTable) -> SampleTable:
     """The table with captions of very different lengths."""
     captions = [[row[0] + " and more" * (n % 5), *row[1:]] for n, row in enumerate(table.captions)]
     return replace(table, captions=captions)
 
 
-def tables() -> list[PairTable]:
+def tables() -> list[SampleTable]:
     return [ragged(table) for table in generated_splits().values()]
 
 
-def cached(model: MultimodalAlignmentModel, root: Path, of: list[PairTable]) -> CachedFeatures:
-    source = CachedFeatures(model.vision_tower, model.text_tower, FeatureCache(root), progress=False)
+def cached(model: MultimodalAlignmentModel, root: Path, of: list[SampleTable]) -> CachedFeatures:
+    source = CachedFeatures(model.towers, FeatureCache(root), progress=False)
     source.fill(of)
     return source
 
 
+def images(source: FeatureSource, table: SampleTable, rows: Sequence[int]) -> TokenFeatures:
+    return source.features("vision", [Place(table, row) for row in rows])
+
+
+def words(source: FeatureSource, table: SampleTable, places: Sequence[tuple[int, int]]) -> TokenFeatures:
+    """Of captions by row and number."""
+    return source.features("text", [Place(table, row, take) for row, take in places])
+
+
 class Counter:
-    """Counts the pictures and captions that go through the encoders."""
+    """Counts the pictures, sounds and captions that go through the encoders."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pictures = self.captions = 0
-        pixels, texts = LiveFeatures.pixels, LiveFeatures.texts
+        self.counts = {"vision": 0, "audio": 0, "text": 0}
+        encode = LiveFeatures.encode
 
-        def counted_pixels(live, batch):
-            self.pictures += len(batch)
-            return pixels(live, batch)
+        def counted(live, modality, items):
+            self.counts[modality] += len(items)
+            return encode(live, modality, items)
 
-        def counted_texts(live, batch):
-            self.captions += len(batch)
-            return texts(live, batch)
-
-        monkeypatch.setattr(LiveFeatures, "pixels", counted_pixels)
-        monkeypatch.setattr(LiveFeatures, "texts", counted_texts)
+        monkeypatch.setattr(LiveFeatures, "encode", counted)
 
     def take(self) -> tuple[int, int]:
-        counts = self.pictures, self.captions
-        self.pictures = self.captions = 0
+        counts = self.counts["vision"], self.counts["text"]
+        self.counts = {"vision": 0, "audio": 0, "text": 0}
         return counts
 
 
@@ -105,42 +110,42 @@ def agree(one: TokenFeatures, other: TokenFeatures) -> None:
 @pytest.mark.parametrize("shard_rows", [2048, 7])
 def test_live_and_cached_features_agree(tmp_path, monkeypatch, pooling, shard_rows):
     monkeypatch.setattr(feature_cache, "SHARD_ROWS", shard_rows)
-    monkeypatch.setattr(features, "CPU_ROWS", 5)
-    monkeypatch.setattr(features, "TEXT_ROWS", 6)
+    monkeypatch.setattr(features, "GROUP_ROWS", {"vision": 5, "text": 6})
     model = build(pooling)
-    live = LiveFeatures(model.vision_tower, model.text_tower)
+    live = LiveFeatures(model.towers)
     source = cached(model, tmp_path, tables())
     for table in tables():
         for rows in (range(len(table)), [3, 0, 5], [1], [2, 2]):
-            texts = [table.captions[row][-1] if row % 2 else table.captions[row][0] for row in rows]
-            images = live.images(table, rows), source.images(table, rows)
-            words = live.texts(texts), source.texts(texts)
-            agree(*images)
-            agree(*words)
-            assert images[0].tokens.shape[1] == (1 if pooling == "mean" else 4)
-            for tower, pair in ((model.vision_tower, images), (model.text_tower, words)):
+            captions = [(row, row % 2) for row in rows]
+            shown = images(live, table, rows), images(source, table, rows)
+            said = words(live, table, captions), words(source, table, captions)
+            agree(*shown)
+            agree(*said)
+            assert shown[0].tokens.shape[1] == (1 if pooling == "mean" else 4)
+            for tower, pair in ((model.vision_tower, shown), (model.text_tower, said)):
                 live_vectors, cached_vectors = (tower.embed(found) for found in pair)
                 torch.testing.assert_close(live_vectors, cached_vectors, rtol=1e-3, atol=1e-4)
-    agree(live.texts([""]), source.texts([""]))
+    empty = TokenFeatures(*source.tables["text"].gather([source.index["text"][""]]))
+    agree(live.encode("text", [""]), empty)
 
 
 def test_class_token_pooling_agrees_too(tmp_path):
     model = build("cls", architecture="test_vit", image_size=160)
     table = tables()[1]
-    live = LiveFeatures(model.vision_tower, model.text_tower)
+    live = LiveFeatures(model.towers)
     source = cached(model, tmp_path, [table])
-    agree(live.images(table, range(8)), source.images(table, range(8)))
-    texts = [row[0] for row in table.captions]
-    agree(live.texts(texts), source.texts(texts))
+    agree(images(live, table, range(8)), images(source, table, range(8)))
+    captions = [(row, 0) for row in range(8)]
+    agree(words(live, table, captions), words(source, table, captions))
 
 
 def test_the_dtype_that_is_fast_here_agrees_with_itself(tmp_path, monkeypatch):
     monkeypatch.undo()
     model = build()
     table = tables()[0]
-    live = LiveFeatures(model.vision_tower, model.text_tower)
+    live = LiveFeatures(model.towers)
     source = cached(model, tmp_path, [table])
-    one, other = live.images(table, range(8)), source.images(table, range(8))
+    one, other = images(live, table, range(8)), images(source, table, range(8))
     assert one.tokens.dtype == other.tokens.dtype == torch.float32
     torch.testing.assert_close(one.tokens, other.tokens, rtol=2e-2, atol=2e-2)
 
@@ -206,9 +211,9 @@ def test_what_changes_features_never_meets_stale_ones(tmp_path, monkeypatch, cha
     source = cached(model, tmp_path, tables())
     assert counter.take() == (pictures, every_caption if captions else 0)
     table = tables()[0]
-    live = LiveFeatures(model.vision_tower, model.text_tower)
-    agree(live.images(table, range(8)), source.images(table, range(8)))
-    agree(live.texts(table.captions[4]), source.texts(table.captions[4]))
+    live = LiveFeatures(model.towers)
+    agree(images(live, table, range(8)), images(source, table, range(8)))
+    agree(words(live, table, [(4, 0), (4, 1)]), words(source, table, [(4, 0), (4, 1)]))
 
 
 def test_another_dtype_or_pooling_has_features_of_its_own(tmp_path, monkeypatch):
@@ -219,7 +224,7 @@ def test_another_dtype_or_pooling_has_features_of_its_own(tmp_path, monkeypatch)
     assert counter.take() == all_of_it
     cached(build("multihead"), tmp_path, tables())  # looks at the same tokens
     assert counter.take() == (0, 0)
-    monkeypatch.setattr(alignment, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(tower_module, "fast_dtype", lambda device: torch.bfloat16)
     cached(build("mean"), tmp_path, tables())
     assert counter.take() == all_of_it
 
@@ -239,8 +244,8 @@ def test_a_changed_picture_is_encoded_and_no_other(tmp_path, monkeypatch):
     changed = replace(table, pictures=pictures, picture_hashes=hashes)
     source = cached(model, tmp_path, [changed])
     assert counter.take() == (1, 0)
-    live = LiveFeatures(model.vision_tower, model.text_tower)
-    agree(live.images(changed, range(8)), source.images(changed, range(8)))
+    live = LiveFeatures(model.towers)
+    agree(images(live, changed, range(8)), images(source, changed, range(8)))
 
 
 def test_a_picture_in_two_splits_is_encoded_once(tmp_path, monkeypatch):
@@ -248,31 +253,31 @@ def test_a_picture_in_two_splits_is_encoded_once(tmp_path, monkeypatch):
     table = tables()[1]
     source = cached(build(), tmp_path, [table, table.select([3, 1])])
     assert counter.take()[0] == 8
-    agree(source.images(table, [3, 1]), source.images(table.select([3, 1]), [0, 1]))
+    agree(images(source, table, [3, 1]), images(source, table.select([3, 1]), [0, 1]))
 
 
 def test_a_fill_that_is_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "SHARD_ROWS", 10)
-    monkeypatch.setattr(features, "CPU_ROWS", 5)
+    monkeypatch.setattr(features, "GROUP_ROWS", {"vision": 5, "text": 64})
     model = build("simple")
-    real, calls = LiveFeatures.pixels, []
+    real, calls = LiveFeatures.encode, []
 
-    def killed(live, pixels):
-        calls.append(len(pixels))
+    def killed(live, modality, items):
+        calls.append(len(items))
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return real(live, pixels)
+        return real(live, modality, items)
 
-    monkeypatch.setattr(LiveFeatures, "pixels", killed)
+    monkeypatch.setattr(LiveFeatures, "encode", killed)
     with pytest.raises(KeyboardInterrupt):
         cached(model, tmp_path, tables())
-    monkeypatch.setattr(LiveFeatures, "pixels", real)
+    monkeypatch.setattr(LiveFeatures, "encode", real)
     counter = Counter(monkeypatch)
     source = cached(model, tmp_path, tables())
     assert counter.take()[0] == 48 - 20
     for table in tables():
-        live = LiveFeatures(model.vision_tower, model.text_tower)
-        agree(live.images(table, range(len(table))), source.images(table, range(len(table))))
+        live = LiveFeatures(model.towers)
+        agree(images(live, table, range(len(table))), images(source, table, range(len(table))))
 
 
 def test_a_picture_that_changed_since_it_was_read_is_an_error_of_the_data(tmp_path):
@@ -281,11 +286,11 @@ def test_a_picture_that_changed_since_it_was_read_is_an_error_of_the_data(tmp_pa
     with pytest.raises(DataError, match=rf"the picture of row {table.ids[5]} changed"):
         cached(model, tmp_path, [broken])
     with pytest.raises(DataError, match=rf"the picture of row {table.ids[5]} changed"):
-        LiveFeatures(model.vision_tower, model.text_tower).images(broken, [5])
+        images(LiveFeatures(model.towers), broken, [5])
 
 
-def pairs_of(source: CachedFeatures, table: PairTable, dropout: float = 0.3) -> FeaturePairs:
-    return FeaturePairs(table, CaptionChooser(table, True, seed=3, dropout=dropout), source)
+def rows_of(source: CachedFeatures, table: SampleTable, dropout: float = 0.3) -> FeatureRows:
+    return FeatureRows(table, source, normalized_vectors(source), True, seed=3, text_dropout_prob=dropout)
 
 
 ROWS = [4, 9, 0, 31]
@@ -296,39 +301,40 @@ def test_training_rows_show_the_captions_drawn_for_their_epoch(tmp_path, pooling
     table = tables()[0]
     model = build(pooling, components)
     source = cached(model, tmp_path, [table])
-    dataset = pairs_of(source, table)
+    dataset = rows_of(source, table)
     assert len(dataset) == 32
     shown = set()
     for epoch in range(3):
         batch = dataset.__getitems__([(epoch, row) for row in ROWS])
-        numbers = dataset.captions.numbers(epoch)[ROWS]
-        texts = [dataset.captions.texts[number] for number in numbers]
+        chooser = dataset.choosers["text"]
+        numbers = chooser.numbers(epoch)[ROWS]
+        texts = [chooser.items[number] for number in numbers]
         shown.update(texts)
+        said = TokenFeatures(*source.tables["text"].gather([source.index["text"][text] for text in texts]))
         # Some towers take a step more than the cache; what the model makes of a batch has to be the same.
-        for tower, raw, found in (
-            (model.vision_tower, batch["image"], source.images(table, ROWS)),
-            (model.text_tower, batch["text"], source.texts(texts)),
-        ):
-            assert ("vectors" in raw) == (pooling == "mean" and components is not None)
-            torch.testing.assert_close(tower(raw), tower.embed(found), rtol=1e-4, atol=1e-5)
+        for name, found in (("vision", images(source, table, ROWS)), ("text", said)):
+            assert ("vectors" in batch[name]) == (pooling == "mean" and components is not None)
+            tower = model.towers[name]
+            torch.testing.assert_close(tower(batch[name]), tower.embed(found), rtol=1e-4, atol=1e-5)
         assert batch["ids"] == [table.ids[row] for row in ROWS]
-        assert batch["image_group"].tolist() == ROWS and batch["text_group"].tolist() == numbers.tolist()
-        assert batch["text_group"].dtype == batch["image_group"].dtype == torch.int64
-        single = dataset[epoch, ROWS[1]]["image"]
+        groups, rows = batch["groups"], batch["rows"]
+        assert groups["vision"].tolist() == ROWS and groups["text"].tolist() == numbers.tolist()
+        assert rows["vision"].tolist() == rows["text"].tolist() == [0, 1, 2, 3]
+        assert groups["text"].dtype == groups["vision"].dtype == rows["text"].dtype == torch.int64
+        single = dataset[epoch, ROWS[1]]["vision"]
         for name, values in single.items():
-            torch.testing.assert_close(values[0], batch["image"][name][1])
+            torch.testing.assert_close(values[0], batch["vision"][name][1])
     assert "" in shown and len(shown) > 4
 
 
 def test_batches_are_the_same_in_workers(tmp_path):
     table = tables()[0]
-    dataset = pairs_of(cached(build("simple"), tmp_path, [table]), table)
+    dataset = rows_of(cached(build("simple"), tmp_path, [table]), table)
 
-    def batches(dataset: FeaturePairs, workers: int) -> list[dict]:
+    def batches(dataset: FeatureRows, workers: int) -> list[dict]:
         loader = torch.utils.data.DataLoader(
             dataset,
-            batch_size=8,
-            sampler=EpochSampler(len(dataset), seed=1),
+            batch_sampler=EpochBatchSampler(len(dataset), 8, seed=1),
             num_workers=workers,
             collate_fn=lambda batch: batch,
         )
@@ -337,8 +343,8 @@ def test_batches_are_the_same_in_workers(tmp_path):
     here = batches(dataset, 0)
     for there in (batches(dataset, 2), batches(pickle.loads(pickle.dumps(dataset)), 0)):
         for one, other in zip(here, there, strict=True):
-            assert one["ids"] == other["ids"] and torch.equal(one["text_group"], other["text_group"])
-            for side in ("image", "text"):
+            assert one["ids"] == other["ids"] and torch.equal(one["groups"]["text"], other["groups"]["text"])
+            for side in ("vision", "text"):
                 assert torch.equal(one[side]["tokens"], other[side]["tokens"])
                 assert torch.equal(one[side]["mask"], other[side]["mask"])
 
@@ -346,9 +352,9 @@ def test_batches_are_the_same_in_workers(tmp_path):
 def test_training_rows_travel_without_encoders_and_features(tmp_path):
     table = replace(tables()[0], pictures=[b""] * 32)
     source = cached(build("simple"), tmp_path, [tables()[0]])
-    dataset = pairs_of(source, table)
+    dataset = rows_of(source, table)
     dataset[0, 0]
-    assert len(pickle.dumps(dataset)) < source.image_table.gather(np.arange(32))[0].nbytes
+    assert len(pickle.dumps(dataset)) < source.tables["vision"].gather(np.arange(32))[0].nbytes
 
 
 def test_transparent_and_rotated_pictures_are_encoded_as_they_are_shown(tmp_path):
@@ -367,7 +373,7 @@ def test_transparent_and_rotated_pictures_are_encoded_as_they_are_shown(tmp_path
         stored.append(buffer.getvalue())
     hashes = [picture_hash(decode_image(data)) for data in stored]
     assert hashes[0] == hashes[1]
-    table = PairTable("rows", ["0", "1"], [["a"], ["b"]], ["other", hashes[1]], [0, 1], stored)
+    table = SampleTable("rows", ["0", "1"], [["a"], ["b"]], ["other", hashes[1]], [0, 1], stored)
     source = cached(model, tmp_path, [table])
-    found = source.images(table, [0, 1]).tokens
+    found = images(source, table, [0, 1]).tokens
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)

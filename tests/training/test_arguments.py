@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers.utils import logging as transformers_logging
@@ -47,6 +48,21 @@ def test_steps(
 def test_two_processes_share_the_rows() -> None:
     config = experiment(dataset={"batch_size": 10}, training={"epochs": 1})
     assert TrainingPlan.of(config, 100, world_size=2).total_steps == 5
+
+
+def test_rows_of_different_kinds_make_more_batches() -> None:
+    config = experiment(dataset={"batch_size": 10}, training={"epochs": 2})
+    kinds = np.array([0] * 91 + [3] * 9)
+    assert TrainingPlan.of(config, 100, kinds=kinds).total_steps == 22
+
+
+def test_processes_wait_for_each_other_but_not_for_ever() -> None:
+    config = experiment(training={"device": "cpu"})
+    plan = TrainingPlan.of(config, 100)
+    made = training_arguments(config, plan, Path("c"), "mean_r1", True, timeout_seconds=90.5)
+    assert made.ddp_timeout == 91 and arguments(config).ddp_timeout == 600
+    assert made.ddp_find_unused_parameters is False and made.ddp_broadcast_buffers is False
+    assert made.ddp_backend is None and made.world_size == 1
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from edge_glass.training.callbacks import (
     obey_main_process,
     read_lines,
 )
-from edge_glass.training.sampler import EpochSampler
+from edge_glass.training.sampler import EpochBatchSampler
 
 FORK = multiprocessing.get_context("fork")
 
@@ -139,7 +139,7 @@ def test_tensorboard_has_the_same_names(tmp_path: Path, arguments: TrainingArgum
 def test_the_sampler_hears_which_epoch_begins(
     arguments: TrainingArguments, epoch: float, expected: int
 ) -> None:
-    sampler = EpochSampler(4, 0)
+    sampler = EpochBatchSampler(4, 2, 0)
     event(EpochOrder(sampler), "on_epoch_begin", arguments, state(epoch=epoch))
     assert sampler.epoch == expected
 

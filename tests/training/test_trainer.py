@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from regression_task import Network, Regression, SignalAt, build, metrics, run, same_weights
@@ -71,6 +72,30 @@ def test_every_row_once_per_epoch(tmp_path: Path) -> None:
     assert [len(batch) for batch in task.seen] == [8, 8, 4, 8, 8, 4]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(f"row{index}" for index in range(20))
     assert epochs[0] != epochs[1]
+
+
+def test_rows_of_different_kinds_never_share_a_batch(tmp_path: Path) -> None:
+    task = Regression(rows=20)
+    task.row_kinds = np.array([0, 1] * 10)  # type: ignore[attr-defined]
+    kinds = task.row_kinds  # type: ignore[attr-defined]
+    sections: dict[str, Any] = {"dataset": {"batch_size": 4}, "training": {"max_steps": 12}}
+    run(tmp_path, task, **sections)
+    parities = [{int(kinds[int(name.removeprefix("row"))]) for name in batch} for batch in task.seen]
+    assert all(len(each) == 1 for each in parities)
+    assert sorted(map(len, task.seen[:6])) == [2, 2, 4, 4, 4, 4]
+    assert sorted(chain(*task.seen[:6])) == sorted(chain(*task.seen[6:]))
+
+
+def test_rows_before_a_resume_are_not_fetched_again(tmp_path: Path) -> None:
+    run(tmp_path, signal_at=6)
+    fetched: list[Any] = []
+    task = Regression()
+    get = task.train_dataset.__getitem__
+    task._rows.__class__ = type(
+        "Counting", (type(task._rows),), {"__getitem__": lambda _, key: fetched.append(key) or get(key)}
+    )
+    run(tmp_path, task, resume=newest(tmp_path))
+    assert [epoch for epoch, _ in fetched] == [1] * 16 + [2] * 32
 
 
 def test_only_matrices_decay(tmp_path: Path) -> None:

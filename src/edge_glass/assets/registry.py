@@ -6,8 +6,13 @@ members are unpacked; no code of the package is installed or imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from edge_glass.errors import AssetError
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,17 @@ class Member:
 
     source: str
     target: str
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One platform's wheel of an asset with a compiled part; the fields are those of `Asset`."""
+
+    wheel: str
+    wheel_sha256: str
+    wheel_size: int
+    size: int
+    tree_sha256: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,8 @@ class Asset:
         tree_sha256: SHA-256 over the sorted lines "SHA256  PATH" of all unpacked files.
         licence: licence of the weights or data.
         origin: who made it and where that licence is declared.
+        platforms: for an asset with a compiled part, its wheels by platform ("linux-x86_64"); the fields
+            from `wheel` to `tree_sha256` are then those of `on(platform)` only.
     """
 
     name: str
@@ -56,11 +74,35 @@ class Asset:
     tree_sha256: str
     licence: str
     origin: str
+    platforms: Mapping[str, Wheel] = field(default_factory=dict)
+
+    def on(self, platform_name: str) -> Asset:
+        """The asset with the wheel of one platform; itself where one wheel serves all.
+
+        Raises:
+            AssetError: there is no wheel for that platform.
+        """
+        if not self.platforms:
+            return self
+        if platform_name not in self.platforms:
+            raise AssetError(
+                f"asset '{self.name}' ({self.requirement}) does not exist for {platform_name}; "
+                f"it does for {', '.join(self.platforms)}"
+            )
+        return replace(self, **vars(self.platforms[platform_name]))
 
     @property
     def requirement(self) -> str:
         """The pip requirement, `package==version`."""
         return f"{self.package}=={self.version}"
+
+
+def this_platform() -> str:
+    """Operating system and processor, such as "linux-x86_64", "macos-arm64" or "windows-x86_64"."""
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    machine = platform.machine().lower()
+    names = {"amd64": "x86_64", "aarch64": "arm64"}
+    return f"{system}-{names.get(machine, machine)}"
 
 
 EFFICIENTNET_LITE0: Final = Asset(
@@ -187,6 +229,74 @@ EASY_VQA: Final = Asset(
     origin="Victor Zhou; LICENSE file in the wheel.",
 )
 
+ESPEAK_NG: Final = Asset(
+    name="espeak-ng",
+    description="espeak-ng 1.52: speech synthesis with the voices of 100 languages, for spoken captions",
+    package="espeakng-loader",
+    version="0.2.4",
+    wheel="",
+    wheel_sha256="",
+    wheel_size=0,
+    members=(
+        Member("espeakng_loader/espeak-ng-data/", "espeak-ng-data/"),
+        Member("espeakng_loader/libespeak-ng.so", "libespeak-ng.so"),
+        Member("espeakng_loader/libespeak-ng.dylib", "libespeak-ng.dylib"),
+        Member("espeakng_loader/espeak-ng.dll", "espeak-ng.dll"),
+    ),
+    files=365,
+    size=0,
+    tree_sha256="",
+    licence="GPL-3.0-or-later",
+    origin=(
+        "The espeak-ng project, which declares GPL-3.0-or-later (the package declares nothing); "
+        "what it speaks is not covered by it."
+    ),
+    platforms={
+        "linux-x86_64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            wheel_sha256="08721baf27d13d461f6be6eed9a65277e70d68234ff484fd8b9897b222cdcb6d",
+            wheel_size=10_078_484,
+            size=19_034_933,
+            tree_sha256="8c0b80c9aaaa46c079d38c56664b7cd296ef004f24c29c34c0c0fd83b196b4b9",
+        ),
+        "linux-arm64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-manylinux_2_28_aarch64.whl",
+            wheel_sha256="d1e798141b46a050cdb75fcf3c17db969bb2c40394f3f4a48910655d547508b9",
+            wheel_size=10_037_736,
+            size=18_978_821,
+            tree_sha256="0f7a5d4ff7f89e8b0d39cd79e0f2e45f5f7e6c70901395a164f2bef680508be1",
+        ),
+        "macos-arm64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-macosx_11_0_arm64.whl",
+            wheel_sha256="d27cdca31112226e7299d8562e889d3e38a1e48055c9ee381b45d669072ee59f",
+            wheel_size=9_892_565,
+            size=18_877_533,
+            tree_sha256="56eb4c0ea1732424cafd2c4a920cdfe3fe4a7d85d68be82609b63f2b89063592",
+        ),
+        "macos-x86_64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-macosx_10_12_x86_64.whl",
+            wheel_sha256="b77477ae2ddf62a748e04e49714eabb2f3a24f344166200b00539083bd669904",
+            wheel_size=9_938_387,
+            size=18_929_597,
+            tree_sha256="d83ce680600f29816d6de66d0466f51f82c7bca392e762dfe86917d403443878",
+        ),
+        "windows-x86_64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-win_amd64.whl",
+            wheel_sha256="41f1e08ac9deda2efd1ea9de0b81dab9f5ae3c4b24284f76533d0a7b1dd7abd7",
+            wheel_size=9_437_292,
+            size=18_792_693,
+            tree_sha256="b42ba48e3e491f4a706050ce873da7fff3c95e0af9e63f9e6d479bbcff54fa43",
+        ),
+        "windows-arm64": Wheel(
+            wheel="espeakng_loader-0.2.4-py3-none-win_arm64.whl",
+            wheel_sha256="d7a2928843eaeb2df82f99a370f44e8a630f59b02f9b0d1f168a03c4eeb76b89",
+            wheel_size=9_426_841,
+            size=18_787_061,
+            tree_sha256="d765aaf08240090949d5b9f880ebd1e1c20a684cc030a1e61b93ae20bc182ce6",
+        ),
+    },
+)
+
 ASSETS: Final[dict[str, Asset]] = {
     asset.name: asset
     for asset in (
@@ -196,6 +306,7 @@ ASSETS: Final[dict[str, Asset]] = {
         SMOLLM2_135M_INSTRUCT,
         WHISPER_TINY_EN,
         EASY_VQA,
+        ESPEAK_NG,
     )
 }
 """Every asset by its name."""

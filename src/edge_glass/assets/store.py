@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_glass.assets import download, files
-from edge_glass.assets.registry import ASSETS, Asset
+from edge_glass.assets.registry import ASSETS, Asset, this_platform
 from edge_glass.errors import AssetError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def cache_root() -> Path:
 
 
 def list_assets() -> list[AssetRow]:
-    """Every known asset, in the order of the registry."""
+    """Every known asset, in the order of the registry; sizes are 0 where there is none for this platform."""
     return [
         AssetRow(
             name=asset.name,
@@ -60,12 +60,16 @@ def list_assets() -> list[AssetRow]:
             fetched=_is_complete(asset),
             folder=_folder(asset),
         )
-        for asset in ASSETS.values()
+        for asset in map(_here, ASSETS.values())
     ]
 
 
 def is_fetched(name: str) -> bool:
-    """Whether the asset is in the cache with all its files in the right size."""
+    """Whether the asset is in the cache with all its files in the right size.
+
+    Raises:
+        AssetError: the name is unknown, or there is no such asset for this platform.
+    """
     return _is_complete(_asset(name))
 
 
@@ -73,7 +77,7 @@ def path(name: str) -> Path:
     """The folder of a fetched asset; downloads nothing.
 
     Raises:
-        AssetError: the name is unknown or the asset is not in the cache.
+        AssetError: the name is unknown, or the asset is not in the cache or not made for this platform.
     """
     asset = _asset(name)
     if not _is_complete(asset):
@@ -116,7 +120,8 @@ def fetch(name: str, progress: bool = True, force: bool = False) -> Path:
         force: fetch again even when the cached copy has the right sizes.
 
     Raises:
-        AssetError: unknown name, nothing to download it with, a wrong hash, or the cache cannot be written.
+        AssetError: unknown name, no such asset for this platform, nothing to download it with, a wrong hash,
+            or the cache cannot be written.
     """
     asset = _asset(name)
     if not force and _is_complete(asset):
@@ -137,10 +142,16 @@ def fetch(name: str, progress: bool = True, force: bool = False) -> Path:
 
 def _asset(name: str) -> Asset:
     if name in ASSETS:
-        return ASSETS[name]
+        return ASSETS[name].on(this_platform())
     close = difflib.get_close_matches(name, ASSETS, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     raise AssetError(f"unknown asset '{name}'{hint} Known: {', '.join(ASSETS)}")
+
+
+def _here(asset: Asset) -> Asset:
+    """The asset as it is on this platform; unchanged where it does not exist."""
+    platform_name = this_platform()
+    return asset.on(platform_name) if platform_name in asset.platforms else asset
 
 
 def _folder(asset: Asset) -> Path:

@@ -15,7 +15,19 @@ from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.yaml_loader import KeyPath
 
-_SIDES, _RECALLS, _MEDIAN = ("mean", "i2t", "t2i"), ("r1", "r5", "r10"), "medr"
+_SIDES = {
+    "mean": None,
+    "i2t": "vision_text",
+    "t2i": "vision_text",
+    "a2t": "audio_text",
+    "t2a": "audio_text",
+    "v2a": "vision_audio",
+    "a2v": "vision_audio",
+    "at2v": "fusion",
+    "vt2a": "fusion",
+    "va2t": "fusion",
+}
+_RECALLS, _MEDIAN = ("r1", "r5", "r10"), "medr"
 _METRIC = re.compile(r"(?P<side>[a-z0-9]+)_(?P<measure>[a-z0-9]+)(?:@(?P<dimension>[1-9][0-9]*))?")
 _EMOJI_FILES = {"train.parquet", "val.parquet", "test.parquet"}
 _PARQUETS = ("train_parquet", "val_parquet", "test_parquet")
@@ -82,8 +94,11 @@ def pooling(config: ExperimentConfig) -> Iterator[Problem]:
 
 def closed_form(config: ExperimentConfig) -> Iterator[Problem]:
     """What is measured on frozen features stays true only while they and their pooling stay as they are."""
-    for name, encoder in (("vision_encoder", config.vision_encoder), ("text_encoder", config.text_encoder)):
-        learned = encoder.pooling_type in ("simple", "multihead") or getattr(
+    for name in ("vision_encoder", "text_encoder", "audio_encoder"):
+        encoder = getattr(config, name)
+        if encoder is None:
+            continue
+        learned = encoder.pooling_type in ("simple", "multihead", "perceiver") or getattr(
             encoder, "use_attention_pooling", False
         )
         changing = "is trained" if not encoder.frozen else "has a learned pooling" if learned else None
@@ -136,8 +151,10 @@ def metric_problems(
         )
         hint = f"did you mean {nearest}?" if nearest else "such as mean_r1, i2t_r5 or t2i_r10@256"
         endings = ", ".join(f"_{one}" for one in measures[:-1]) + f" or _{measures[-1]}"
-        yield Problem(path, f"{name!r} is not a metric: expected mean, i2t or t2i, then {endings}; {hint}")
+        sides = ", ".join(_SIDES)
+        yield Problem(path, f"{name!r} is not a metric: expected {sides}, then {endings}; {hint}")
         return
+    yield from _unmeasured_pair(config, path, name, match["side"])
     encoder = config.vision_encoder
     dimension = int(match["dimension"] or 0)
     if dimension == encoder.projection_dim:
@@ -153,6 +170,42 @@ def metric_problems(
             else "vision_encoder.mrl_dimensions has none"
         )
         yield Problem(path, f"{name}: there is no dimension {dimension} below the full one; {known}")
+
+
+def _unmeasured_pair(config: ExperimentConfig, path: KeyPath, name: str, side: str) -> Iterator[Problem]:
+    """A direction between two modalities that this experiment does not compare."""
+    pair = _SIDES[side]
+    if pair is None:
+        return
+    if pair == "fusion":
+        if config.fusion is None:
+            yield Problem(path, f"{name!r} is of fused queries, but there is no fusion")
+    elif "audio" in pair and config.audio_encoder is None:
+        yield Problem(path, f"{name!r} needs sounds, but there is no audio_encoder")
+    elif getattr(config.losses.pairs, pair) == 0:
+        yield Problem(path, f"{name!r} needs the pair {pair}, whose weight losses.pairs.{pair} is 0")
+
+
+def modalities(config: ExperimentConfig) -> Iterator[Problem]:
+    """Every modality is compared with another one, and a fusion has something to look for."""
+    weights = config.losses.pairs.model_dump()
+    sides = ("vision", "text") if config.audio_encoder is None else ("vision", "text", "audio")
+    blamed: set[str] = set()
+    for side in sides:
+        pairs = [pair for pair in weights if side in pair and ("audio" in sides or "audio" not in pair)]
+        if not any(weights[pair] for pair in pairs) and pairs[0] not in blamed:
+            blamed.add(pairs[0])
+            yield Problem(
+                ("losses", "pairs", pairs[0]),
+                f"is 0, which leaves {side}_encoder without a partner; "
+                "give one of its pairs a weight above 0",
+            )
+    if config.fusion is not None and config.audio_encoder is None:
+        yield Problem(
+            ("fusion",),
+            "joins two modalities into a query for the third, but there are only pictures and words; "
+            "give an audio_encoder, or leave fusion out",
+        )
 
 
 def precision(config: ExperimentConfig) -> Iterator[Problem]:
@@ -212,11 +265,8 @@ def data_source(config: ExperimentConfig) -> Iterator[Problem]:
         yield Problem(
             ("dataset", "metadata_file"), "needs dataset.image_folder: the folder its file names are in"
         )
-    elif folder and dataset.extra_captions_column is not None:
-        yield Problem(
-            ("dataset", "extra_captions_column"),
-            "is read from parquet files only; in a metadata file, give a picture a row for each caption",
-        )
+    elif folder:
+        yield from _parquet_only(config)
     elif not parquets and not folder:
         yield Problem(
             ("dataset", "train_parquet"),
@@ -225,10 +275,33 @@ def data_source(config: ExperimentConfig) -> Iterator[Problem]:
         )
 
 
+def _parquet_only(config: ExperimentConfig) -> Iterator[Problem]:
+    """What a folder of pictures with its metadata file cannot give."""
+    dataset = config.dataset
+    if dataset.extra_captions_column is not None:
+        yield Problem(
+            ("dataset", "extra_captions_column"),
+            "is read from parquet files only; in a metadata file, give a picture a row for each caption",
+        )
+    if dataset.extra_train_parquet:
+        yield Problem(
+            ("dataset", "extra_train_parquet"),
+            "stands beside image_folder; give parquet files or a folder of pictures, not both",
+        )
+    if dataset.group_column is not None:
+        yield Problem(("dataset", "group_column"), "is read from parquet files only, not from image_folder")
+    if config.audio_encoder is not None:
+        yield Problem(
+            ("audio_encoder",), "needs sounds, which are read from parquet files only, not from image_folder"
+        )
+
+
 def data_files(config: ExperimentConfig) -> Iterator[Problem]:
     """The files of the data set exist; relative paths start at the working directory."""
-    for name in (*_PARQUETS, "metadata_file", "image_folder"):
-        written = getattr(config.dataset, name)
+    dataset = config.dataset
+    named = [(name, getattr(dataset, name)) for name in (*_PARQUETS, "metadata_file", "image_folder")]
+    named += [("extra_train_parquet", written) for written in dataset.extra_train_parquet]
+    for name, written in named:
         if written is None:
             continue
         path, folder_wanted = Path(written), name == "image_folder"
@@ -258,6 +331,7 @@ SETTING_CHECKS: tuple[Check, ...] = (
     loss_weights,
     accumulation,
     closed_form,
+    modalities,
     pooling,
     optimizer,
     metrics,

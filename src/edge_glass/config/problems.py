@@ -107,7 +107,8 @@ def unknown_key(path: KeyPath) -> str:
         return "unknown key; base can only stand at the top of a file"
     nearest = nearest_keys(".".join(str(part) for part in path))
     if nearest:
-        return f"unknown key; did you mean {' or '.join(nearest)}?"
+        *others, last = nearest
+        return f"unknown key; did you mean {', '.join(others) + ' or ' if others else ''}{last}?"
     section = ".".join(str(part) for part in path[:-1])
     siblings = [key for key in known_keys() if key.rpartition(".")[0] == section]
     names = ", ".join(key.rpartition(".")[2] for key in siblings)

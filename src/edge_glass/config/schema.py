@@ -18,11 +18,15 @@ class Section(BaseModel):
 
 
 class DatasetConfig(Section):
-    """Where the pairs of pictures and captions come from and how they are batched."""
+    """Where the rows of pictures, captions and sounds come from and how they are batched."""
 
     train_parquet: str | None = Field(None, description="Parquet file with picture bytes, for training.")
     val_parquet: str | None = Field(None, description="Parquet file that chooses the best epoch.")
     test_parquet: str | None = Field(None, description="Parquet file for the final numbers.")
+    extra_train_parquet: list[str] = Field(
+        default=[],
+        description="Further files to train on; with an audio encoder their rows may lack a modality.",
+    )
     image_folder: str | None = Field(None, description="Folder of pictures, instead of parquet files.")
     metadata_file: str | None = Field(
         None, description="JSON, JSONL or CSV beside image_folder: columns file_name and the text column."
@@ -32,8 +36,15 @@ class DatasetConfig(Section):
     extra_captions_column: str | None = Field(
         None, description="Column with a list of further captions; training draws one of all of them."
     )
+    audio_column: str = Field(
+        "audio", description="Column of sound bytes, or of lists of them (takes); read with an audio encoder."
+    )
+    max_audio_seconds: float = Field(600.0, gt=0.0, description="Longer sounds are bad rows.")
     id_column: str | None = Field(
         None, description="Column that names a row in messages; default: row number."
+    )
+    group_column: str | None = Field(
+        None, description="Column whose equal values stay on one side of a split, such as client_id."
     )
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0, description="Share split off when no val file is given.")
     test_fraction: float = Field(
@@ -55,6 +66,9 @@ class DatasetConfig(Section):
     augmentation: Literal["none", "flip", "crop_flip"] = Field(
         "none", description="Random transform of training pictures; anything but none turns the cache off."
     )
+    audio_augmentation: Literal["none", "spec_augment"] = Field(
+        "none", description="Masks in training sounds' spectrograms; spec_augment turns the cache off."
+    )
 
 
 class HeadConfig(Section):
@@ -70,6 +84,17 @@ class HeadConfig(Section):
         ge=1,
         description="Standardise the pooled features and keep so many principal components, measured on the "
         "training rows; default: features as they are.",
+    )
+
+
+class PerceiverConfig(Section):
+    """The resampler behind pooling_type perceiver: any number of tokens in, a fixed number of latents out."""
+
+    num_latents: int = Field(16, ge=1, description="Latents, which are averaged into one vector.")
+    depth: int = Field(2, ge=1, description="Blocks of cross attention and feed-forward.")
+    num_heads: int = Field(8, ge=1, description="Attention heads; they divide the encoder's width.")
+    positions: Literal["none", "fourier", "learned"] = Field(
+        "none", description="What tells the latents where a token stands."
     )
 
 
@@ -90,9 +115,10 @@ class VisionEncoderConfig(Section):
         "* stands for anything between two dots.",
     )
     layer_pooling: Literal["max", "mean"] = Field("max", description="How feature_layers are pooled.")
-    pooling_type: Literal["cls", "mean", "simple", "multihead"] | None = Field(
+    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] | None = Field(
         None, description="How tokens become one vector; default: mean, or simple with use_attention_pooling."
     )
+    perceiver: PerceiverConfig = PerceiverConfig()
     use_attention_pooling: bool = Field(
         False, description="Learn the pooling (simple unless pooling_type says)."
     )
@@ -111,10 +137,44 @@ class TextEncoderConfig(Section):
     feature_layers: list[int] = Field(
         default=[], description="Join the hidden states of these layers instead of the last; 0: embeddings."
     )
-    pooling_type: Literal["cls", "mean", "simple", "multihead"] = Field(
+    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] = Field(
         "mean", description="How tokens become one vector."
     )
+    perceiver: PerceiverConfig = PerceiverConfig()
     head: HeadConfig = HeadConfig()
+
+
+class AudioEncoderConfig(Section):
+    """The sound side: a Whisper encoder, pooling, projection into the pictures' space."""
+
+    source: str = Field(
+        "asset:whisper-tiny-en",
+        description="asset:NAME, a local folder (transformers or CTranslate2 Whisper) or a hub id.",
+    )
+    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    pooling_type: Literal["mean", "mean_max", "codebook", "simple", "multihead", "perceiver"] = Field(
+        "mean_max",
+        description="How tokens become one vector; codebook: their mean and a histogram of typical ones, "
+        "measured on the training rows.",
+    )
+    perceiver: PerceiverConfig = PerceiverConfig()
+    head: HeadConfig = HeadConfig()
+
+
+class FusionConfig(Section):
+    """Two modalities as one query for the third, such as a picture and words for a sound."""
+
+    kind: Literal["concat", "cross_attention", "gated"] = Field("gated", description="How they are joined.")
+    num_heads: int = Field(8, ge=1, description="Attention heads of cross_attention.")
+    weight: float = Field(1.0, ge=0.0, description="Weight of the loss between fused queries and the third.")
+
+
+class PairWeightsConfig(Section):
+    """Weights of the losses between two modalities; 0 leaves a pair out."""
+
+    vision_text: float = Field(1.0, ge=0.0, description="Pictures and words.")
+    audio_text: float = Field(1.0, ge=0.0, description="Sounds and words, with an audio encoder.")
+    vision_audio: float = Field(1.0, ge=0.0, description="Pictures and sounds, with an audio encoder.")
 
 
 class LossesConfig(Section):
@@ -126,7 +186,8 @@ class LossesConfig(Section):
     sample_single_mrl_dim: bool = Field(
         False, description="Draw one Matryoshka dimension per step instead of summing all of them."
     )
-    temperature: float = Field(0.07, gt=0.0, description="Starting temperature; it is learned.")
+    temperature: float = Field(0.07, gt=0.0, description="Starting temperature; each pair learns its own.")
+    pairs: PairWeightsConfig = PairWeightsConfig()
 
 
 class OptimizationConfig(Section):
@@ -165,6 +226,9 @@ class TrainingConfig(Section):
     feature_cache: str = Field(
         "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
     )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="fsdp spreads weights, gradients and optimizer state over the processes."
+    )
     device: Literal["auto", "cpu"] = Field("auto", description="cpu keeps the run off the GPU.")
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; default: torch's own.")
     report_to: list[Literal["tensorboard", "wandb"]] = Field(
@@ -177,7 +241,7 @@ class EvaluationConfig(Section):
     """How the numbers are made."""
 
     primary_metric: str = Field(
-        "mean_r1", description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, t2i_r10."
+        "mean_r1", description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10."
     )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
     closed_form_baseline: bool = Field(
@@ -187,6 +251,9 @@ class EvaluationConfig(Section):
         (0.2, 1.0),
         strict=False,
         description="Of pictures and of words, as multiples of their features' mean variance.",
+    )
+    closed_form_audio_regularization: float = Field(
+        1.0, gt=0.0, description="Of sounds, as a multiple of their features' mean variance."
     )
 
 
@@ -211,6 +278,8 @@ class ExperimentConfig(Section):
     dataset: DatasetConfig = DatasetConfig()
     vision_encoder: VisionEncoderConfig = VisionEncoderConfig()
     text_encoder: TextEncoderConfig = TextEncoderConfig()
+    audio_encoder: AudioEncoderConfig | None = None
+    fusion: FusionConfig | None = None
     losses: LossesConfig = LossesConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     training: TrainingConfig = TrainingConfig()

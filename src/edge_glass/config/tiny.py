@@ -7,7 +7,15 @@ from typing import Any
 
 from edge_glass.config.overrides import key_path, leaf_paths, merged, nested
 from edge_glass.config.problems import dotted, value_at
-from edge_glass.config.schema import AblationConfig, DatasetConfig, ExperimentConfig, TrainingConfig
+from edge_glass.config.schema import (
+    AblationConfig,
+    AudioEncoderConfig,
+    DatasetConfig,
+    ExperimentConfig,
+    TextEncoderConfig,
+    TrainingConfig,
+    VisionEncoderConfig,
+)
 from edge_glass.config.variants import apply_variant
 
 TOY_WIDTH = 32
@@ -15,6 +23,8 @@ TOY_HIDDEN = 32
 TOY_BATCH = 8
 TOY_EPOCHS = 2
 TOY_RESAMPLES = 100
+TOY_LATENTS = 4
+TOY_HEADS = 2
 _MAX_FRACTION = 0.3
 _DATA_PATHS = ("train_parquet", "val_parquet", "test_parquet", "image_folder", "metadata_file")
 _DIMENSION_KEYS = {"vision_encoder.projection_dim", "vision_encoder.mrl_dimensions"}
@@ -46,7 +56,7 @@ def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]
 
 def _settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[str, Any]:
     """The toy settings, to merge over the config."""
-    vision, text = config.vision_encoder, config.text_encoder
+    vision = config.vision_encoder
     return {
         "name": config.name if config.name.endswith("-tiny") else f"{config.name}-tiny",
         "tiny": True,
@@ -55,13 +65,27 @@ def _settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[s
             "image_size": None,
             "projection_dim": dimensions.get(vision.projection_dim, vision.projection_dim),
             "mrl_dimensions": [dimensions.get(one, one) for one in vision.mrl_dimensions],
-            "head": {"hidden_dim": min(vision.head.hidden_dim, TOY_HIDDEN)},
+            **_toy_encoder(vision),
         },
-        "text_encoder": {"head": {"hidden_dim": min(text.head.hidden_dim, TOY_HIDDEN)}},
+        "text_encoder": _toy_encoder(config.text_encoder),
+        **({"audio_encoder": _toy_encoder(config.audio_encoder)} if config.audio_encoder else {}),
+        **({"fusion": {"num_heads": TOY_HEADS}} if config.fusion else {}),
         "training": _toy_training(config.training),
         "evaluation": {
             "bootstrap_samples": TOY_RESAMPLES,
             "primary_metric": _toy_metric(config.evaluation.primary_metric, dimensions),
+        },
+    }
+
+
+def _toy_encoder(encoder: VisionEncoderConfig | TextEncoderConfig | AudioEncoderConfig) -> dict[str, Any]:
+    perceiver = encoder.perceiver
+    return {
+        "head": {"hidden_dim": min(encoder.head.hidden_dim, TOY_HIDDEN)},
+        "perceiver": {
+            "num_latents": min(perceiver.num_latents, TOY_LATENTS),
+            "depth": min(perceiver.depth, 1),
+            "num_heads": min(perceiver.num_heads, TOY_HEADS),
         },
     }
 
@@ -79,6 +103,7 @@ def _toy_training(training: TrainingConfig) -> dict[str, Any]:
 def _toy_dataset(dataset: DatasetConfig) -> dict[str, Any]:
     """Rows are generated, so paths go; a split that had its own file is split off instead."""
     toy: dict[str, Any] = dict.fromkeys(_DATA_PATHS)
+    toy["extra_train_parquet"] = []
     toy["batch_size"] = min(dataset.batch_size, TOY_BATCH)
     toy["num_workers"] = 0
     for split in ("val", "test"):

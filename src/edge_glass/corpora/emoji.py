@@ -98,22 +98,26 @@ def _aliases(entry: dict[str, Any]) -> tuple[str, ...]:
     return tuple(aliases)
 
 
-def build_emoji(folder: Path, progress: bool = True) -> dict[str, Path]:
+def build_emoji(folder: Path, progress: bool = True, speech: bool = False) -> dict[str, Path]:
     """Write train.parquet, val.parquet, test.parquet and a data set card; the same bytes every time.
 
     Columns: `id` (code points), `image_bytes` (PNG, as published), `caption`, `aliases` (list of strings),
     `emoji` (the character), `picture_sha256` (`picture_hash` of the decoded picture: some emoji look the same
-    though their files differ).
+    though their files differ). With `speech` also `audio` (list of FLAC sounds, 16 kHz mono: the caption,
+    spoken) and `voices` (list of strings: who speaks them); the voices of the three splits differ. Besides,
+    `spoken_words.parquet` has 10,000 frequent words with a training voice each and no pictures, to train on.
 
     Args:
         folder: where the files go; it is made if need be.
-        progress: show the download of the pictures, if they must be fetched.
+        progress: show the download of the pictures, if they must be fetched, and the speaking.
+        speech: speak the captions too; one or two minutes, and 300 MB instead of 2.
 
     Returns:
-        Split name → file, in the order train, val, test.
+        Split name → file, in the order train, val, test, and spoken_words with `speech`.
 
     Raises:
-        AssetError: the pictures cannot be fetched.
+        AssetError: the pictures or the speech library cannot be fetched.
+        ConfigError: the packages for sounds are missing.
         DataError: the installed package `emoji` has other names than the pinned version.
     """
     import emoji
@@ -130,9 +134,13 @@ def build_emoji(folder: Path, progress: bool = True) -> dict[str, Path]:
         for item, picture in zip(members, data, strict=True):
             hashes[item.stem] = picture_hash(decode_image(picture))
         files[split] = folder / f"{split}.parquet"
-        _write_split(files[split], members, data, hashes)
+        sounds = _sounds(split, members, progress) if speech else {}
+        _write_split(files[split], members, data, hashes, sounds)
+    if speech:
+        files["spoken_words"] = _write_words(folder / "spoken_words.parquet", splits, progress)
     with replacing(folder / "README.md") as temporary:
-        temporary.write_text(_card(splits, hashes), encoding="utf-8")
+        card = _card(splits, hashes) + (_speech_card() if speech else "")
+        temporary.write_text(card, encoding="utf-8")
     logger.info("wrote %d emoji to %s", len(items), folder)
     return files
 
@@ -146,7 +154,28 @@ def _check_names(items: list[Emoji]) -> None:
         )
 
 
-def _write_split(file: Path, items: list[Emoji], pictures: list[bytes], hashes: dict[str, str]) -> None:
+def _sounds(split: str, items: list[Emoji], progress: bool) -> dict[str, Any]:
+    from edge_glass.corpora import speech
+
+    voices = [speech.voices_of(split, row) for row in range(len(items))]
+    return speech.speech_columns([item.caption for item in items], voices, progress)
+
+
+def _write_words(file: Path, splits: dict[str, list[Emoji]], progress: bool) -> Path:
+    """Frequent words; none is a name or alias that is measured."""
+    from edge_glass.corpora import speech
+
+    measured = [
+        name for split in ("val", "test") for item in splits[split] for name in (item.caption, *item.aliases)
+    ]
+    vocabulary = assets.fetch("all-minilm-l6-v2", progress) / "vocab.txt"
+    speech.write_spoken_words(file, speech.common_words(vocabulary, measured), progress=progress)
+    return file
+
+
+def _write_split(
+    file: Path, items: list[Emoji], pictures: list[bytes], hashes: dict[str, str], sounds: dict[str, Any]
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -158,6 +187,7 @@ def _write_split(file: Path, items: list[Emoji], pictures: list[bytes], hashes: 
             "aliases": pa.array([list(item.aliases) for item in items], pa.list_(pa.string())),
             "emoji": pa.array([item.character for item in items], pa.string()),
             "picture_sha256": pa.array([hashes[item.stem] for item in items], pa.string()),
+            **sounds,
         }
     )
     with replacing(file) as temporary:
@@ -179,6 +209,16 @@ def _card(splits: dict[str, list[Emoji]], hashes: dict[str, str]) -> str:
         version=EMOJI_VERSION,
         groups=len(same),
         listing="\n".join("- " + "; ".join(group) for group in same),
+    )
+
+
+def _speech_card() -> str:
+    from edge_glass.corpora import speech
+
+    return _SPEECH_CARD.format(
+        train=", ".join(speech.TRAIN_VOICES),
+        val=", ".join(speech.VAL_VOICES),
+        test=", ".join(speech.TEST_VOICES),
     )
 
 
@@ -212,4 +252,23 @@ Graphics: Twemoji, copyright Twitter, Inc and other contributors, licensed under
 `picture_sha256` occurs in validation or test, and count every name of a picture as right when scoring.
 
 {listing}
+"""
+
+_SPEECH_CARD: Final = """
+## Speech
+
+Columns: `audio` (the caption, spoken: a list of FLAC sounds, 16 bits, mono, 16 kHz), `voices` (the voice of
+each sound). A training row is spoken by all training voices, a validation or test row by one, in turn:
+
+| file | voices |
+|---|---|
+| train.parquet | {train} |
+| val.parquet | {val} |
+| test.parquet | {test} |
+
+`spoken_words.parquet` holds frequent English words without pictures, each spoken by one training voice:
+further rows to train on. No word is among them that is, as a whole, a name or an alias of validation or test.
+
+The voices are synthetic: eSpeak NG 1.52 (GPL-3.0-or-later), which is fetched to make the sounds and is no
+part of this data set. Its licence covers the program, not what it speaks.
 """

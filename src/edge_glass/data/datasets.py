@@ -1,83 +1,165 @@
-"""Data sets of pictures and captions: decoded in the worker, one row at a time."""
+"""Data sets of pictures, sounds and captions: decoded in the worker, one row at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from edge_glass.data.captions import CaptionChooser
+from edge_glass.data.captions import NOTHING, Chooser
+from edge_glass.data.common_voice import read_common_voice
 from edge_glass.data.folder import read_folder
-from edge_glass.data.pairs import PairTable, check_rejected, drop_captions_of, group_numbers
 from edge_glass.data.parquet import read_parquet
+from edge_glass.data.samples import MODALITIES, SampleTable, check_rejected, drop_captions_of, group_numbers
+from edge_glass.data.sound_transforms import spec_augment
 from edge_glass.data.splits import separate_pictures, split_by_group
 from edge_glass.data.transforms import augment, sample_generator
 from edge_glass.errors import DataError
 
-Preprocess = Callable[[Image.Image], Tensor]
+Preprocess = Callable[[Any], Tensor]
 
 MAX_BAD_FRACTION = 0.01
 """Share of rows that may be unusable, where a caller does not say."""
 
+INPUT_NAMES = {"vision": "pixels", "audio": "mel", "text": "text"}
+"""What an item calls its modalities."""
 
-class PairDataset(Dataset):
-    """Pairs of a picture and a caption.
 
-    Items are dicts: `id`, `pixels` float32 `[3, H, W]`, `text`, `image_group` and `text_group` (equal numbers
-    mean the same picture, the same caption).
+class TriModalDataset(Dataset):
+    """Rows of pictures, sounds and captions; a row may lack any of them.
+
+    Items are dicts: `id`; those of `pixels` float32 `[3, H, W]`, `mel` float32 `[M, T]` and `text` that the
+    row has; and `groups`, modality → number (equal numbers mean the same picture, words or sound).
 
     Args:
         table: The rows.
-        preprocess: Upright RGB(A) picture → pixels; the encoder's own.
-        training: Draw captions and augment; keys are then `(epoch, index)`.
+        preprocess: Modality → what turns its decoded item into a tensor: the encoder's own `preprocess` for
+            `vision` (upright RGB(A) picture → pixels) and `audio` (samples and rate → log-mel). Modalities
+            other than text that are not named here are left out.
+        training: Draw captions and takes, and augment; keys are then `(epoch, index)`.
         seed: Everything random is a function of (seed, epoch, row).
-        text_dropout_prob: See `CaptionChooser`.
-        augmentation: `none`, `flip` or `crop_flip`.
+        text_dropout_prob: See `Chooser`.
+        augmentation: Of pictures: `none`, `flip` or `crop_flip`.
+        audio_augmentation: Of sounds: `none` or `spec_augment`.
     """
 
     def __init__(
         self,
-        table: PairTable,
-        preprocess: Preprocess,
+        table: SampleTable,
+        preprocess: Mapping[str, Preprocess],
         *,
         training: bool = False,
         seed: int = 0,
         text_dropout_prob: float = 0.0,
         augmentation: str = "none",
+        audio_augmentation: str = "none",
     ) -> None:
         self.table = table
-        self.preprocess = preprocess
-        self.captions = CaptionChooser(table, training, seed, text_dropout_prob)
-        self.image_groups = group_numbers(table.picture_hashes)
-        self.training, self.seed, self.augmentation = training, seed, augmentation
+        self.preprocess = dict(preprocess)
+        self.modalities = [name for name in MODALITIES if name in preprocess or name == "text"]
+        self.choosers = choosers(table, self.modalities, training, seed, text_dropout_prob)
+        self.groups = ContentGroups(table, self.choosers)
+        self.training, self.seed = training, seed
+        self.augmentation, self.audio_augmentation = augmentation, audio_augmentation
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        identifier, image = self.table.ids[index], self.table.image(index)
-        if self.training and self.augmentation != "none":
-            image = augment(
-                image, self.augmentation, sample_generator(self.seed, epoch, f"{index} {identifier}")
-            )
-        number = int(self.captions.numbers(epoch)[index])
-        return {
-            "id": identifier,
-            "pixels": self.preprocess(image),
-            "text": self.captions.texts[number],
-            "image_group": int(self.image_groups[index]),
-            "text_group": number,
+        item: dict[str, Any] = {"id": self.table.ids[index], "groups": {}}
+        for name, chooser in self.choosers.items():
+            number = int(chooser.numbers(epoch)[index])
+            if number != NOTHING:
+                item[INPUT_NAMES[name]] = self._input(name, epoch, index, number)
+                item["groups"][name] = int(self.groups.of(name, epoch, np.array([index]))[0])
+        return item
+
+    def _input(self, name: str, epoch: int, index: int, number: int) -> Any:
+        chooser = self.choosers[name]
+        if name == "text":
+            return chooser.items[number]
+        loaded = self.table.item(name, index, int(chooser.takes(epoch)[index]))
+        generator = sample_generator(self.seed, epoch, f"{index} {self.table.ids[index]}")
+        if name == "vision" and self.training and self.augmentation != "none":
+            loaded = augment(loaded, self.augmentation, generator)  # type: ignore[arg-type]
+        tensor = self.preprocess[name](loaded)
+        if name == "audio" and self.training and self.audio_augmentation == "spec_augment":
+            tensor = spec_augment(tensor, generator)
+        return tensor
+
+
+def choosers(
+    table: SampleTable, modalities: Sequence[str], training: bool, seed: int, text_dropout_prob: float
+) -> dict[str, Chooser]:
+    """What each row shows of each modality."""
+    return {
+        name: Chooser(table.keys(name), name, training, seed, text_dropout_prob if name == "text" else 0.0)
+        for name in modalities
+    }
+
+
+class ContentGroups:
+    """Numbers by which rows are recognised as the same: they are never each other's negatives.
+
+    Pictures are the same when they look the same, captions when they are the same text, and sounds when they
+    are spoken for the same caption (or are the same sound, where there is no caption).
+    """
+
+    def __init__(self, table: SampleTable, chosen: Mapping[str, Chooser]) -> None:
+        spoken = [
+            captions[0].casefold() if captions else " ".join(sounds)
+            for captions, sounds in zip(table.captions, table.keys("audio"), strict=True)
+        ]
+        self.chosen = chosen
+        self.fixed = {
+            "vision": group_numbers([str(digest) for digest in table.picture_hashes]),
+            "audio": group_numbers(spoken),
         }
 
+    def of(self, modality: str, epoch: int, rows: np.ndarray) -> np.ndarray:
+        """Group of each of these rows, int64."""
+        numbers = self.chosen["text"].numbers(epoch) if modality == "text" else self.fixed[modality]
+        return numbers[rows]
 
-class ImageTextDataset(PairDataset):
-    """Pairs from a folder of pictures and a JSON, JSONL or CSV file; see `read_folder` and `PairDataset`."""
+
+class AudioTextDataset(TriModalDataset):
+    """Pairs of a sound and a caption from a parquet file or a Common Voice folder; see `TriModalDataset`.
+
+    Args:
+        source: Parquet file (`read_parquet`), or folder with `validated.tsv` and `clips/`
+            (`read_common_voice`).
+        preprocess: The audio encoder's own.
+        audio_column: Of a parquet file.
+        text_column: Of a parquet file.
+        max_bad_fraction: See `check_rejected`.
+        **options: Of `TriModalDataset`.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        preprocess: Preprocess,
+        audio_column: str = "audio",
+        text_column: str = "caption",
+        max_bad_fraction: float = MAX_BAD_FRACTION,
+        **options: Any,
+    ) -> None:
+        if Path(source).is_dir():
+            table = read_common_voice(source)
+        else:
+            table = read_parquet(source, None, text_column, audio_column=audio_column)
+        check_rejected(table, max_bad_fraction)
+        super().__init__(table, {"audio": preprocess}, **options)
+
+
+class ImageTextDataset(TriModalDataset):
+    """Pairs from a folder of pictures and a JSON, JSONL or CSV file; see `read_folder`."""
 
     def __init__(
         self,
@@ -90,11 +172,11 @@ class ImageTextDataset(PairDataset):
     ) -> None:
         table = read_folder(folder, metadata_file, text_column)
         check_rejected(table, max_bad_fraction)
-        super().__init__(table, preprocess, **options)
+        super().__init__(table, {"vision": preprocess}, **options)
 
 
-class PixmoParquetImageTextDataset(PairDataset):
-    """Pairs from a parquet file with picture bytes; see `read_parquet` and `PairDataset`."""
+class PixmoParquetImageTextDataset(TriModalDataset):
+    """Pairs from a parquet file with picture bytes; see `read_parquet` and `TriModalDataset`."""
 
     def __init__(
         self,
@@ -108,7 +190,7 @@ class PixmoParquetImageTextDataset(PairDataset):
     ) -> None:
         table = read_parquet(parquet, image_column, text_column, extra_captions_column)
         check_rejected(table, max_bad_fraction)
-        super().__init__(table, preprocess, **options)
+        super().__init__(table, {"vision": preprocess}, **options)
 
 
 def build_image_datasets_from_parquet(
@@ -120,17 +202,17 @@ def build_image_datasets_from_parquet(
     val_fraction: float = 0.1,
     test_fraction: float = 0.1,
     shared_pictures: str = "error",
-    columns: dict[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     max_bad_fraction: float = MAX_BAD_FRACTION,
     **options: Any,
-) -> tuple[PairDataset, PairDataset, PairDataset]:
+) -> tuple[TriModalDataset, TriModalDataset, TriModalDataset]:
     """Train, validation and test sets.
 
     Splits that have no file are taken from the training file by group (`split_by_group`).
 
     Args:
         train: Parquet file to train on.
-        preprocess: See `PairDataset`.
+        preprocess: See `TriModalDataset`.
         val: Parquet file for validation.
         test: Parquet file for the final numbers.
         val_fraction: Share split off when there is no validation file.
@@ -138,7 +220,7 @@ def build_image_datasets_from_parquet(
         shared_pictures: See `separate_pictures`.
         columns: Column arguments of `read_parquet`.
         max_bad_fraction: See `check_rejected`.
-        **options: Of `PairDataset`, for the training set: the others are not random.
+        **options: Of `TriModalDataset`, for the training set: the others are not random.
 
     Raises:
         DataError: A file is wrong, a split is empty, or two splits share a picture.
@@ -148,16 +230,17 @@ def build_image_datasets_from_parquet(
     for table in tables.values():
         check_rejected(table, max_bad_fraction)
     splits = complete_splits(tables, val_fraction, test_fraction, shared_pictures)
+    pictures = {"vision": preprocess}
     return (
-        PairDataset(splits["train"], preprocess, training=True, **options),
-        PairDataset(splits["val"], preprocess),
-        PairDataset(splits["test"], preprocess),
+        TriModalDataset(splits["train"], pictures, training=True, **options),
+        TriModalDataset(splits["val"], pictures),
+        TriModalDataset(splits["test"], pictures),
     )
 
 
 def complete_splits(
-    tables: dict[str, PairTable], val_fraction: float, test_fraction: float, shared_pictures: str
-) -> dict[str, PairTable]:
+    tables: dict[str, SampleTable], val_fraction: float, test_fraction: float, shared_pictures: str
+) -> dict[str, SampleTable]:
     """Train, val and test from those that are given, with no picture on two sides.
 
     What val and test measure is removed from the further captions of train.
@@ -178,18 +261,30 @@ def complete_splits(
                 "at least 2 are needed.\n"
                 "Give more rows, or name separate files with dataset.val_parquet and dataset.test_parquet."
             )
-    measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions}
+    measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions if captions}
     return splits | {"train": drop_captions_of(splits["train"], measured)}
 
 
-def collate_pairs(
-    items: Sequence[dict[str, Any]], tokenize: Callable[[list[str]], dict[str, Tensor]]
-) -> dict[str, Any]:
-    """Items of `PairDataset` → batch of pixels `[B, 3, H, W]`, tokenised text `[B, L]` and groups `[B]`."""
-    return {
-        "ids": [item["id"] for item in items],
-        "image": {"pixels": torch.stack([item["pixels"] for item in items])},
-        "text": tokenize([item["text"] for item in items]),
-        "image_group": torch.tensor([item["image_group"] for item in items]),
-        "text_group": torch.tensor([item["text_group"] for item in items]),
-    }
+Collate = Callable[[list[Any]], dict[str, Tensor]]
+
+
+def collate_samples(items: Sequence[Mapping[str, Any]], collate: Mapping[str, Collate]) -> dict[str, Any]:
+    """Items of `TriModalDataset` → batch.
+
+    Args:
+        items: Rows, perhaps none.
+        collate: Modality → what makes a batch of its inputs (perhaps none), such as a tokeniser.
+
+    Returns:
+        `ids`; modality → what its `collate` gives for the rows that have it; and `rows` and `groups`:
+        modality → int64, which rows of the batch these are, and their groups.
+    """
+    batch: dict[str, Any] = {"ids": [item["id"] for item in items], "rows": {}, "groups": {}}
+    for name, make in collate.items():
+        present = [row for row, item in enumerate(items) if INPUT_NAMES[name] in item]
+        batch[name] = make([items[row][INPUT_NAMES[name]] for row in present])
+        batch["rows"][name] = torch.tensor(present, dtype=torch.int64)
+        batch["groups"][name] = torch.tensor(
+            [items[row]["groups"][name] for row in present], dtype=torch.int64
+        )
+    return batch

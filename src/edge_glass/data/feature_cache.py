@@ -77,7 +77,10 @@ class FeatureTable:
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
         """Tokens and mask of these samples."""
-        indices = np.asarray(indices)
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) == 0:
+            width = self.shards[0].tokens.shape[2]
+            return torch.zeros(0, 1, width), torch.zeros(0, 1, dtype=torch.bool)
         shards, rows = self.shard_of[indices], self.row_of[indices]
         used = np.unique(shards)
         if len(used) == 1:
@@ -113,6 +116,8 @@ class FeatureCache:
         keys: Sequence[str],
         encode: Encode,
         on_progress: Callable[[int], None] | None = None,
+        share: tuple[int, int] = (0, 1),
+        wait: Callable[[], None] = lambda: None,
     ) -> FeatureTable:
         """Features of samples named by `keys`, computing those that are not there yet.
 
@@ -122,6 +127,9 @@ class FeatureCache:
             encode: Indices into `keys` → tokens `[n, N, D]` and token counts `[n]`.
             on_progress: Called with the number of samples that are there already, unless all are, and with
                 that of each shard when it is done.
+            share: (n, count): of every `count` stretches of samples this process computes the n-th, others
+                the rest.
+            wait: Returns when the others are done with theirs.
 
         Raises:
             DataError: The disk is full or not writable.
@@ -138,11 +146,17 @@ class FeatureCache:
             advance(len(first) - len(missing))
             cached = len(first) - len(missing)
             logger.info("computing features of %d samples; %d are cached", len(missing), cached)
-        for start in range(0, len(missing), SHARD_ROWS):
-            chunk = missing[start : start + SHARD_ROWS]
+        number, count = share
+        # By place among all samples: what others have written since must not move what is whose.
+        mine = {index for place, index in enumerate(first.values()) if place // SHARD_ROWS % count == number}
+        own = [index for index in missing if index in mine]
+        for chunk in [own[start : start + SHARD_ROWS] for start in range(0, len(own), SHARD_ROWS)]:
             tokens, lengths = encode(chunk)
             _write_shard(folder, [keys[index] for index in chunk], tokens, lengths)
             advance(len(chunk))
+        wait()
+        if count > 1 and not _are_there(folder, first):  # the others may have another disk
+            return self.features(about, keys, encode)
         return _table(folder, keys)
 
 
@@ -173,6 +187,10 @@ def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _are_there(folder: Path, keys: Mapping[str, int]) -> bool:
+    return keys.keys() <= {key for keys_there, _ in _read_shards(folder) for key in keys_there}
 
 
 def _table(folder: Path, keys: Sequence[str]) -> FeatureTable:

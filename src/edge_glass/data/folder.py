@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.assets import cache_root
-from edge_glass.data.pairs import PairTable, Rejected, as_text, text_problem
+from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
 from edge_glass.data.scan import Scan, scan_pictures
 from edge_glass.data.writing import replacing
 from edge_glass.errors import DataError
@@ -34,7 +34,7 @@ class FilePictures:
 
 def read_folder(
     folder: str | Path, metadata_file: str | Path, text_column: str = "caption", id_column: str | None = None
-) -> PairTable:
+) -> SampleTable:
     """The usable rows of a folder.
 
     Args:
@@ -74,7 +74,7 @@ def read_folder(
         else:
             kept.append(row)
     given = [record.get(id_column or FILE_NAME) for record in records]
-    return PairTable(
+    return SampleTable(
         source=str(metadata_file),
         ids=[names[row] if given[row] is None else str(given[row]) for row in kept],
         captions=[[as_text(records[row][text_column])] for row in kept],

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge_glass.errors import DataError
 
@@ -50,7 +50,15 @@ def _holds_text_lists(kind: pa.DataType) -> bool:
     return any(check(kind) for check in lists) and _holds_text(kind.value_type)
 
 
+def _holds_sounds(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return _holds_pictures(kind.value_type if any(check(kind) for check in lists) else kind)
+
+
 PICTURES: Final = ColumnKind("picture bytes, or structs with a field 'bytes'", _holds_pictures)
+SOUNDS: Final = ColumnKind("sound bytes, structs with a field 'bytes', or lists of these", _holds_sounds)
 TEXT: Final = ColumnKind("text", _holds_text)
 TEXT_LISTS: Final = ColumnKind("lists of text", _holds_text_lists)
 ANYTHING: Final = ColumnKind("anything", lambda kind: True)
@@ -96,3 +104,17 @@ def open_parquet(
 def one_line(error: BaseException) -> str:
     """An error's message on one line, cut where it gets long."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def plain_cell(value: pa.Scalar) -> Any:
+    """A cell as Python value; text that is not UTF-8 comes back as bytes, to be named and skipped."""
+    import pyarrow as pa
+
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        if isinstance(value, pa.StructScalar):
+            return {name: plain_cell(item) for name, item in value.items()}
+        if isinstance(value, pa.ListScalar):
+            return [plain_cell(item) for item in value.values]
+        return value.as_buffer().to_pybytes()

@@ -1,4 +1,4 @@
-"""The first look at pictures: each is decoded once, so that bad ones are known before training begins.
+"""The first look at pictures and sounds: each is decoded once, so that bad ones are known before training.
 
 A picture is named by what it shows (`picture_hash`), so the same picture saved twice, by different programs
 or in different formats, is recognised as one.
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_glass.data.pictures import BadPicture, decode_image, picture_bytes, picture_hash
+from edge_glass.data.sounds import BadSound, decode_sound, sound_bytes, sound_hash
 
 _CHUNK = 64
+Found = TypeVar("Found")
 
 
 class Scan(NamedTuple):
@@ -36,18 +38,59 @@ def scan_picture(cell: Any) -> Scan:
         return Scan(None, error.reason)
 
 
+class CellScan(NamedTuple):
+    """One table cell of pictures or sounds: its encoded items and their content hashes, or what is wrong.
+
+    An empty cell has no items and no problem: whether that is one depends on the table.
+    """
+
+    items: list[bytes]
+    digests: list[str]
+    problem: str | None
+
+
+def scan_picture_cell(cell: Any) -> CellScan:
+    """The picture of a cell; what `picture_bytes` takes, or nothing."""
+    if cell is None:
+        return CellScan([], [], None)
+    scan = scan_picture(cell)
+    if scan.problem or scan.digest is None:
+        return CellScan([], [], scan.problem)
+    return CellScan([picture_bytes(cell)], [scan.digest], None)
+
+
+def scan_sound_cell(cell: Any, max_seconds: float) -> CellScan:
+    """The takes of a cell: bytes, `{bytes, path}`, a list of these, or nothing."""
+    if cell is None:
+        return CellScan([], [], None)
+    try:
+        items = [sound_bytes(take) for take in (cell if isinstance(cell, list) else [cell])]
+        digests = [sound_hash(decode_sound(item, max_seconds)) for item in items]
+    except BadSound as error:
+        return CellScan([], [], error.reason)
+    return CellScan(items, digests, None)
+
+
 def scan_pictures(cells: Iterable[Any], total: int, what: str) -> Iterator[list[tuple[Any, Scan]]]:
-    """Scan pictures in order, in threads (decoding releases the interpreter lock), a chunk at a time.
+    """Scan pictures in order, a chunk at a time; each cell with what was found. See `scan_cells`."""
+    return scan_cells(cells, total, what, lambda cell: (cell, scan_picture(cell)))
+
+
+def scan_cells(
+    cells: Iterable[Any], total: int, what: str, scan: Callable[[Any], Found]
+) -> Iterator[list[Found]]:
+    """Scan cells in order, in threads (decoding releases the interpreter lock), a chunk at a time.
 
     Args:
-        cells: See `scan_picture`; read a chunk at a time.
+        cells: Read a chunk at a time.
         total: How many there are, for the progress bar.
         what: Where they come from, for the progress bar.
+        scan: What is done with each.
     """
     stream = iter(cells)
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(f"reading {what}", total) as advance:
         while chunk := list(islice(stream, _CHUNK)):
-            yield list(zip(chunk, pool.map(scan_picture, chunk), strict=True))
+            yield list(pool.map(scan, chunk))
             advance(len(chunk))
 
 

@@ -86,11 +86,11 @@ class MRLProjection(nn.Module):
 
     @torch.no_grad()
     def start_from(self, weights: Tensor, offset: Tensor) -> None:
-        """Set the linear map to `(x - offset) @ weights`; columns that `weights` lacks become zero.
+        """Set the linear map to `x @ weights - offset`; columns that `weights` lacks become zero.
 
         Args:
-            weights: `[in_dim, k]`, k up to `out_dim`.
-            offset: `[in_dim]`.
+            weights: `[in_dim, k]`; columns beyond `out_dim` are left out.
+            offset: `[k]`.
 
         Raises:
             ConfigError: An mlp, which has no linear map.
@@ -104,7 +104,8 @@ class MRLProjection(nn.Module):
         columns = min(weights.shape[1], self.out_dim)
         linear.weight.zero_()
         linear.weight[:columns] = weights[:, :columns].T.to(linear.weight)
-        linear.bias.copy_(-linear.weight @ offset.to(linear.weight))
+        linear.bias.zero_()
+        linear.bias[:columns] = -offset[:columns].to(linear.bias)
 
     def embed(self, x: Tensor, dim: int | None = None) -> Tensor:
         """`[B, in_dim]` → `[B, dim]` of norm 1; `dim` None is the full one."""

@@ -3,8 +3,10 @@
     evaluation/SPLIT.npz              arrays, see `EvaluationArchive`
     evaluation/SPLIT.images.parquet   row i: id (string), thumbnail (PNG or JPEG bytes, may be null)
     evaluation/SPLIT.texts.parquet    row j: caption (string)
+    evaluation/SPLIT.sounds.parquet   row k: id (string), in runs with sounds
 
-Row i of the images belongs to `image_embeddings[i]`, row j of the texts to `text_embeddings[j]`.
+Row i of the images belongs to `image_embeddings[i]`, row j of the texts to `text_embeddings[j]`, row k of the
+sounds to `audio_embeddings[k]`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,11 @@ class EvaluationArchive:
         captions: `T` captions.
         thumbnails: `I` small pictures as PNG or JPEG bytes, or None.
         baseline_image_ranks: int64 `[I]`, picture → caption ranks of the untouched model, if kept.
-        baseline_text_ranks: int64 `[T]`, caption → picture ranks of the untouched model, if kept.
+        baseline_text_ranks: int64 `[T]`, caption → picture ranks of the untouched model, if kept; 0
+            stands for an item without a counterpart.
+        audio_embeddings: float32 `[A, D]`, in runs with sounds.
+        audio_groups: int64 `[A]`.
+        audio_ids: `A` names of sounds' rows.
     """
 
     image_embeddings: np.ndarray
@@ -50,6 +56,9 @@ class EvaluationArchive:
     thumbnails: list[bytes | None]
     baseline_image_ranks: np.ndarray | None = None
     baseline_text_ranks: np.ndarray | None = None
+    audio_embeddings: np.ndarray | None = None
+    audio_groups: np.ndarray | None = None
+    audio_ids: list[str] | None = None
 
 
 def make_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
@@ -89,6 +98,11 @@ def save_archive(run_folder: Path, split: str, archive: EvaluationArchive) -> Pa
         "image_groups": np.asarray(archive.image_groups, dtype=np.int64),
         "text_groups": np.asarray(archive.text_groups, dtype=np.int64),
     }
+    if archive.audio_embeddings is not None and archive.audio_groups is not None:
+        sounds = pa.table({"id": pa.array(archive.audio_ids, pa.string())})
+        pq.write_table(sounds, folder / f"{split}.sounds.parquet")
+        arrays["audio_embeddings"] = np.asarray(archive.audio_embeddings, dtype=np.float32)
+        arrays["audio_groups"] = np.asarray(archive.audio_groups, dtype=np.int64)
     for name in ("baseline_image_ranks", "baseline_text_ranks"):
         if (ranks := getattr(archive, name)) is not None:
             arrays[name] = np.asarray(ranks, dtype=np.int64)
@@ -115,6 +129,10 @@ def load_archive(run_folder: Path, split: str) -> EvaluationArchive:
             arrays = {name: stored[name] for name in stored.files}
         images = pq.read_table(folder / f"{split}.images.parquet", columns=["id", "thumbnail"])
         texts = pq.read_table(folder / f"{split}.texts.parquet", columns=["caption"])
+        sound_ids = None
+        if "audio_embeddings" in arrays:
+            table = pq.read_table(folder / f"{split}.sounds.parquet", columns=["id"])
+            sound_ids = [str(name) for name in table["id"].to_pylist()]
         archive = EvaluationArchive(
             image_ids=[str(name) for name in images["id"].to_pylist()],
             thumbnails=images["thumbnail"].to_pylist(),
@@ -125,6 +143,9 @@ def load_archive(run_folder: Path, split: str) -> EvaluationArchive:
             text_groups=arrays["text_groups"],
             baseline_image_ranks=arrays.get("baseline_image_ranks"),
             baseline_text_ranks=arrays.get("baseline_text_ranks"),
+            audio_embeddings=arrays.get("audio_embeddings"),
+            audio_groups=arrays.get("audio_groups"),
+            audio_ids=sound_ids,
         )
     except FileNotFoundError as error:
         raise DataError(f"{error.filename or path}: no such file; was the run evaluated?") from None
@@ -147,6 +168,11 @@ def _check(archive: EvaluationArchive, split: str) -> None:
         lengths["baseline_image_ranks"] = (len(archive.baseline_image_ranks), images)
     if archive.baseline_text_ranks is not None:
         lengths["baseline_text_ranks"] = (len(archive.baseline_text_ranks), texts)
+    if archive.audio_embeddings is not None:
+        sounds = len(archive.audio_embeddings)
+        groups, ids = archive.audio_groups, archive.audio_ids
+        lengths["audio_groups"] = (0 if groups is None else len(groups), sounds)
+        lengths["audio_ids"] = (len(ids or ()), sounds)
     for name, (found, expected) in lengths.items():
         if found != expected:
             raise DataError(f"evaluation of {split}: {name} has {found} rows; its embeddings have {expected}")

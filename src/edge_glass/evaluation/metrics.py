@@ -1,21 +1,27 @@
 """Names, directions and bootstrap estimates of the retrieval metrics.
 
-A name is `{i2t,t2i,mean}_{r1,r5,r10,medr}`, with `@DIMENSION` behind it below the full embedding: `i2t_r1`,
-`mean_r10@256`. `mean_` is the mean of both directions; `medr` is the median rank, where less is better.
+A name is `{i2t,t2i,a2t,t2a,v2a,a2v,mean}_{r1,r5,r10,medr}`, with `@DIMENSION` behind it below the full
+embedding: `i2t_r1`, `mean_r10@256`. `mean_` is the mean of all directions between two modalities that a model
+    has;
+`medr` is the median rank, where less is better. `{at2v,vt2a,va2t}_…` are queries fused from two modalities.
 """
 
 from __future__ import annotations
+
+from itertools import chain
 
 import numpy as np
 
 from edge_glass.errors import ConfigError
 from edge_glass.evaluation.intervals import Estimate, resample_counts
-from edge_glass.evaluation.retrieval import DIRECTIONS, RetrievalResult, recall_at
+from edge_glass.evaluation.retrieval import DIRECTIONS, FUSED_DIRECTIONS, RetrievalResult, recall_at
 
 RECALLS: tuple[int, ...] = (1, 5, 10)
 MEASURES: tuple[str, ...] = (*(f"r{k}" for k in RECALLS), "medr")
 RETRIEVAL_METRICS: tuple[str, ...] = tuple(
-    f"{side}_{measure}" for side in ("i2t", "t2i", "mean") for measure in MEASURES
+    f"{side}_{measure}"
+    for side in (*chain(*DIRECTIONS.values()), *FUSED_DIRECTIONS.values(), "mean")
+    for measure in MEASURES
 )
 
 
@@ -52,13 +58,14 @@ def retrieval_values(result: RetrievalResult) -> dict[str, float]:
     values: dict[str, float] = {}
     for dim in result.dimensions:
         for measure in MEASURES:
-            both = []
-            for direction in DIRECTIONS:
+            every = []
+            for direction in result.directions:
                 ranks = result.ranks[direction, dim]
                 value = np.median(ranks) if measure == "medr" else recall_at(ranks, int(measure[1:])).mean()
                 values[metric_name(f"{direction}_{measure}", dim, result.dimensions[0])] = float(value)
-                both.append(float(value))
-            values[metric_name(f"mean_{measure}", dim, result.dimensions[0])] = sum(both) / 2
+                if direction not in FUSED_DIRECTIONS.values():
+                    every.append(float(value))
+            values[metric_name(f"mean_{measure}", dim, result.dimensions[0])] = sum(every) / len(every)
     return values
 
 
@@ -67,10 +74,9 @@ def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int =
 
     Estimates of two models on the same groups are paired: `trained["mean_r1"].minus(untouched["mean_r1"])`.
     """
-    # A group without a query of one direction cannot occur: `ranks` refuses queries without a counterpart.
-    groups = np.unique(np.concatenate([result.image_groups, result.text_groups]))
-    units = {d: np.searchsorted(groups, result.query_groups(d)) for d in DIRECTIONS}
-    sizes = {d: np.bincount(units[d], minlength=len(groups)).astype(np.float64) for d in DIRECTIONS}
+    groups = np.unique(np.concatenate(list(result.query_groups.values())))
+    units = {d: np.searchsorted(groups, queries) for d, queries in result.query_groups.items()}
+    sizes = {d: np.bincount(unit, minlength=len(groups)).astype(np.float64) for d, unit in units.items()}
     recalls = {
         (d, dim): np.stack([np.bincount(units[d], recall_at(ranks, k), len(groups)) for k in RECALLS], axis=1)
         for (d, dim), ranks in result.ranks.items()
@@ -79,7 +85,8 @@ def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int =
     parts: dict[str, list[np.ndarray]] = {}
     for counts in resample_counts(len(groups), samples, seed):
         weights = counts.astype(np.float64)
-        totals = {d: weights @ sizes[d] for d in DIRECTIONS}
+        # A draw of groups may miss every query of a direction that few rows have.
+        totals = {d: np.maximum(weights @ size, 1.0) for d, size in sizes.items()}
         for (direction, dim), ranks in result.ranks.items():
             hits = (weights @ recalls[direction, dim]) / totals[direction][:, None]
             order = orders[direction, dim]
@@ -92,14 +99,15 @@ def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int =
     for name in values:
         if name.startswith("mean_"):
             tail = name.removeprefix("mean_")
-            draws_of[name] = (draws_of[f"i2t_{tail}"] + draws_of[f"t2i_{tail}"]) / 2
+            plain = [d for d in result.directions if d not in FUSED_DIRECTIONS.values()]
+            draws_of[name] = np.mean([draws_of[f"{d}_{tail}"] for d in plain], axis=0)
     return {name: Estimate(value, draws_of[name]) for name, value in values.items()}
 
 
 def _weighted_medians(sorted_ranks: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Median of each draw, float64 `[b]`; `counts` int `[b, Q]` says how often each sorted rank was drawn."""
     running = np.cumsum(counts, axis=1)
-    total = running[:, -1:]
-    lower = (running <= (total - 1) // 2).sum(axis=1)
-    upper = (running <= total // 2).sum(axis=1)
+    total, last = running[:, -1:], counts.shape[1] - 1
+    lower = np.minimum((running <= (total - 1) // 2).sum(axis=1), last)
+    upper = np.minimum((running <= total // 2).sum(axis=1), last)
     return (sorted_ranks[lower] + sorted_ranks[upper]) / 2.0

@@ -1,4 +1,4 @@
-"""Ranking: how far down the list does the right picture (or caption) stand?
+"""Ranking: how far down the list does the right picture (or caption, or sound) stand?
 
 Everything here is a pure function of embeddings. A query and a candidate belong together when their group
 numbers are equal, so several captions per picture and several pictures per caption need no special case.
@@ -6,7 +6,7 @@ numbers are equal, so several captions per picture and several pictures per capt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +17,15 @@ import torch
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.errors import DataError
 
-Direction = Literal["i2t", "t2i"]
-DIRECTIONS: tuple[Direction, Direction] = ("i2t", "t2i")
+Direction = Literal["i2t", "t2i", "a2t", "t2a", "v2a", "a2v", "at2v", "vt2a", "va2t"]
+DIRECTIONS: dict[tuple[str, str], tuple[Direction, Direction]] = {
+    ("vision", "text"): ("i2t", "t2i"),
+    ("audio", "text"): ("a2t", "t2a"),
+    ("vision", "audio"): ("v2a", "a2v"),
+}
+"""Names of both directions between two modalities: pictures are `i` beside words, as the field writes it."""
+FUSED_DIRECTIONS: dict[str, Direction] = {"vision": "at2v", "audio": "vt2a", "text": "va2t"}
+"""What is looked for → name of the direction in which the other two are fused into one query."""
 
 # Two similarities closer than this (relative to the vectors' lengths) are a tie: float32 sums of the same
 # numbers differ in the last bits with the shape of the matrix product, and a rank must not.
@@ -31,20 +38,19 @@ class RetrievalResult:
     """Ranks of one model on one split.
 
     Attributes:
-        image_groups: int64 `[I]`, one group per picture; pictures are the queries of `i2t`.
-        text_groups: int64 `[T]`, one group per caption; captions are the queries of `t2i`.
+        query_groups: Direction → int64 `[Q]`, one group per query: pictures are the queries of `i2t`.
         dimensions: Embedding dimensions measured, descending; the first is the full one.
-        ranks: `(direction, dimension)` → int64 ranks, `[I]` for `i2t` and `[T]` for `t2i`, 1 is best.
+        ranks: `(direction, dimension)` → int64 ranks `[Q]`, 1 is best.
     """
 
-    image_groups: np.ndarray
-    text_groups: np.ndarray
+    query_groups: dict[Direction, np.ndarray]
     dimensions: tuple[int, ...]
     ranks: dict[tuple[Direction, int], np.ndarray]
 
-    def query_groups(self, direction: Direction) -> np.ndarray:
-        """Groups of the queries of one direction."""
-        return self.image_groups if direction == "i2t" else self.text_groups
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Directions measured."""
+        return tuple(self.query_groups)
 
 
 def ranks(
@@ -111,41 +117,89 @@ def recall_at(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def retrieval_hits(
-    image_embeddings: np.ndarray | torch.Tensor,
-    text_embeddings: np.ndarray | torch.Tensor,
-    image_groups: np.ndarray,
-    text_groups: np.ndarray,
+    first: np.ndarray | torch.Tensor,
+    second: np.ndarray | torch.Tensor,
+    first_groups: np.ndarray,
+    second_groups: np.ndarray,
     dimensions: Sequence[int] = (),
     chunk_size: int | None = None,
     device: str | torch.device = "cpu",
+    modalities: tuple[str, str] = ("vision", "text"),
 ) -> RetrievalResult:
-    """Rank every picture's captions and every caption's pictures at every Matryoshka dimension.
+    """Rank both ways between two modalities, at every Matryoshka dimension.
 
     Args:
-        image_embeddings: Float `[I, D]`, as the projection gives them: cut and normalised here.
-        text_embeddings: Float `[T, D]`, likewise.
-        image_groups: Integer `[I]`.
-        text_groups: Integer `[T]`.
+        first: Float `[I, D]`, as the projection gives them: cut and normalised here.
+        second: Float `[T, D]`, likewise.
+        first_groups: Integer `[I]`.
+        second_groups: Integer `[T]`.
         dimensions: Matryoshka dimensions; the full one is always measured.
         chunk_size: As for `ranks`.
         device: As for `ranks`.
+        modalities: A key of `DIRECTIONS`: what the two are.
 
     Raises:
         DataError: As for `ranks`, or a dimension that the embeddings do not have.
     """
-    images, texts = _as_rows(image_embeddings, "picture"), _as_rows(text_embeddings, "caption")
-    full = images.shape[1]
+    there, back = DIRECTIONS[modalities]
+    x, y = _as_rows(first, modalities[0]), _as_rows(second, modalities[1])
+    full = x.shape[1]
     wrong = sorted(d for d in dimensions if not 1 <= d <= full)
     if wrong:
         raise DataError(f"dimension {wrong[0]} does not exist: the embeddings have {full} numbers")
     dims = tuple(sorted({full, *map(int, dimensions)}, reverse=True))
-    image_groups, text_groups = np.asarray(image_groups), np.asarray(text_groups)
+    x_groups, y_groups = np.asarray(first_groups), np.asarray(second_groups)
     found: dict[tuple[Direction, int], np.ndarray] = {}
     for dim in dims:
-        image_part, text_part = truncate_and_normalize(images, dim), truncate_and_normalize(texts, dim)
-        found["i2t", dim] = ranks(image_part, text_part, image_groups, text_groups, chunk_size, device)
-        found["t2i", dim] = ranks(text_part, image_part, text_groups, image_groups, chunk_size, device)
-    return RetrievalResult(image_groups, text_groups, dims, found)
+        x_part, y_part = truncate_and_normalize(x, dim), truncate_and_normalize(y, dim)
+        found[there, dim] = ranks(x_part, y_part, x_groups, y_groups, chunk_size, device)
+        found[back, dim] = ranks(y_part, x_part, y_groups, x_groups, chunk_size, device)
+    return RetrievalResult({there: x_groups, back: y_groups}, dims, found)
+
+
+def fused_hits(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    query_groups: np.ndarray,
+    candidate_groups: np.ndarray,
+    dimensions: Sequence[int],
+    wanted: str,
+) -> RetrievalResult:
+    """Rank what fused queries look for; there is no way back. See `retrieval_hits`.
+
+    Args:
+        queries: Float `[Q, D]`, not normalised.
+        candidates: Float `[C, D]`, likewise.
+        query_groups: Integer `[Q]`.
+        candidate_groups: Integer `[C]`.
+        dimensions: Matryoshka dimensions, the full one among them.
+        wanted: Modality that is looked for.
+    """
+    direction = FUSED_DIRECTIONS[wanted]
+    x, y = _as_rows(queries, "fused"), _as_rows(candidates, wanted)
+    found = {
+        (direction, dim): ranks(
+            truncate_and_normalize(x, dim), truncate_and_normalize(y, dim), query_groups, candidate_groups
+        )
+        for dim in dimensions
+    }
+    return RetrievalResult(
+        {direction: np.asarray(query_groups)}, tuple(sorted(dimensions, reverse=True)), found
+    )
+
+
+def joined(results: Iterable[RetrievalResult]) -> RetrievalResult:
+    """Results of several pairs of modalities of one model on one split as one.
+
+    Raises:
+        DataError: There are none.
+    """
+    parts = list(results)
+    if not parts:
+        raise DataError("nothing was measured: no row has two of the modalities that are compared")
+    groups = {direction: rows for part in parts for direction, rows in part.query_groups.items()}
+    found = {key: rows for part in parts for key, rows in part.ranks.items()}
+    return RetrievalResult(groups, parts[0].dimensions, found)
 
 
 def _as_rows(embeddings: np.ndarray | torch.Tensor, what: str) -> torch.Tensor:

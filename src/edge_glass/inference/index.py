@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_glass.data.pairs import PairTable
 from edge_glass.data.pictures import BadPicture, decode_image
+from edge_glass.data.samples import SampleTable
 from edge_glass.errors import CheckpointError
 from edge_glass.evaluation.archive import make_thumbnail
 
@@ -39,25 +39,25 @@ class PictureIndex:
     thumbnails: list[bytes | None]
 
 
-def write_index(folder: Path, splits: Mapping[str, tuple[PairTable, Any]]) -> Path:
+def write_index(folder: Path, splits: Mapping[str, tuple[SampleTable, Any]]) -> Path:
     """Write the index of a run.
 
     Args:
         folder: Replaced as a whole.
-        splits: Split → its table and its embeddings (`images` `[I, D]` and `image_rows`).
+        splits: Split → its table and its embedded pictures (`vectors` `[I, D]` and `rows`).
     """
-    keep = sum(len(embedded.image_rows) for _, embedded in splits.values()) <= MOST_THUMBNAILS
+    keep = sum(len(embedded.rows) for _, embedded in splits.values()) <= MOST_THUMBNAILS
     ids: list[str] = []
     captions: list[str] = []
     names: list[str] = []
     thumbnails: list[bytes | None] = []
     for split, (table, embedded) in splits.items():
-        for row in embedded.image_rows:
+        for row in embedded.rows:
             ids.append(table.ids[row])
-            captions.append(table.captions[row][0])
+            captions.append(next(iter(table.captions[row]), ""))
             names.append(split)
             thumbnails.append(thumbnail(table.picture(row)) if keep else None)
-    embeddings = np.concatenate([embedded.images for _, embedded in splits.values()])
+    embeddings = np.concatenate([embedded.vectors for _, embedded in splits.values()])
     return save_index(folder, PictureIndex(embeddings, ids, captions, names, thumbnails))
 
 

@@ -1,24 +1,28 @@
-"""Use a finished model: encode pictures and words, search one by the other."""
+"""Use a finished model: encode pictures, words and sounds; search pictures by any of them, or several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from edge_glass.data.pictures import BadPicture, decode_image
+from edge_glass.data.sounds import BadSound, decode_sound
 from edge_glass.encoders.mrl import truncate_and_normalize
-from edge_glass.errors import CheckpointError, DataError
+from edge_glass.errors import CheckpointError, ConfigError, DataError
 from edge_glass.evaluation.archive import make_thumbnail
 from edge_glass.inference.index import PictureIndex, load_index, thumbnail
 from edge_glass.models.artefact import DESCRIPTION, load_model
 
 Picture = Image.Image | str | Path | bytes
+SoundSource = tuple[np.ndarray, int] | str | Path | bytes
+"""A sound file, its bytes, or mono samples and their rate in Hz."""
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
@@ -72,38 +76,50 @@ class AlignmentModel:
 
     def encode_text(self, texts: Sequence[str], dim: int | None = None) -> np.ndarray:
         """Texts → float32 `[N, dim]` of norm 1."""
-        tower = self.model.text_tower
-        with torch.no_grad():
-            features = tower.features(tower.encoder.tokenize(list(texts)))
-            return _normalized(tower.embed(features).numpy(), dim)
+        return _normalized(self._project("text", list(texts)), dim)
+
+    def encode_audio(self, sounds: Sequence[SoundSource], dim: int | None = None) -> np.ndarray:
+        """Sounds (files, bytes, or samples and rate) → float32 `[N, dim]` of norm 1.
+
+        Raises:
+            DataError: A sound cannot be read.
+            ConfigError: The model was trained without sounds.
+        """
+        return _normalized(self._project("audio", [open_sound(sound) for sound in sounds]), dim)
 
     def project_images(self, images: Sequence[Picture]) -> np.ndarray:
         """Pictures → float32 `[N, D]`, projected but not normalised."""
-        tower = self.model.vision_tower
-        pixels = torch.stack([tower.encoder.preprocess(open_picture(image)) for image in images])
-        with torch.no_grad():
-            return tower.embed(tower.features({"pixels": pixels})).numpy()
+        return self._project("vision", [open_picture(image) for image in images])
 
     def search(
         self,
-        query: str | Picture,
+        query: str | Picture | None = None,
         k: int = 10,
         dim: int | None = None,
         index: PictureIndex | None = None,
+        *,
+        image: Picture | None = None,
+        audio: SoundSource | None = None,
     ) -> list[Hit]:
-        """The `k` pictures nearest to words (a `str`) or to a picture (PIL, `Path` or bytes).
+        """The `k` pictures nearest to words, a picture or a sound, or to several of them fused into one
+        query.
 
         Args:
-            query: What to look for.
+            query: Words (a `str`), or a picture (PIL, `Path` or bytes).
             k: How many pictures.
             dim: Matryoshka dimension to search with; the full one by default.
             index: Where to look; the run's own pictures by default (see `index_pictures`).
+            image: A picture, beside words or a sound.
+            audio: A sound.
+
+        Raises:
+            ConfigError: Nothing is asked for, or a sound of a model without sounds.
+            DataError: The picture or sound cannot be read.
         """
         index = index or self.index
-        if isinstance(query, str):
-            vector = self.encode_text([query], dim)[0]
-        else:
-            vector = self.encode_images([query], dim)[0]
+        if query is not None and not isinstance(query, str):
+            query, image = None, query
+        vector = _normalized(self._query(query, image, audio)[None], dim)[0]
         scores = _normalized(index.embeddings, dim) @ vector
         best = np.argsort(-scores, kind="stable")[:k]
         return [
@@ -117,6 +133,38 @@ class AlignmentModel:
             )
             for rank, i in enumerate(best, start=1)
         ]
+
+    def _query(self, words: str | None, image: Picture | None, audio: SoundSource | None) -> np.ndarray:
+        """One query `[D]`, not normalised."""
+        asked: dict[str, list[Any]] = {
+            "vision": [] if image is None else [open_picture(image)],
+            "audio": [] if audio is None else [open_sound(audio)],
+            "text": [] if words is None else [words],
+        }
+        embedded = {name: self._project(name, items) for name, items in asked.items() if items}
+        if not embedded:
+            raise ConfigError("nothing to search for; give words, a picture or a sound")
+        if len(embedded) == 1:
+            return next(iter(embedded.values()))[0]
+        return self._fused(embedded)[0]
+
+    @torch.no_grad()
+    def _fused(self, embedded: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self.model.fuse({name: torch.from_numpy(part) for name, part in embedded.items()}).numpy()
+
+    @torch.no_grad()
+    def _project(self, modality: str, items: Sequence[Any]) -> np.ndarray:
+        """Decoded items → float32 `[N, D]`, projected but not normalised."""
+        if modality not in self.model.modalities:
+            raise ConfigError(f"{self.run}: this model was trained without sounds (no audio_encoder)")
+        tower = self.model.towers[modality]
+        inputs = [tower.encoder.preprocess(item) for item in items] if modality != "text" else items
+        if modality == "vision":
+            side = tower.encoder.image_size
+            raw = {"pixels": torch.stack(list(inputs)) if inputs else torch.zeros(0, 3, side, side)}
+        else:
+            raw = tower.encoder.tokenize(inputs) if modality == "text" else tower.encoder.collate(inputs)
+        return tower.embed(tower.features(raw)).numpy()
 
     def thumbnail(self, picture: Picture) -> bytes:
         """A small PNG of a picture, as shown in pages."""
@@ -165,6 +213,27 @@ def open_picture(picture: Picture) -> Image.Image:
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.") from error
     except BadPicture as error:
+        raise DataError(f"{name}: {error.reason}.") from error
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror}).") from error
+
+
+def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
+    """Mono samples and their rate.
+
+    Raises:
+        DataError: It is missing or cannot be decoded.
+    """
+    if isinstance(sound, tuple):
+        if not len(sound[0]):
+            raise DataError("the sound has no samples (length 0).")
+        return sound
+    name = "the sound" if isinstance(sound, bytes) else str(sound)
+    try:
+        return decode_sound(sound if isinstance(sound, bytes) else Path(sound).read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file.") from error
+    except BadSound as error:
         raise DataError(f"{name}: {error.reason}.") from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}).") from error

@@ -4,6 +4,7 @@ model.json            what was built: the encoder, head and loss sections of the
 heads.safetensors     everything that was trained
 vision_encoder/       weights, architecture and preprocessing
 text_encoder/         weights, architecture and tokenizer
+audio_encoder/        weights, architecture and spectrogram, in models that hear
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import CheckpointError
@@ -24,7 +26,16 @@ from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignmen
 
 DESCRIPTION = "model.json"
 HEADS = "heads.safetensors"
-_SECTIONS = ("name", "task", "seed", "vision_encoder", "text_encoder", "losses")
+_SECTIONS = (
+    "name",
+    "task",
+    "seed",
+    "vision_encoder",
+    "text_encoder",
+    "audio_encoder",
+    "fusion",
+    "losses",
+)
 
 
 def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder: Path) -> Path:
@@ -37,8 +48,8 @@ def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        model.vision_tower.encoder.save(temporary / "vision_encoder")
-        model.text_tower.encoder.save(temporary / "text_encoder")
+        for name, tower in model.towers.items():
+            tower.encoder.save(temporary / f"{name}_encoder")
         state = {
             name: value.detach().cpu().contiguous() for name, value in model.trainable_state_dict().items()
         }
@@ -74,6 +85,9 @@ def load_model(folder: Path) -> MultimodalAlignmentModel:
         raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
     vision = VisionEncoder.load(folder / "vision_encoder", frozen=config.vision_encoder.frozen)
     text = TextEncoder.load(folder / "text_encoder", frozen=config.text_encoder.frozen)
-    model = build_alignment_model(config, vision, text)
+    audio = None
+    if config.audio_encoder is not None:
+        audio = AudioEncoder.load(folder / "audio_encoder", frozen=config.audio_encoder.frozen)
+    model = build_alignment_model(config, vision, text, audio)
     model.load_trainable_state_dict(state)
     return model.eval()

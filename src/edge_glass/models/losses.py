@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.errors import ConfigError
+from edge_glass.models.gathering import Shares, gather_rows, sum_over_ranks, zero_touching
 
 MAX_LOGIT_SCALE = math.log(100.0)
 SIGLIP_LOGIT_SCALE = math.log(10.0)
 SIGLIP_LOGIT_BIAS = -10.0
 RANK_ROWS = 128  # a sample is enough to see a collapse; the cost grows with the cube
+EVERY = slice(None)
 
 
 def sampled_dimension(seed: int, step: int, dimensions: Sequence[int]) -> int:
@@ -26,55 +28,74 @@ def sampled_dimension(seed: int, step: int, dimensions: Sequence[int]) -> int:
     return dimensions[int.from_bytes(digest[:8], "big") % len(dimensions)]
 
 
-def excluded_pairs(image_group: Tensor, text_group: Tensor) -> Tensor:
-    """Off-diagonal pairs that share the picture or the caption, and so are no negatives.
+def excluded_pairs(x_group: Tensor, y_group: Tensor, mine: slice = EVERY) -> Tensor:
+    """Pairs of different rows that share their x or their y, and so are no negatives.
 
     Args:
-        image_group: `[B]` int64; equal numbers mean the same picture.
-        text_group: `[B]` int64; equal numbers mean the same caption.
+        x_group: `[B]` int64; equal numbers mean the same picture.
+        y_group: `[B]` int64; equal numbers mean the same caption.
+        mine: The b rows of this process; all B on one process.
 
     Returns:
-        `[B, B]` bool, symmetric, False on the diagonal.
+        `[b, B]` bool, False where a row meets itself. It serves both directions: the relation is symmetric.
     """
-    same = (image_group[:, None] == image_group) | (text_group[:, None] == text_group)
-    return same.fill_diagonal_(False)
+    same = (x_group[mine, None] == x_group) | (y_group[mine, None] == y_group)
+    _diagonal(same, mine).fill_(False)
+    return same
 
 
-def infonce(image: Tensor, text: Tensor, scale: Tensor, excluded: Tensor) -> Tensor:
-    """Symmetric InfoNCE: the mean of both directions, each the mean over its B rows.
+def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, mine: slice = EVERY) -> Tensor:
+    """Symmetric InfoNCE: the mean of both directions, each the mean over the B rows of the batch.
 
     Excluded pairs leave the denominator; a row all of whose negatives are excluded costs nothing.
 
     Args:
-        image: `[B, D]` of norm 1.
-        text: `[B, D]` of norm 1.
+        x: `[B, D]` of norm 1, the rows of all processes.
+        y: `[B, D]` of norm 1.
         scale: Inverse temperature, a scalar.
-        excluded: `[B, B]` bool.
+        excluded: `[b, B]` bool.
+        mine: The b rows of this process. No tensor is larger than `[b, B]`.
+
+    Returns:
+        The part of these b rows; the parts of all processes sum to the loss of the batch.
     """
-    logits = (scale * image @ text.T).masked_fill(excluded, -math.inf)
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    rows = len(x)
+    to_y = (scale * x[mine] @ y.T).masked_fill(excluded, -math.inf)
+    to_x = to_y.T if len(to_y) == rows else (scale * y[mine] @ x.T).masked_fill(excluded, -math.inf)
+    target = torch.arange(rows, device=x.device)[mine]
+    sums = [F.cross_entropy(logits, target, reduction="sum") / rows for logits in (to_y, to_x)]
+    return (sums[0] + sums[1]) / 2
 
 
-def siglip(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor) -> Tensor:
+def siglip(
+    x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor, mine: slice = EVERY
+) -> Tensor:
     """The sigmoid loss: every pair is a yes or no of its own; the sum over pairs is divided by B.
 
     Excluded pairs have no term; the divisor stays B, as in the paper, so that they weigh nothing elsewhere.
+    Arguments and result as for `infonce`; one direction covers every pair.
 
     Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, algorithm 1.
     """
-    logits = scale * image @ text.T + bias
-    sign = 2.0 * torch.eye(len(logits), device=logits.device, dtype=logits.dtype) - 1.0
-    return -F.logsigmoid(sign * logits).masked_fill(excluded, 0.0).sum() / len(logits)
+    logits = scale * x[mine] @ y.T + bias
+    sign = torch.full_like(logits, -1.0, requires_grad=False)
+    _diagonal(sign, mine).fill_(1.0)
+    return -F.logsigmoid(sign * logits).masked_fill(excluded, 0.0).sum() / len(x)
 
 
-def off_diagonal_cosine(image: Tensor, text: Tensor) -> Tensor:
+def _diagonal(pairs: Tensor, mine: slice) -> Tensor:
+    """Where a row of `[b, B]` meets itself: shifted by the rows of lower ranks. A view."""
+    first = mine.start or 0
+    return pairs[:, first : first + len(pairs)].diagonal()
+
+
+def off_diagonal_cosine(x: Tensor, y: Tensor) -> Tensor:
     """Mean cosine of a picture with the captions of other rows: near 0 is healthy, near 1 is collapse.
 
     `[B, D]` and `[B, D]` of norm 1 → scalar; 0 for a batch of one.
     """
-    rows = len(image)
-    total = image.sum(0) @ text.sum(0) - (image * text).sum()
+    rows = len(x)
+    total = x.sum(0) @ y.sum(0) - (x * y).sum()
     return total / max(1, rows * (rows - 1))
 
 
@@ -148,67 +169,101 @@ class AlignmentLoss(nn.Module):
 
     def forward(
         self,
-        image: Tensor,
-        text: Tensor,
-        image_group: Tensor,
-        text_group: Tensor,
+        x: Tensor,
+        y: Tensor,
+        x_group: Tensor,
+        y_group: Tensor,
         step: int = 0,
         with_diagnostics: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare B pictures with B captions; row i of one belongs to row i of the other.
+        """Compare the rows of two modalities; row i of one belongs to row i of the other.
+
+        In training every rank brings its own b rows, b of its own and perhaps 0, and they are compared with
+        the B rows of all ranks. The loss that comes back has the value of the whole batch on every rank, and
+        gradients whose mean over the ranks (what DDP makes) are those of one process with all B rows.
+        In eval mode a rank measures the rows it is given and asks nobody.
 
         Computed in float32 (float64 stays) also under autocast.
 
         Args:
-            image: `[B, D]` un-normalised.
-            text: `[B, D]` un-normalised.
-            image_group: `[B]` int64; rows with equal numbers are never each other's negatives.
-            text_group: `[B]` int64; likewise.
+            x: `[b, D]` un-normalised.
+            y: `[b, D]` un-normalised.
+            x_group: `[b]` int64; rows with equal numbers are never each other's negatives.
+            y_group: `[b]` int64; likewise.
             step: Of the optimiser, for the sampling.
-            with_diagnostics: Also report the effective rank of the embeddings of the first 128 pictures.
+            with_diagnostics: Also report the effective rank of the embeddings of the first 128 rows.
 
         Returns:
-            Scalar loss, and detached scalars: `loss_clip` (full dimension) and `loss_mrl`, both without their
-            weights; `ln_batch`, where InfoNCE stands at chance; `off_diagonal_cosine`; `temperature`; and
-            `effective_rank` if asked for.
+            Scalar loss, and detached scalars, the same on every rank: `loss_clip` (full dimension) and
+            `loss_mrl`, both without their weights; `ln_batch`, where InfoNCE stands at chance;
+            `off_diagonal_cosine`; `temperature`; and `effective_rank` if asked for. No rows in the whole
+            world: a loss of 0 with zero gradients.
         """
-        with torch.autocast(image.device.type, enabled=False):
-            image, text = (x if x.dtype == torch.float64 else x.float() for x in (image, text))
-            excluded = excluded_pairs(image_group, text_group)
-            full = truncate_and_normalize(image), truncate_and_normalize(text)
-            loss_clip = self._compare(*full, excluded)
-            loss_mrl = self._matryoshka(image, text, excluded, step, loss_clip)
-            loss = self.contrastive * loss_clip + self.mrl * loss_mrl
-            report = {
-                "loss_clip": loss_clip,
-                "loss_mrl": loss_mrl,
-                "ln_batch": torch.tensor(math.log(len(image)), device=image.device),
-                "off_diagonal_cosine": off_diagonal_cosine(*full),
-                "temperature": 1.0 / self.scale(),
-            }
-            if with_diagnostics:
-                report["effective_rank"] = effective_rank(full[0].detach()[:RANK_ROWS])
-        return loss, {name: value.detach() for name, value in report.items()}
+        with torch.autocast(x.device.type, enabled=False):
+            x, y = (side if side.dtype == torch.float64 else side.float() for side in (x, y))
+            shares = Shares.of(len(x), x.device) if self.training else Shares((len(x),))
+            if shares.total == 0:
+                nothing = zero_touching(x, y, *self.parameters())
+                return nothing, self._report(nothing, nothing, x, y, with_diagnostics)
+            batch = _Rows.gathered(x, y, x_group, y_group, shares)
+            full = batch.cut()
+            clip = self._compare(full)
+            mrl = self._matryoshka(batch, step, clip)
+            loss = self.contrastive * clip + self.mrl * mrl
+            if len(shares.counts) > 1:
+                # The value of the whole batch, the gradient of this rank's part; DDP divides by the ranks.
+                clip, mrl = sum_over_ranks(torch.stack([clip, mrl]), shares)
+                own = len(shares.counts) * loss
+                loss = self.contrastive * clip + self.mrl * mrl + (own - own.detach())
+            return loss, self._report(clip, mrl, full.x, full.y, with_diagnostics)
 
-    def _matryoshka(
-        self, image: Tensor, text: Tensor, excluded: Tensor, step: int, loss_full: Tensor
-    ) -> Tensor:
+    @torch.no_grad()
+    def _report(
+        self, clip: Tensor, mrl: Tensor, x: Tensor, y: Tensor, with_diagnostics: bool
+    ) -> dict[str, Tensor]:
+        report = {
+            "loss_clip": clip,
+            "loss_mrl": mrl,
+            "ln_batch": torch.tensor(math.log(max(1, len(x))), device=x.device),
+            "off_diagonal_cosine": off_diagonal_cosine(x, y),
+            "temperature": 1.0 / self.scale(),
+        }
+        if with_diagnostics:
+            report["effective_rank"] = effective_rank(x[:RANK_ROWS])
+        return {name: value.detach() for name, value in report.items()}
+
+    def _matryoshka(self, batch: _Rows, step: int, loss_full: Tensor) -> Tensor:
         """Mean of the loss over the dimensions, or the loss at the one drawn; weight 0 computes nothing."""
         if self.mrl == 0:
             return torch.zeros_like(loss_full)
         dimensions = self.dimensions
         if self.sample_single_mrl_dim:
             dimensions = [sampled_dimension(self.seed, step, dimensions)]
-        losses = []
-        for dim in dimensions:
-            if dim == image.shape[-1]:
-                losses.append(loss_full)
-            else:
-                cut = truncate_and_normalize(image, dim), truncate_and_normalize(text, dim)
-                losses.append(self._compare(*cut, excluded))
+        width = batch.x.shape[-1]
+        losses = [loss_full if dim == width else self._compare(batch.cut(dim)) for dim in dimensions]
         return torch.stack(losses).mean()
 
-    def _compare(self, image: Tensor, text: Tensor, excluded: Tensor) -> Tensor:
+    def _compare(self, rows: _Rows) -> Tensor:
         if self.kind == "siglip":
-            return siglip(image, text, self.scale(), self.logit_bias, excluded)
-        return infonce(image, text, self.scale(), excluded)
+            return siglip(rows.x, rows.y, self.scale(), self.logit_bias, rows.excluded, rows.mine)
+        return infonce(rows.x, rows.y, self.scale(), rows.excluded, rows.mine)
+
+
+class _Rows(NamedTuple):
+    """The B rows of all ranks, which pairs are no negatives, and which rows are this rank's."""
+
+    x: Tensor
+    y: Tensor
+    excluded: Tensor
+    mine: slice
+
+    @classmethod
+    def gathered(cls, x: Tensor, y: Tensor, x_group: Tensor, y_group: Tensor, shares: Shares) -> _Rows:
+        if len(shares.counts) > 1:
+            x, y = gather_rows(torch.stack([x, y], dim=1), shares).unbind(1)
+            x_group, y_group = gather_rows(torch.stack([x_group, y_group], dim=1), shares).unbind(1)
+        return cls(x, y, excluded_pairs(x_group, y_group, shares.mine), shares.mine)
+
+    def cut(self, dim: int | None = None) -> _Rows:
+        """The same rows as embeddings of `dim` numbers and norm 1."""
+        return self._replace(x=truncate_and_normalize(self.x, dim), y=truncate_and_normalize(self.y, dim))

@@ -1,8 +1,8 @@
-"""Variants of one experiment side by side: a table with its costs, and one plot.
+"""Variants of one experiment side by side: a table with its costs, differences, and one plot.
 
 A row is one run, a mapping with
 
-    variant             name, in the order of first appearance
+    variant             name, in the order of first appearance; the first is what the others are compared with
     seed                int
     metrics             {NAME: number} or {NAME: {"value", "low", "high"}}, as in results.json
     seconds, samples_per_second, trained_parameters, peak_memory_bytes      numbers, None or absent
@@ -13,56 +13,50 @@ from __future__ import annotations
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_glass.errors import DataError
 from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.reporting.ablation_plot import draw_ablation, figure_size
 from edge_glass.reporting.html import write_page
 from edge_glass.reporting.run_folder import number
-from edge_glass.reporting.style import FAINT, TRAINED, save_figure, shorten
+from edge_glass.reporting.style import save_figure, shorten
+from edge_glass.reporting.variants import Mark, Variant, difference, group_variants, marks
 from edge_glass.reporting.wording import (
-    format_bytes,
     format_count,
-    format_seconds,
+    format_difference,
+    format_mebibytes,
     format_value,
     metric_label,
+    signed,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 COSTS = ("trained_parameters", "samples_per_second", "seconds", "peak_memory_bytes")
-COST_HEADINGS = ("trained parameters", "samples/s", "time", "peak memory")
+COST_HEADINGS = ("trained parameters", "samples/s", "seconds", "peak memory, MiB")
+SIGNS = {"best": "", "even": " ≈", "": ""}
 
 
 @dataclass(frozen=True)
-class Variant:
-    """All seeds of one variant.
+class Cell:
+    """A number, its interval, and how it stands to the best of its column."""
 
-    Attributes:
-        name: Of the variant.
-        runs: Its rows.
-        errors: Why runs without numbers have none.
-    """
+    text: str
+    interval: str = ""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A variant: a cell per metric, seeds with numbers, and costs as text."""
 
     name: str
-    runs: list[Mapping[str, Any]]
-    errors: list[str]
-
-    def values(self, metric: str) -> list[float]:
-        """The metric of every seed that has it."""
-        found = [number(run.get("metrics") or {}, metric) for run in self.runs]
-        return [value for value in found if value is not None]
-
-    def cost(self, name: str) -> float | None:
-        """Mean over the seeds that have it."""
-        found = [value for run in self.runs if (value := number(run, name)) is not None]
-        return statistics.fmean(found) if found else None
+    cells: list[Cell]
+    seeds: int = 0
+    costs: tuple[str, ...] = ()
 
 
 def write_ablation_report(
@@ -87,70 +81,128 @@ def write_ablation_report(
     folder.mkdir(parents=True, exist_ok=True)
     variants = group_variants(rows)
     names = list(metrics) or _metric_names(rows)
+    notes = _notes(variants)
     (folder / "ablation.csv").write_text(_csv(rows, names), encoding="utf-8", newline="")
-    (folder / "ablation.md").write_text(markdown_table(variants, names), encoding="utf-8")
-    height = 1.6 + 0.5 * len(variants)
+    (folder / "ablation.md").write_text(_markdown(variants, names, notes), encoding="utf-8")
     plot = None
     if any(variant.values(name) for variant in variants for name in names):
-        plot = save_figure(folder / "ablation.png", (11, height), partial(_draw, variants, names[:4]))
+        size = figure_size(variants, names)
+        plot = save_figure(folder / "ablation.png", size, partial(draw_ablation, variants, names))
     return write_page(
         folder / "ablation.html",
         "ablation.html.j2",
         headings=[metric_label(name) for name in names],
         cost_headings=COST_HEADINGS,
         table=_table(variants, names),
+        differences=_differences(variants, names),
+        reference=variants[0].name,
+        notes=notes,
         plot=plot.read_bytes() if plot else None,
         errors=[(variant.name, error) for variant in variants for error in variant.errors],
         seeds=max(len(variant.runs) for variant in variants),
     )
 
 
-def group_variants(rows: Sequence[Mapping[str, Any]]) -> list[Variant]:
-    """Rows by variant, in the order of first appearance."""
-    found: dict[str, Variant] = {}
-    for row in rows:
-        name = str(row["variant"])
-        variant = found.setdefault(name, Variant(name, [], []))
-        variant.runs.append(row)
-        if row.get("error"):
-            variant.errors.append(f"seed {row.get('seed', '?')}: {row['error']}")
-    return list(found.values())
-
-
 def markdown_table(variants: Sequence[Variant], metrics: Sequence[str]) -> str:
-    """GitHub-flavoured Markdown; the best mean of each metric is bold."""
+    """GitHub-flavoured Markdown; the best mean of each metric is bold, ≈ stands at those not told apart."""
     head = ["variant", *map(metric_label, metrics), "seeds", *COST_HEADINGS]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
-    for name, cells, seeds, costs in _table(variants, metrics):
-        shown = [f"**{text}**{spread}" if best else f"{text}{spread}" for text, spread, best in cells]
-        # A bar or a line break in a name would end the cell.
-        safe = shorten(name, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-        lines.append("| " + " | ".join([safe, *shown, str(seeds), *costs]) + " |")
-    return "\n".join(lines) + "\n"
+    lines = [
+        [_safe(line.name), *map(_markdown_cell, line.cells), str(line.seeds), *line.costs]
+        for line in _table(variants, metrics)
+    ]
+    return _markdown_lines(head, lines)
 
 
-Line = tuple[str, list[tuple[str, str, bool]], int, list[str]]
+def _markdown(variants: Sequence[Variant], metrics: Sequence[str], notes: Sequence[str]) -> str:
+    parts = [markdown_table(variants, metrics), *(f"{note}\n" for note in notes)]
+    if differences := _differences(variants, metrics):
+        head = [f"minus {_safe(variants[0].name)}", *map(metric_label, metrics)]
+        lines = [[_safe(line.name), *map(_markdown_cell, line.cells)] for line in differences]
+        parts.append(_markdown_lines(head, lines))
+    return "\n".join(parts)
+
+
+def _markdown_lines(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = ["| " + " | ".join(cells) + " |" for cells in (head, *lines)]
+    rows.insert(1, "|---|" + "---:|" * (len(head) - 1))
+    return "\n".join(rows) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.mark == "best" else cell.text
+    return text + (f" [{cell.interval}]" if cell.interval else "") + SIGNS[cell.mark]
+
+
+def _safe(name: str) -> str:
+    """A bar or a line break in a name would end the cell."""
+    return shorten(name, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _notes(variants: Sequence[Variant]) -> list[str]:
+    """What the numbers and marks mean, and what they do not tell."""
+    seeds = max(sum(1 for run in variant.runs if run.get("metrics")) for variant in variants)
+    common = (
+        "The best mean of a column is bold; ≈ marks variants that cannot be told apart from it. "
+        "With many variants some difference will look real by chance: the intervals are not widened for that."
+    )
+    if seeds > 1:
+        return [
+            "Means over the seeds, with Student's 95 % interval of the mean: what other seeds would give on "
+            "the same test split. That another test split would give other numbers is not in it. Where all "
+            "seeds agree there is no interval.",
+            f"{common} Told apart means: the 95 % interval of the differences, paired by seed, excludes 0.",
+        ]
+    return [
+        "One seed each. The interval, where there is one, is over the test queries; "
+        "what another seed would give is not known.",
+        f"{common} Told apart means here: the two intervals do not overlap.",
+    ]
 
 
 def _table(variants: Sequence[Variant], metrics: Sequence[str]) -> list[Line]:
-    """Per variant: name, (mean, spread, is best) per metric, seeds with numbers, costs as text."""
-    best: dict[str, float] = {}
-    for metric in metrics:
-        means = [statistics.fmean(values) for v in variants if (values := v.values(metric))]
-        if len(means) > 1:
-            best[metric] = (max if higher_is_better(metric) else min)(means)
-    lines: list[Line] = []
-    for variant in variants:
+    columns = {metric: marks(variants, metric) for metric in metrics}
+    lines = []
+    for row, variant in enumerate(variants):
         cells = []
         for metric in metrics:
-            values = variant.values(metric)
-            mean = statistics.fmean(values) if values else None
-            spread = f" ± {format_value(metric, statistics.stdev(values))}" if len(values) > 1 else ""
-            cells.append((format_value(metric, mean), spread, mean is not None and mean == best.get(metric)))
+            interval = variant.interval(metric)
+            ends = (
+                "" if interval is None else f"{signed(metric, interval.low)}, {signed(metric, interval.high)}"
+            )
+            cells.append(Cell(format_value(metric, variant.mean(metric)), ends, columns[metric][row]))
         parameters, speed, seconds, memory = (variant.cost(name) for name in COSTS)
-        costs = [format_count(parameters), format_count(speed), format_seconds(seconds), format_bytes(memory)]
+        costs = (
+            format_count(parameters),
+            format_count(speed),
+            format_count(seconds) if seconds is None or seconds >= 10 else f"{seconds:.1f}",
+            format_mebibytes(memory),
+        )
         measured = sum(1 for run in variant.runs if run.get("metrics"))
-        lines.append((variant.name, cells, measured, costs))
+        lines.append(Line(variant.name, cells, measured, costs))
+    return lines
+
+
+def _differences(variants: Sequence[Variant], metrics: Sequence[str]) -> list[Line]:
+    """Every other variant minus the first, by seed; "best" marks a gain that is told apart from 0."""
+    reference, *others = variants
+    lines = []
+    for variant in others:
+        cells = []
+        for metric in metrics:
+            found = difference(variant, reference, metric)
+            if found is None:
+                cells.append(Cell("–"))
+                continue
+            mean, interval = found
+            ends = (
+                "" if interval is None else f"{signed(metric, interval.low)}, {signed(metric, interval.high)}"
+            )
+            gain = interval is not None and (
+                interval.low > 0 if higher_is_better(metric) else interval.high < 0
+            )
+            cells.append(Cell(format_difference(metric, mean), ends, "best" if gain else ""))
+        if any(cell.text != "–" for cell in cells):
+            lines.append(Line(variant.name, cells))
     return lines
 
 
@@ -170,34 +222,3 @@ def _csv(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:
         line = [row["variant"], row.get("seed"), *values, *(row.get(c) for c in COSTS), row.get("error")]
         writer.writerow(["" if value is None else value for value in line])
     return buffer.getvalue()
-
-
-def _draw(variants: Sequence[Variant], metrics: Sequence[str], figure: Figure) -> None:
-    """One panel per metric: a dot per seed with its interval, a bar at their mean."""
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, metrics, strict=True):
-        axes.set_title(metric_label(metric))
-        for place, variant in enumerate(variants):
-            values = variant.values(metric)
-            if not values:
-                axes.annotate(
-                    "no result", (0.02, place), xycoords=("axes fraction", "data"), color=FAINT, va="center"
-                )
-                continue
-            mean = statistics.fmean(values)
-            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=TRAINED, linewidth=2.6)
-            runs = [run for run in variant.runs if number(run.get("metrics") or {}, metric) is not None]
-            for index, run in enumerate(runs):
-                height = place + 0.36 * ((index + 0.5) / len(runs) - 0.5)
-                low, high = (number(run["metrics"], metric, key) for key in ("low", "high"))
-                if low is not None and high is not None:
-                    axes.plot([low, high], [height, height], color=TRAINED, alpha=0.3, linewidth=1.4)
-                value = number(run["metrics"], metric)
-                axes.plot(value, height, "o", color=TRAINED, markersize=5, alpha=0.75, markeredgewidth=0)
-        axes.grid(axis="y", visible=False)
-        axes.locator_params(axis="x", nbins=5)
-        axes.set_ylim(len(variants) - 0.5, -0.5)
-    panels[0].set_yticks(range(len(variants)), [shorten(variant.name, 32) for variant in variants])
-    figure.supxlabel(
-        "dot: one seed with its 95 % interval · bar: mean of the seeds", fontsize=9.5, color=FAINT
-    )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_glass.reporting.run_folder import RunFolder, number
+from edge_glass.reporting.sides import BACK, ENDS, candidates
 from edge_glass.reporting.style import CLOSED_FORM, TRAINED, UNTOUCHED, NothingToPlotError
-from edge_glass.reporting.wording import SIDES
+from edge_glass.reporting.wording import SIDES, measured_sides
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
 
 
 def draw_mrl_performance(run: RunFolder, figure: Figure) -> None:
-    """R@1 and R@10 of both directions, with 95 % intervals, for all measured models."""
+    """R@1 and R@10 of all directions, with 95 % intervals, for all measured models."""
     metrics = run.results.get("metrics", {})
     if not metrics:
         raise NothingToPlotError("results.json is not there yet")
@@ -45,17 +46,32 @@ def draw_mrl_performance(run: RunFolder, figure: Figure) -> None:
     dimensions = measured_dimensions(metrics, full)
     if len(dimensions) < 2:
         raise NothingToPlotError("only the full embedding dimension was measured (no mrl_dimensions)")
-    for row, measure in enumerate(("r1", "r10")):
+    layout = _layout(measured_sides(metrics))
+    if not layout:
+        raise NothingToPlotError("results.json holds no direction of retrieval")
+    columns, rows = max(map(len, layout)), 2 * len(layout)
+    if rows > 2:
+        figure.set_size_inches(11, 2.6 * rows)
+    for block, measure in enumerate(("r1", "r10")):
         shared = None
-        for column, side in enumerate(("i2t", "t2i")):
-            axes = figure.add_subplot(2, 2, 2 * row + column + 1, sharey=shared)
-            shared = axes
-            axes.set_title(f"{SIDES[side]}, R@{measure[1:]}")
-            _draw_models(run, axes, f"{side}_{measure}", dimensions, full)
-            if row == 1:
-                axes.set_xlabel("numbers kept of the embedding")
-            if row == column == 0:
-                axes.legend(loc="best")
+        for line, sides in enumerate(layout):
+            row = block * len(layout) + line
+            for column, side in enumerate(sides):
+                axes = figure.add_subplot(rows, columns, row * columns + column + 1, sharey=shared)
+                shared = axes
+                axes.set_title(f"{SIDES[side]}, R@{measure[1:]}")
+                _draw_models(run, axes, f"{side}_{measure}", dimensions, full)
+                if row == rows - 1:
+                    axes.set_xlabel("numbers kept of the embedding")
+                if row == column == 0:
+                    axes.legend(loc="best")
+
+
+def _layout(sides: list[str]) -> list[list[str]]:
+    """Two directions side by side; with more, a pair of modalities per column, one way above the other."""
+    if len(sides) <= 2:
+        return [sides] if sides else []
+    return [[side for side in sides if side not in BACK], [side for side in sides if side in BACK]]
 
 
 def _draw_models(run: RunFolder, axes: Axes, base: str, dimensions: list[int], full: int | None) -> None:
@@ -84,8 +100,10 @@ def _draw_models(run: RunFolder, axes: Axes, base: str, dimensions: list[int], f
 
 def _draw_chance(run: RunFolder, axes: Axes, base: str) -> None:
     """The level of guessing, exact when every query has one right candidate."""
-    if run.archive is None:
+    direction = base.partition("_")[0]
+    if run.archive is None or direction not in ENDS:
         return
-    candidates = len(run.archive.captions) if base.startswith("i2t") else len(run.archive.image_ids)
-    chance = min(1.0, int(base.rpartition("r")[2]) / candidates)
-    axes.axhline(chance, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")
+    count = candidates(run.archive, direction)
+    if count:
+        chance = min(1.0, int(base.rpartition("r")[2]) / count)
+        axes.axhline(chance, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from edge_glass.reporting.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
 from edge_glass.reporting.matryoshka import draw_mrl_performance
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.space import Method, draw_embedding_space, draw_similarity_matrix
+from edge_glass.reporting.similarity import draw_similarity_matrix
+from edge_glass.reporting.space import Method, draw_embedding_space
 from edge_glass.reporting.style import NothingToPlotError, save_figure
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class TrainingVisualizer:
         self.left_out: dict[str, str] = {}
 
     def plot_training_curves(self) -> Path | None:
-        """`training_curves.png`: loss with its guessing level, and validation recall."""
+        """`training_curves.png`: loss with its guessing level, and validation recall in every direction."""
         return self._draw("training_curves.png", (11, 4.2), partial(draw_training_curves, self.run))
 
     def plot_loss_components(self) -> Path | None:
-        """`loss_components.png`: parts of the loss beside ln(batch), temperature, signs of collapse."""
+        """`loss_components.png`: parts of the loss by pair, ln(batch), temperature, signs of collapse."""
         return self._draw("loss_components.png", (11, 7), partial(draw_loss_components, self.run))
 
     def plot_lr_schedule(self) -> Path | None:
@@ -47,7 +48,7 @@ class TrainingVisualizer:
         return self._draw("lr_schedule.png", (11, 3), partial(draw_lr_schedule, self.run))
 
     def plot_embedding_space(self, method: Method = "pca") -> Path | None:
-        """`embedding_space.png` (PCA) or `embedding_space_tsne.png`: pictures and captions in one plane."""
+        """`embedding_space.png` (PCA) or `embedding_space_tsne.png`: all modalities in one plane."""
         name = "embedding_space.png" if method == "pca" else f"embedding_space_{method}.png"
         return self._draw(name, (11, 7.4), partial(draw_embedding_space, self.run, method=method))
 

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.errors import DataError
-from edge_glass.evaluation.retrieval import DIRECTIONS
+from edge_glass.evaluation.retrieval import Direction
 from edge_glass.reporting.gallery import gallery
 from edge_glass.reporting.html import write_page
 from edge_glass.reporting.matryoshka import full_dimension, measured_dimensions
 from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder, number, write_metrics_csv
-from edge_glass.reporting.tables import dimension_rows, flatten, measured_models, metric_rows
+from edge_glass.reporting.sides import ENDS, candidates
+from edge_glass.reporting.tables import dimension_rows, flatten, folded_rows, measured_models
 from edge_glass.reporting.wording import (
     SIDES,
+    averaged_sides,
     closed_form_sentence,
     format_count,
     format_seconds,
     format_value,
     headline,
     left_out_sentence,
+    measured_sides,
     metric_label,
 )
 
@@ -49,6 +52,18 @@ PLOTS = (
      "embedding."),
     ("lr_schedule.png", "Learning rate", ""),
 )  # fmt: skip
+# What runs with sounds add to it.
+WITH_SOUNDS = {
+    "similarity_matrix.png": "Sounds have no place in the matrix; they stand in the histograms.",
+    "embedding_space.png": "The same goes for sounds.",
+    "loss_components.png": "Each pair of modalities has its own loss and its own temperature.",
+}
+GALLERIES: dict[Direction, str] = {
+    "t2i": "From words to pictures",
+    "i2t": "From pictures to words",
+    "a2v": "From sounds to pictures",
+    "a2t": "From sounds to words",
+}
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -71,6 +86,7 @@ def report_context(run: RunFolder, left_out: Mapping[str, str]) -> dict[str, Any
     results = run.results
     full = full_dimension(run)
     dimensions = measured_dimensions(results.get("metrics") or {}, full)
+    rows, folded = folded_rows(results)
     return {
         "name": str(run.config.get("name", run.path.name)),
         "task": str(run.config.get("task", "alignment")),
@@ -81,7 +97,9 @@ def report_context(run: RunFolder, left_out: Mapping[str, str]) -> dict[str, Any
         "guessing": _guessing(run),
         "tiles": _tiles(run),
         "models": measured_models(results) if results else [],
-        "metric_rows": metric_rows(results),
+        "metric_rows": rows,
+        "folded_rows": folded,
+        "directions": len(averaged_sides(results.get("metrics") or {})),
         "dimension_tables": _dimension_tables(results, dimensions, full),
         "data": [left_out_sentence(name, split) for name, split in (results.get("data") or {}).items()],
         "plots": _plots(run),
@@ -98,8 +116,10 @@ def _tiles(run: RunFolder) -> list[tuple[str, str, str]]:
     """(value, what it is, small print) of the numbers at the top."""
     results = run.results
     metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
+    sides = measured_sides(metrics)
+    names = [f"{side}_r1" for side in sides]
     tiles = []
-    for name in ("i2t_r1", "t2i_r1", "mean_r10", "mean_medr"):
+    for name in (*(["mean_r1"] if len(sides) > 2 else []), *names, "mean_r10", "mean_medr"):
         if (value := number(metrics, name)) is not None:
             before = format_value(name, number(baseline, name))
             tiles.append((format_value(name, value), metric_label(name), f"untouched {before}"))
@@ -112,16 +132,26 @@ def _tiles(run: RunFolder) -> list[tuple[str, str, str]]:
 
 def _guessing(run: RunFolder) -> str | None:
     """What chance alone would give, when the candidates are known."""
-    if run.archive is None:
+    archive = run.archive
+    if archive is None:
         return None
-    images, texts = len(run.archive.image_ids), len(run.archive.captions)
-    chance = f"R@1 {1 / texts:.4f}"
-    if images != texts:
-        chance = f"R@1 {1 / texts:.4f} ({SIDES['i2t']}) and {1 / images:.4f} ({SIDES['t2i']})"
-    return (
-        f"Measured on {format_count(images)} pictures and {format_count(texts)} captions; "
-        f"guessing would give {chance}."
-    )
+    counts = [(len(archive.image_ids), "pictures"), (len(archive.captions), "captions")]
+    if archive.audio_ids is not None:
+        counts.insert(1, (len(archive.audio_ids), "sounds"))
+    *most, last = (f"{format_count(count)} {what}" for count, what in counts)
+    sides = [side for side in measured_sides(run.results.get("metrics") or {}) if side in ENDS]
+    found = {side: candidates(archive, side) for side in sides or ("i2t", "t2i")}
+    chances = dict.fromkeys(found.values())
+    if len(chances) == 1 and 0 not in chances:
+        chance = f"R@1 {1 / next(iter(chances)):.4f}"
+    else:
+        by_count = {
+            count: ", ".join(SIDES[side] for side in found if found[side] == count)
+            for count in chances
+            if count
+        }
+        chance = "R@1 " + " and ".join(f"{1 / count:.4f} ({words})" for count, words in by_count.items())
+    return f"Measured on {', '.join(most)} and {last}; guessing would give {chance}."
 
 
 def _dimension_tables(
@@ -131,32 +161,38 @@ def _dimension_tables(
         return []
     tables = [
         {"title": metric_label(base), "rows": dimension_rows(results, base, dimensions, full)}
-        for base in ("i2t_r1", "t2i_r1")
+        for base in (f"{side}_r1" for side in measured_sides(results.get("metrics") or {}))
     ]
     return [table for table in tables if table["rows"]]
 
 
 def _plots(run: RunFolder) -> list[dict[str, Any]]:
+    heard = run.archive is not None and run.archive.audio_embeddings is not None
     shown = []
     for name, title, text in PLOTS:
         path = run.plots / name
         if path.is_file():
-            shown.append({"title": title, "text": text, "data": path.read_bytes(), "name": name})
+            words = f"{text} {WITH_SOUNDS[name]}" if heard and name in WITH_SOUNDS else text
+            shown.append({"title": title, "text": words, "data": path.read_bytes(), "name": name})
     return shown
 
 
 def _galleries(run: RunFolder) -> list[dict[str, Any]]:
+    """Directions with something to look at; of those with sounds, what was measured."""
     if run.archive is None:
         return []
-    titles = {"i2t": "From pictures to words", "t2i": "From words to pictures"}
+    measured = measured_sides(run.results.get("metrics") or {})
     shown = []
-    for direction in reversed(DIRECTIONS):
+    for direction, title in GALLERIES.items():
+        asking, found = ENDS[direction]
+        if "audio" in (asking, found) and direction not in measured:
+            continue
         try:
             chosen = gallery(run.archive, direction)
         except DataError as error:
             logger.warning("no gallery: %s", error)
             continue
-        shown.append({"direction": direction, "title": titles[direction], "groups": chosen})
+        shown.append({"asking": asking, "found": found, "title": title, "groups": chosen})
     return shown
 
 

@@ -7,7 +7,9 @@
                           "time" (seconds since the run began), "train/loss", "train/loss_clip",
                           "train/loss_mrl", "train/lr", "train/ln_batch", "train/off_diagonal_cosine",
                           "train/effective_rank", "train/temperature", "val/loss", "val/i2t_r1", … (any
-                          retrieval metric). The untouched model's validation stands at step 0. After a
+                          retrieval metric). With several pairs of modalities a pair's numbers have its name
+                          behind them ("train/loss_clip_audio_text"); those without are the mean over the
+                          pairs that the batch had. The untouched model's validation stands at step 0. After a
                           resume later lines win over earlier lines of the same step.
     baseline.json         {"split": …, "metrics": {NAME: {"value", "low", "high"}}}: the untouched model
     results.json          see `edge_glass.evaluation.results`

@@ -1,100 +1,150 @@
-"""Plots of the embeddings: where pictures and words lie, and what is similar to what."""
+"""Plot of the embeddings: where pictures, words and sounds lie."""
 
 from __future__ import annotations
 
-import io
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
-from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.evaluation.archive import EvaluationArchive
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import FAINT, PICTURE, WORDS, NothingToPlotError, note, shorten
+from edge_glass.reporting.sides import unit
+from edge_glass.reporting.style import PICTURE, SOUND, WORDS, NothingToPlotError, note
+from edge_glass.reporting.thumbnails import put_thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-logger = logging.getLogger(__name__)
 Method = Literal["pca", "tsne"]
 MAX_POINTS = 300
-MAX_MATRIX = 24
-MAX_HISTOGRAM = 1000
-THUMBNAIL_PIXELS = 26
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One picture and one caption of each drawn group; embeddings are unit vectors, float32 `[P, D]`."""
+    """One picture and one caption of each drawn group; embeddings are unit vectors, float32 `[P, D]`.
+
+    `sounds` `[P, D]` holds one sound of each group, or is None.
+    """
 
     images: np.ndarray
     texts: np.ndarray
     captions: list[str]
     thumbnails: list[bytes | None]
+    sounds: np.ndarray | None = None
 
 
-def choose_pairs(archive: EvaluationArchive | None, limit: int, seed: int = 0) -> Pairs:
+def choose_pairs(
+    archive: EvaluationArchive | None, limit: int, seed: int = 0, with_sounds: bool = False
+) -> Pairs:
     """Draw at most `limit` groups at random (always the same ones) and take the first pair of each.
+
+    Args:
+        archive: The evaluated split.
+        limit: Most groups.
+        seed: Of the draw.
+        with_sounds: Draw from groups that have a sound too, if there are three or more.
 
     Raises:
         NothingToPlotError: There are no embeddings, or fewer than three pairs.
     """
     if archive is None:
         raise NothingToPlotError("the run holds no embeddings (evaluation/*.npz)")
-    _, image_first = np.unique(archive.image_groups, return_index=True)
-    text_groups, text_first = np.unique(archive.text_groups, return_index=True)
-    place = {int(group): int(row) for group, row in zip(text_groups, text_first, strict=True)}
-    rows = [int(row) for row in image_first if int(archive.image_groups[row]) in place]
-    if len(rows) < 3:
+    pictures, words = _first_rows(archive.image_groups), _first_rows(archive.text_groups)
+    sounds = _first_rows(archive.audio_groups) if with_sounds and archive.audio_groups is not None else {}
+    groups = [group for group in pictures if group in words]
+    if len(complete := [group for group in groups if group in sounds]) >= 3:
+        groups = complete
+    else:
+        sounds = {}
+    if len(groups) < 3:
         raise NothingToPlotError(
-            f"the evaluated split holds {len(rows)} pair(s); three are the least to draw"
+            f"the evaluated split holds {len(groups)} pair(s); three are the least to draw"
         )
-    if len(rows) > limit:
-        rows = sorted(np.random.default_rng(seed).choice(rows, size=limit, replace=False).tolist())
-    columns = [place[int(archive.image_groups[row])] for row in rows]
-    images, texts = _unit(archive.image_embeddings[rows]), _unit(archive.text_embeddings[columns])
-    if not (np.isfinite(images).all() and np.isfinite(texts).all()):
+    if len(groups) > limit:
+        groups = sorted(np.random.default_rng(seed).choice(groups, size=limit, replace=False).tolist())
+    rows, columns = [pictures[group] for group in groups], [words[group] for group in groups]
+    images, texts = unit(archive.image_embeddings[rows]), unit(archive.text_embeddings[columns])
+    heard = None
+    if sounds and archive.audio_embeddings is not None:
+        heard = unit(archive.audio_embeddings[[sounds[group] for group in groups]])
+    if not all(np.isfinite(part).all() for part in (images, texts, heard) if part is not None):
         raise NothingToPlotError("the embeddings hold NaN: the model has diverged")
-    return Pairs(
-        images, texts, [archive.captions[c] for c in columns], [archive.thumbnails[row] for row in rows]
-    )
+    captions, thumbnails = [archive.captions[c] for c in columns], [archive.thumbnails[row] for row in rows]
+    return Pairs(images, texts, captions, thumbnails, heard)
+
+
+def _first_rows(groups: np.ndarray) -> dict[int, int]:
+    """Group → its first row, ascending."""
+    found, first = np.unique(groups, return_index=True)
+    return {int(group): int(row) for group, row in zip(found, first, strict=True)}
 
 
 def draw_embedding_space(run: RunFolder, figure: Figure, method: Method = "pca") -> None:
-    """Pictures and captions in one plane, each pair joined by a line."""
-    pairs = choose_pairs(run.archive, MAX_POINTS)
-    count = len(pairs.images)
-    points = project(np.concatenate([pairs.images, pairs.texts]), method)
-    pictures, words = points[:count], points[count:]
+    """Pictures, captions and sounds in one plane; lines join what belongs together."""
+    pairs = choose_pairs(run.archive, MAX_POINTS, with_sounds=True)
+    parts = [pairs.images, pairs.texts, *([] if pairs.sounds is None else [pairs.sounds])]
+    points = np.split(project(np.concatenate(parts), method), len(parts))
+    pictures, words = points[:2]
     axes = figure.subplots()
-    name = "t-SNE" if method == "tsne" else "PCA"
-    axes.set_title(f"Pictures and words in one space ({name} of {count} pairs)")
-    cosine = float((pairs.images * pairs.texts).sum(axis=1).mean())
-    gap = float(np.linalg.norm(pairs.images.mean(axis=0) - pairs.texts.mean(axis=0)))
-    note(axes, f"a line joins a picture to its caption · mean cosine of pairs {cosine:.2f} · "
-               f"distance between the two clouds' centres {gap:.2f}")  # fmt: skip
-    spread = np.ptp(points, axis=0).max() or 1.0
+    axes.set_title(_title(run, pairs, "t-SNE" if method == "tsne" else "PCA"))
+    note(axes, _closeness(pairs))
+    spread = np.ptp(np.concatenate(points), axis=0).max() or 1.0
     shown = _spaced(pictures, 0.07 * spread, 60)
     _join(axes, pictures, words, color="#DDE0E6", width=0.6)
     _join(axes, pictures[shown], words[shown], color="#8FA3B8", width=1.0)
-    axes.scatter(pictures[:, 0], pictures[:, 1], s=20, color=PICTURE, label="picture", zorder=2, linewidths=0)
-    axes.scatter(
-        words[:, 0], words[:, 1], s=22, color=WORDS, marker="^", label="caption", zorder=2, linewidths=0
-    )
+    for heard in points[2:]:
+        _join(axes, pictures, heard, color="#D3E8E0", width=0.6)
+    looks = (("picture", PICTURE, "o", 20), ("caption", WORDS, "^", 22), ("sound", SOUND, "s", 18))
+    for cloud, (label, color, marker, size) in zip(points, looks, strict=False):
+        axes.scatter(
+            cloud[:, 0], cloud[:, 1], s=size, color=color, marker=marker, label=label, zorder=2, linewidths=0
+        )
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.margins(0.05)
     axes.legend(
-        loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.0), frameon=True, framealpha=0.9, edgecolor="none"
+        loc="upper right", ncols=3, bbox_to_anchor=(1.0, 1.0), frameon=True, framealpha=0.9, edgecolor="none"
     )
     for row in shown:
-        _put_thumbnail(axes, pairs.thumbnails[row], tuple(pictures[row]))
+        put_thumbnail(axes, pairs.thumbnails[row], tuple(pictures[row]))
+
+
+def _title(run: RunFolder, pairs: Pairs, method: str) -> str:
+    count = len(pairs.images)
+    if pairs.sounds is not None:
+        return f"Pictures, words and sounds in one space ({method} of {count} rows)"
+    left_out = run.archive is not None and run.archive.audio_embeddings is not None
+    words = f"Pictures and words in one space ({method} of {count} pairs)"
+    return f"{words}; fewer than three rows have a sound too" if left_out else words
+
+
+def _closeness(pairs: Pairs) -> str:
+    """Mean cosines of what belongs together, and how far the clouds stand apart."""
+
+    def cosine(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x * y).sum(axis=1).mean())
+
+    def gap(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)))
+
+    if pairs.sounds is None:
+        return (
+            "a line joins a picture to its caption · "
+            f"mean cosine of pairs {cosine(pairs.images, pairs.texts):.2f} · "
+            f"distance between the two clouds' centres {gap(pairs.images, pairs.texts):.2f}"
+        )
+    ends = (
+        ("picture–words", pairs.images, pairs.texts),
+        ("sound–words", pairs.sounds, pairs.texts),
+        ("picture–sound", pairs.images, pairs.sounds),
+    )
+    cosines = ", ".join(f"{name} {cosine(x, y):.2f}" for name, x, y in ends)
+    gaps = ", ".join(f"{gap(x, y):.2f}" for _, x, y in ends)
+    return f"lines join a picture to its caption and its sound · mean cosine {cosines} · centres apart {gaps}"
 
 
 def project(vectors: np.ndarray, method: Method) -> np.ndarray:
@@ -119,66 +169,6 @@ def project(vectors: np.ndarray, method: Method) -> np.ndarray:
     return centred @ (plane * np.where(signs == 0, 1, signs)[:, None]).T
 
 
-def draw_similarity_matrix(run: RunFolder, figure: Figure) -> None:
-    """Cosines of a few pictures with a few captions, and of all right and wrong pairs as histograms."""
-    pairs = choose_pairs(run.archive, MAX_MATRIX)
-    order = np.argsort(project(np.concatenate([pairs.images, pairs.texts]), "pca")[: len(pairs.images), 0])
-    similarities = pairs.texts[order] @ pairs.images[order].T
-    count = len(order)
-    left, right = figure.subplots(1, 2, width_ratios=[1.45, 1.0])
-    left.set_title("Words (rows) against pictures (columns)")
-    limit = max(float(np.abs(similarities).max()), 1e-6)
-    low = -limit if similarities.min() < -0.05 else min(0.0, float(similarities.min()))
-    shown = left.imshow(similarities, cmap="cividis", vmin=low, vmax=limit)
-    left.grid(False)
-    for spine in left.spines.values():
-        spine.set_visible(False)
-    for row in range(count):
-        left.plot(
-            row,
-            similarities[:, row].argmax(),
-            "o",
-            color="white",
-            markersize=3.6,
-            markeredgecolor="#22262B",
-            markeredgewidth=0.5,
-        )
-    left.set_yticks(range(count), [shorten(pairs.captions[i], 26) for i in order], fontsize=8)
-    left.set_xticks([])
-    for column, index in enumerate(order):
-        _put_thumbnail(left, pairs.thumbnails[index], (column, 1.017 * count - 0.5), 13, below=True)
-    left.set_xlabel("best when brightest on the diagonal · dots: best caption of each picture", labelpad=24)
-    bar = figure.colorbar(shown, ax=left, fraction=0.035, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.set_label("cosine")
-    _draw_histogram(run, right)
-
-
-def _draw_histogram(run: RunFolder, axes: Axes) -> None:
-    pairs = choose_pairs(run.archive, MAX_HISTOGRAM)
-    similarities = pairs.texts @ pairs.images.T
-    same = np.eye(len(similarities), dtype=bool)
-    ends = (float(similarities.min()), float(similarities.max()) + 1e-6)
-    bins = np.linspace(*ends, 45)
-    axes.set_title(f"Right and wrong pairs ({len(similarities)} pictures)")
-    for values, color, label in (
-        (similarities[~same], "#9AA1AC", "wrong pairs"),
-        (similarities[same], PICTURE, "right pairs"),
-    ):
-        axes.hist(values, bins=bins.tolist(), density=True, color=color, alpha=0.65, label=label)
-        axes.axvline(values.mean(), color=color, linewidth=1.6, linestyle=(0, (4, 2)))
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel("cosine (dashed: means)")
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.18)
-    axes.legend(loc="upper left")
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
-    return np.asarray(truncate_and_normalize(tensor, tensor.shape[1]))
-
-
 def _join(axes: Axes, starts: np.ndarray, ends: np.ndarray, color: str, width: float) -> None:
     """Lines from `starts` to `ends`, `[P, 2]` each."""
     from matplotlib.collections import LineCollection
@@ -196,34 +186,3 @@ def _spaced(points: np.ndarray, distance: float, limit: int) -> list[int]:
         if not chosen or np.linalg.norm(points[chosen] - point, axis=1).min() > distance:
             chosen.append(row)
     return chosen
-
-
-def _put_thumbnail(
-    axes: Axes,
-    data: bytes | None,
-    position: tuple[float, ...],
-    pixels: int = THUMBNAIL_PIXELS,
-    below: bool = False,
-) -> None:
-    """A small picture at a point of the data; left out when it cannot be decoded."""
-    if data is None:
-        return
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-    from PIL import Image
-
-    try:
-        picture = Image.open(io.BytesIO(data)).convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
-        logger.debug("a thumbnail cannot be decoded: %s", error)
-        return
-    box = AnnotationBbox(
-        OffsetImage(np.asarray(picture), zoom=pixels / max(picture.size)),
-        (position[0], position[1]),
-        frameon=not below,
-        pad=0.15,
-        box_alignment=(0.5, 1.0) if below else (0.5, 0.5),
-        bboxprops={"edgecolor": FAINT, "linewidth": 0.5, "boxstyle": "round,pad=0.1"},
-        zorder=3,
-        annotation_clip=False,
-    )
-    axes.add_artist(box)

@@ -13,9 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_glass.evaluation.results import read_results
-from edge_glass.reporting.wording import closed_form_sentence, headline
+from edge_glass.reporting.wording import (
+    SIDES,
+    averaged_sides,
+    closed_form_sentence,
+    headline,
+    measured_sides,
+    metric_label,
+)
 
-_MAIN_METRICS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
+_MEASURES = ("r1", "r5", "r10")
 
 
 def as_text(*renderables: Any, width: int = 110) -> str:
@@ -32,28 +39,58 @@ def describe_run(folder: Path) -> str:
     lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
     lines.append(f"report   {folder / 'report.html'}")
     if (folder / "index").is_dir():
-        lines.append(f'try      edge-glass search {shlex.quote(str(folder))} "a sad animal"')
+        search = f"edge-glass search {shlex.quote(str(folder))}"
+        lines.append(f'try      {search} "a sad animal"')
+        if any(side.startswith("a2") for side in measured_sides(results["metrics"])):
+            lines.append(f"         {search} --audio question.wav")
     return "\n".join(lines)
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
-    """Untouched, closed form and trained side by side, with 95 % intervals."""
-    table = _table(f"{results['split']}", right=("untouched", "closed form", "trained"))
-    for name in _MAIN_METRICS:
+    """Untouched, closed form and trained side by side, with 95 % intervals; in words with many directions."""
+    sides = measured_sides(results["metrics"])
+    several = len(sides) > 2
+    models = ("untouched", "closed form", "trained")
+    table = _table(f"{results['split']}", right=models, left=("",) if several else ())
+    names = [f"{side}_{measure}" for side in sides for measure in _MEASURES if not several or measure != "r5"]
+    if several:
+        names += ["mean_r1", "mean_r10"]
+    for name in names:
         cells = [_cell(results.get(part, {}).get(name)) for part in ("baseline", "closed_form", "metrics")]
-        table.add_row(name, *cells)
+        label = metric_label(name)
+        if name.startswith("mean_"):
+            label = f"{label} of the {len(averaged_sides(results['metrics']))} directions"
+        table.add_row(name, *cells, *((label,) if several else ()))
     return as_text(table)
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
-    """All metrics of one evaluation with 95 % intervals; one row per Matryoshka dimension."""
+    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction)."""
     metrics = results["metrics"]
     suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))
-    table = _table("dimension", right=_MAIN_METRICS)
+    sides = measured_sides(metrics)
+    title = f"{results['split']}: {results['rows']} rows"
+    if len(sides) > 2:
+        return f"{title}\n{_table_by_direction(metrics, suffixes, sides)}"
+    columns = [f"{side}_{measure}" for side in sides for measure in _MEASURES]
+    table = _table("dimension", right=columns)
     for suffix in suffixes:
-        names = [f"{name}@{suffix}" if suffix else name for name in _MAIN_METRICS]
+        names = [f"{name}@{suffix}" if suffix else name for name in columns]
         table.add_row(suffix or "full", *(_cell(metrics.get(name)) for name in names))
-    return f"{results['split']}: {results['rows']} rows\n{as_text(table, width=150)}"
+    return f"{title}\n{as_text(table, width=150)}"
+
+
+def _table_by_direction(metrics: Mapping[str, Any], suffixes: Sequence[str], sides: Sequence[str]) -> str:
+    """A row per dimension and direction: six directions side by side do not fit on a terminal."""
+    table = _table("dimension", left=("direction", ""))
+    for name in ("R@1", "R@5", "R@10"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for suffix in suffixes:
+        for side in (*sides, "mean"):
+            names = [f"{side}_{measure}" + (f"@{suffix}" if suffix else "") for measure in _MEASURES]
+            words = SIDES[side] if side != "mean" else f"of the {len(averaged_sides(metrics))} directions"
+            table.add_row(suffix or "full", side, words, *(_cell(metrics.get(name)) for name in names))
+    return as_text(table)
 
 
 def hits_table(hits: Sequence[Any]) -> str:

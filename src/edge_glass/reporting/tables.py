@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_glass.evaluation.metrics import MEASURES, higher_is_better
 from edge_glass.reporting.run_folder import number
-from edge_glass.reporting.wording import format_value, metric_label
+from edge_glass.reporting.wording import format_value, measured_sides, metric_label
 
 MODELS = (("baseline", "untouched model"), ("closed_form", "closed form"), ("metrics", "trained"))
 
@@ -39,12 +39,30 @@ def measured_models(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def metric_rows(results: Mapping[str, Any]) -> list[Row]:
-    """Both directions and their mean at the full dimension; then any metric with another name."""
+    """Mean and all directions at the full dimension; then any metric with another name."""
     metrics = results.get("metrics") or {}
-    primary = (results.get("verdict") or {}).get("metric")
-    known = [f"{side}_{measure}" for side in ("mean", "i2t", "t2i") for measure in MEASURES]
+    known = [f"{side}_{measure}" for side in ("mean", *measured_sides(metrics)) for measure in MEASURES]
     names = [name for name in known if name in metrics]
     names += [name for name in metrics if name not in names and "@" not in name]
+    return _rows(results, names)
+
+
+def folded_rows(results: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
+    """`metric_rows` in two parts: to show, and to fold away (R@5, median ranks) where directions are many."""
+    metrics = results.get("metrics") or {}
+    primary = str((results.get("verdict") or {}).get("metric", ""))
+    folded = [
+        f"{side}_{measure}" for side in ("mean", *measured_sides(metrics)) for measure in ("r5", "medr")
+    ]
+    if len(measured_sides(metrics)) <= 2 or primary in folded:
+        return metric_rows(results), []
+    rest = {name: entry for name, entry in metrics.items() if name not in folded}
+    kept = [name for name in folded if name in metrics]
+    return metric_rows({**results, "metrics": rest}), _rows(results, kept)
+
+
+def _rows(results: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
+    primary = (results.get("verdict") or {}).get("metric")
     rows: list[tuple[str, Row]] = []
     for name in names:
         first = name.partition("_")[0] != (rows[-1][0].partition("_")[0] if rows else None)

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edge_glass.evaluation.retrieval import FUSED_DIRECTIONS
 from edge_glass.reporting.run_folder import number
 
-SIDES = {"i2t": "picture → words", "t2i": "words → picture", "mean": "mean"}
+SIDES = {
+    "i2t": "picture → words",
+    "t2i": "words → picture",
+    "a2t": "sound → words",
+    "t2a": "words → sound",
+    "v2a": "picture → sound",
+    "a2v": "sound → picture",
+    "at2v": "sound and words → picture",
+    "vt2a": "picture and words → sound",
+    "va2t": "picture and sound → words",
+    "mean": "mean",
+}
+PAIR_WORDS = {
+    "vision_text": "pictures and words",
+    "audio_text": "sounds and words",
+    "vision_audio": "pictures and sounds",
+    "fused": "two together and the third",
+}
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
+
+
+def measured_sides(metrics: Iterable[str]) -> list[str]:
+    """Directions that names such as `a2t_r10@128` speak of, in the order of `SIDES`, without the mean."""
+    found = {name.partition("_")[0] for name in metrics}
+    return [side for side in SIDES if side in found and side != "mean"]
+
+
+def averaged_sides(metrics: Iterable[str]) -> list[str]:
+    """Directions that the mean is over: those between two modalities, without fused queries."""
+    return [side for side in measured_sides(metrics) if side not in FUSED_DIRECTIONS.values()]
 
 
 def metric_label(metric: str) -> str:
@@ -61,6 +90,11 @@ def format_seconds(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_mebibytes(size: float | None) -> str:
+    """Bytes as whole MiB without the unit, or a dash."""
+    return format_count(None if size is None else size / 2**20)
 
 
 def format_bytes(size: float | None) -> str:

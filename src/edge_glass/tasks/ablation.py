@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from edge_glass.config import ExperimentConfig, dump_config, variant_config
 from edge_glass.errors import ConfigError
 from edge_glass.evaluation.results import read_results
 from edge_glass.reporting.ablation import write_ablation_report
+from edge_glass.tasks.alone import alone
 from edge_glass.tasks.run import train
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,9 @@ def ablate(config: ExperimentConfig, output: Path | None = None, progress: bool 
                 "seed": seed,
             }
             rows.append(row)
-            values = "  ".join(f"{name} {row['metrics'][name]:.3f}" for name in config.ablation.metrics)
+            values = "  ".join(
+                f"{name} {row['metrics'][name]['value']:.3f}" for name in config.ablation.metrics
+            )
             yield f"{variant} seed {seed}: {values}"
     yield str(write_ablation_report(folder, rows, list(config.ablation.metrics)))
 
@@ -49,13 +53,13 @@ def _run(config: ExperimentConfig, folder: Path, progress: bool) -> dict[str, An
             "Choose another folder with --output DIR, or delete it."
         )
     if not (folder / "results.json").exists():
-        train(config, output=folder, resume="latest", progress=progress)
+        if "RANK" in os.environ:
+            _train(config, folder, progress)
+        else:  # peak memory is a high-water mark: a run must not inherit the one before it
+            alone(_train, config, folder, progress)
     results = read_results(folder / "results.json")
-    cost = results.get("cost", {})
-    return {
-        "metrics": {name: entry["value"] for name, entry in results["metrics"].items()},
-        "seconds": results["seconds"],
-        "samples_per_second": cost.get("samples_per_second"),
-        "trained_parameters": cost.get("trained_parameters"),
-        "peak_memory_bytes": cost.get("peak_memory_bytes"),
-    }
+    return {"metrics": results["metrics"], "seconds": results["seconds"], **results.get("cost", {})}
+
+
+def _train(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    train(config, output=folder, resume="latest", progress=progress)

@@ -1,10 +1,11 @@
-"""The alignment task: pictures and words in one space. The only place where its rooms meet."""
+"""The alignment task: pictures, sounds and words in one space. The only place where its rooms meet."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +15,52 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from edge_glass.assets import cache_root
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
-from edge_glass.data.captions import CaptionChooser
-from edge_glass.data.datasets import PairDataset, collate_pairs, complete_splits
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.data.datasets import TriModalDataset, collate_samples
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.folder import read_folder
-from edge_glass.data.generated import generated_splits
-from edge_glass.data.pairs import PairTable, check_rejected
-from edge_glass.data.parquet import read_parquet
+from edge_glass.data.samples import row_kinds
 from edge_glass.data.splits import connected_groups
-from edge_glass.encoders.text import TextEncoder
-from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.encoders.codebook import CodebookPooling
+from edge_glass.encoders.features import TokenFeatures
 from edge_glass.evaluation.metrics import retrieval_values
 from edge_glass.evaluation.results import SplitCount
-from edge_glass.evaluation.retrieval import RetrievalResult, retrieval_hits
-from edge_glass.models.alignment import MultimodalAlignmentModel, Tower, build_alignment_model
-from edge_glass.tasks.features import CachedFeatures, FeaturePairs, FeatureSource, LiveFeatures
+from edge_glass.evaluation.retrieval import RetrievalResult, fused_hits, joined, retrieval_hits
+from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model, fused_queries
+from edge_glass.tasks.feature_rows import FeatureRows, normalized_vectors
+from edge_glass.tasks.features import CachedFeatures, FeatureSource, LiveFeatures, Place, batch_inputs
+from edge_glass.tasks.sources import cache_obstacle, load_encoders, load_splits, training_device
+from edge_glass.training import distributed
 from edge_glass.training.task import Batch, Report
 
 logger = logging.getLogger(__name__)
 
 EMBED_ROWS = 256
+CODEBOOK_ITEMS = 1_000  # some 80 tokens each
 MOST_FITTED_ROWS = 20_000  # more rows hardly move means and principal axes
 
 
 @dataclass(frozen=True)
-class SplitEmbeddings:
-    """One split in the shared space, projected but not normalised.
+class Embedded:
+    """One modality of a split in the shared space.
 
     Attributes:
-        images: float32 `[I, D]`, one row per distinct picture.
-        texts: float32 `[T, D]`, the first caption of every row.
-        image_groups: int64 `[I]`; equal to a caption's group when they belong together.
-        text_groups: int64 `[T]`.
-        image_rows: Row of the split's table that shows each picture.
+        vectors: float32 `[N, D]`, projected but not normalised: distinct pictures, the first take of every
+            row, the first caption of every row.
+        groups: int64 `[N]`; equal across modalities where items belong together.
+        rows: Row of the split's table that each item is from.
     """
 
-    images: np.ndarray
-    texts: np.ndarray
-    image_groups: np.ndarray
-    text_groups: np.ndarray
-    image_rows: list[int]
+    vectors: np.ndarray
+    groups: np.ndarray
+    rows: list[int]
+
+
+SplitEmbeddings = dict[str, Embedded]
+"""Modality → its items."""
 
 
 class AlignmentTask:
-    """Aligns pictures with captions; see `edge_glass.training.Task`.
+    """Aligns pictures, captions and sounds; see `edge_glass.training.Task`.
 
     Args:
         config: The experiment.
@@ -80,43 +82,60 @@ class AlignmentTask:
         self.model = (model or build_alignment_model(config, *load_encoders(config))).to(
             training_device(config)
         )
+        if model is None:
+            self._fit_codebooks()
         self.source = self._feature_source(progress)
         if model is None:
             self._fit_normalizers()
-        self._train_dataset = self._build_train_dataset()
+        self._train_dataset = self._dataset("train", training=True)
 
     def _feature_source(self, progress: bool) -> FeatureSource:
-        vision, text = self.model.vision_tower, self.model.text_tower
         reason = cache_obstacle(self.config)
         if reason is not None:
             logger.info("the feature cache is off: %s", reason)
-            return LiveFeatures(vision, text)
+            return LiveFeatures(self.model.towers)
         choice = self.config.training.feature_cache
-        cached = CachedFeatures(
-            vision, text, FeatureCache(cache_root() if choice == "auto" else Path(choice)), progress
-        )
+        cache = FeatureCache(cache_root() if choice == "auto" else Path(choice))
+        cached = CachedFeatures(self.model.towers, cache, progress)
         cached.fill(self.splits.values())
         return cached
 
-    def _fit_normalizers(self) -> None:
-        towers: tuple[Tower[Any], Tower[Any]] = (self.model.vision_tower, self.model.text_tower)
-        if any(tower.normalizer is not None for tower in towers):
-            for tower, features in zip(towers, self.pooled_features("train", MOST_FITTED_ROWS), strict=True):
-                if tower.normalizer is not None:
-                    tower.normalizer.fit(features)
+    def _fit_codebooks(self) -> None:
+        """Measure the tokens of some training items, evenly spread; each rank encodes its share."""
+        live = LiveFeatures(self.model.towers)
+        for name, tower in self.model.towers.items():
+            if isinstance(tower.pooling, CodebookPooling):
+                places = self.places("train", name)
+                places = places[:: max(1, len(places) // CODEBOOK_ITEMS)]
+                own = [place.table.item(name, place.row, place.take) for place in _share(places)]
+                parts = [live.tokens(name, part) for part in _parts(own)]
+                tokens = torch.cat([part.tokens[part.mask].cpu() for part in parts])
+                tower.pooling.fit(distributed.gather_rows(tokens).to(tower.device))
 
-    def _build_train_dataset(self) -> Dataset:
-        table, dataset = self.splits["train"], self.config.dataset
+    def _fit_normalizers(self) -> None:
+        for name, tower in self.model.towers.items():
+            if tower.normalizer is not None:
+                tower.normalizer.fit(self.pooled(name, self.places("train", name)[:MOST_FITTED_ROWS]))
+
+    @cached_property
+    def _vectors(self) -> dict[str, Tensor]:
+        assert isinstance(self.source, CachedFeatures)
+        return normalized_vectors(self.source)
+
+    def _dataset(self, split: str, training: bool) -> Dataset:
+        table, config = self.splits[split], self.config
+        dropout = config.dataset.text_dropout_prob if training else 0.0
         if isinstance(self.source, CachedFeatures):
-            captions = CaptionChooser(table, True, self.config.seed, dataset.text_dropout_prob)
-            return FeaturePairs(table, captions, self.source)
-        return PairDataset(
+            return FeatureRows(table, self.source, self._vectors, training, config.seed, dropout)
+        encoders = {name: tower.encoder for name, tower in self.model.towers.items() if name != "text"}
+        return TriModalDataset(
             table,
-            self.model.vision_tower.encoder.preprocess,
-            training=True,
-            seed=self.config.seed,
-            text_dropout_prob=dataset.text_dropout_prob,
-            augmentation=dataset.augmentation,
+            {name: encoder.preprocess for name, encoder in encoders.items()},
+            training=training,
+            seed=config.seed,
+            text_dropout_prob=dropout,
+            augmentation=config.dataset.augmentation,
+            audio_augmentation=config.dataset.audio_augmentation,
         )
 
     # What the trainer asks for
@@ -126,11 +145,17 @@ class AlignmentTask:
         """Rows to train on."""
         return self._train_dataset
 
+    @property
+    def row_kinds(self) -> np.ndarray:
+        """Which modalities each training row has; a batch has rows of one kind, on every rank."""
+        return row_kinds(self.splits["train"], self.model.modalities)
+
     def collate(self, items: Any) -> Batch:
         """Cached rows arrive as a batch; decoded ones are stacked and tokenised."""
         if isinstance(items, dict):
             return items
-        return collate_pairs(items, self.model.text_tower.encoder.tokenize)
+        encoders = {name: tower.encoder for name, tower in self.model.towers.items()}
+        return collate_samples(items, {name: _Collate(name, encoder) for name, encoder in encoders.items()})
 
     def loss(
         self, model: MultimodalAlignmentModel, batch: Batch, *, step: int, diagnostics: bool
@@ -139,71 +164,76 @@ class AlignmentTask:
         return model(batch | {"step": step}, with_diagnostics=diagnostics)
 
     def evaluate(self, model: MultimodalAlignmentModel, split: str) -> dict[str, float]:
-        """Loss and its parts, and recall both ways at every dimension."""
+        """Loss and its parts, and recall in all directions at every dimension."""
         return self.validation_loss(model, split) | retrieval_values(self.retrieval(model, split))
 
     # Measuring
 
     def retrieval(self, model: MultimodalAlignmentModel, split: str) -> RetrievalResult:
-        """Ranks of every picture's captions and every caption's pictures."""
-        return retrieval_of(self.embed(model, split), model.dimensions)
+        """Ranks in every direction between the modalities that the model compares."""
+        return retrieval_of(self.embed(model, split), model)
+
+    def places(self, split: str, modality: str) -> list[Place]:
+        """What is measured of a split: its distinct pictures, or the first caption or take of every row."""
+        table = self.splits[split]
+        rows = [row for row, keys in enumerate(table.keys(modality)) if keys]
+        if modality == "vision":
+            rows = sorted({table.picture_hashes[row]: row for row in reversed(rows)}.values())
+        return [Place(table, row) for row in rows]
 
     @torch.no_grad()
     def embed(self, model: MultimodalAlignmentModel, split: str) -> SplitEmbeddings:
-        """A split in the shared space."""
-        table = self.splits[split]
-        groups = np.array(connected_groups(table), dtype=np.int64)
-        first = {digest: row for row, digest in reversed(list(enumerate(table.picture_hashes)))}
-        rows = sorted(first.values())
-        texts = [captions[0] for captions in table.captions]
+        """A split in the shared space; each rank encodes its share."""
+        groups = np.array(connected_groups(self.splits[split]), dtype=np.int64)
         was_training = model.training
         model.eval()
         try:
-            images = [
-                model.vision_tower.embed(self._moved(self.source.images(table, part)))
-                for part in _parts(rows)
-            ]
-            words = [model.text_tower.embed(self._moved(self.source.texts(part))) for part in _parts(texts)]
+            embedded = {}
+            for name, tower in model.towers.items():
+                places = self.places(split, name)
+                own = _share(places)
+                parts = [tower.embed(self._features(name, part)).float() for part in _parts(own)]
+                width = tower.projection.out_dim
+                mine = torch.cat([torch.zeros(0, width, device=tower.device), *parts])
+                rows = [place.row for place in places]
+                embedded[name] = Embedded(distributed.gather_rows(mine).cpu().numpy(), groups[rows], rows)
         finally:
             model.train(was_training)
-        return SplitEmbeddings(_stack(images), _stack(words), groups[rows], groups, rows)
+        return embedded
 
     @torch.no_grad()
     def validation_loss(self, model: MultimodalAlignmentModel, split: str) -> dict[str, float]:
-        """Mean loss over a split in fixed batches of the training size."""
-        table, size = self.splits[split], self.config.dataset.batch_size
-        image_groups = connected_groups(table)
+        """Mean loss over a split in fixed batches of the size that a training step has on all ranks.
+
+        In eval mode the loss compares what it is given and asks no other rank, so every rank measures all.
+        """
+        dataset, rows = self._dataset(split, training=False), len(self.splits[split])
+        size = self.config.dataset.batch_size * distributed.world_size()
         sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
         was_training = model.training
         model.eval()
         try:
-            for start in range(0, len(table), size):
-                rows = range(start, min(start + size, len(table)))
-                image = self._moved(self.source.images(table, rows))
-                text = self._moved(self.source.texts([table.captions[row][0] for row in rows]))
-                group = torch.tensor([image_groups[row] for row in rows], device=image.tokens.device)
-                batch = {
-                    "image": {"tokens": image.tokens, "mask": image.mask},
-                    "text": {"tokens": text.tokens, "mask": text.mask},
-                    "image_group": group,
-                    "text_group": group,
-                }
-                loss, report = model(batch)
+            for start in range(0, rows, size):
+                keys = [(0, row) for row in range(start, min(start + size, rows))]
+                loss, report = model(self._moved(self._batch(dataset, keys)))
                 for name, value in {"loss": loss, **report}.items():
                     if name.startswith("loss"):
-                        sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
+                        sums[name] = sums.get(name, 0.0) + float(value) * len(keys)
+                        counts[name] = counts.get(name, 0) + len(keys)
         finally:
             model.train(was_training)
-        return {name: total / len(table) for name, total in sums.items()}
+        return {name: total / counts[name] for name, total in sums.items()}
 
-    def pooled_features(self, split: str, most_rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Mean-pooled frozen features of a split's rows, for the closed form: `[N, Dx]` and `[N, Dy]`."""
-        table = self.splits[split]
-        if most_rows is not None and len(table) > most_rows:
-            table = table.select(range(most_rows))
-        images = [_mean(self.source.images(table, part)) for part in _parts(range(len(table)))]
-        texts = [_mean(self.source.texts(part)) for part in _parts([row[0] for row in table.captions])]
-        return _stack(images), _stack(texts)
+    def _batch(self, dataset: Any, keys: list[tuple[int, int]]) -> Batch:
+        if isinstance(dataset, FeatureRows):
+            return dataset.__getitems__(keys)
+        return self.collate([dataset[key] for key in keys])
+
+    @torch.no_grad()
+    def pooled(self, modality: str, places: Sequence[Place]) -> np.ndarray:
+        """Pooled frozen features of these items as a tower without learned pooling has them, `[N, D]`."""
+        return np.concatenate([_mean(self.source.features(modality, part)) for part in _parts(places)])
 
     def split_counts(self) -> dict[str, SplitCount]:
         """Rows used and left out, by split."""
@@ -215,91 +245,96 @@ class AlignmentTask:
             counts[name] = SplitCount(len(table), reasons)
         return counts
 
-    def _moved(self, features: Any) -> Any:
-        device = next(self.model.parameters()).device
-        return type(features)(features.tokens.to(device), features.mask.to(device))
+    def _features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+        return TokenFeatures(*self._moved(list(self.source.features(modality, places))))
+
+    def _moved(self, value: Any) -> Any:
+        """Tensors within lists and mappings, on the model's device."""
+        if isinstance(value, Tensor):
+            return value.to(next(self.model.parameters()).device)
+        if isinstance(value, Mapping):
+            return {name: self._moved(part) for name, part in value.items()}
+        return [self._moved(part) for part in value] if isinstance(value, list) else value
 
 
-def retrieval_of(embeddings: SplitEmbeddings, dimensions: Sequence[int]) -> RetrievalResult:
-    """Ranks both ways at these dimensions."""
-    return retrieval_hits(
-        embeddings.images, embeddings.texts, embeddings.image_groups, embeddings.text_groups, dimensions
-    )
+class _Collate:
+    """`batch_inputs` of one encoder."""
+
+    def __init__(self, modality: str, encoder: Any) -> None:
+        self.modality, self.encoder = modality, encoder
+
+    def __call__(self, items: list[Any]) -> dict[str, Tensor]:
+        return batch_inputs(self.encoder, self.modality, items)
 
 
-def load_splits(config: ExperimentConfig) -> dict[str, PairTable]:
-    """Train, val and test of an experiment, with no picture on two sides.
+def retrieval_of(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> RetrievalResult:
+    """Ranks in all directions that the model compares and the split has, and of the queries it fuses."""
+    results = [retrieval_between(embedded, model.pairs, model.dimensions)]
+    if model.fusion is not None:
+        results += _fused_retrieval(embedded, model)
+    return joined(results)
+
+
+@torch.no_grad()
+def _fused_retrieval(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> list[RetrievalResult]:
+    """Ranks of what is looked for by rows that have all other modalities."""
+    results = []
+    for wanted, asked in fused_queries(model.modalities).items():
+        rows = sorted(set.intersection(*(set(embedded[name].rows) for name in asked)))
+        place = {name: {row: at for at, row in enumerate(embedded[name].rows)} for name in asked}
+        queries = {name: embedded[name].vectors[[place[name][row] for row in rows]] for name in asked}
+        groups = embedded[asked[0]].groups[[place[asked[0]][row] for row in rows]]
+        answered = np.isin(groups, embedded[wanted].groups)
+        if answered.any():
+            device = next(model.parameters()).device
+            vectors = {name: torch.from_numpy(part[answered]).to(device) for name, part in queries.items()}
+            fused = model.fuse(vectors).cpu().numpy()
+            candidates = embedded[wanted]
+            results.append(
+                fused_hits(
+                    fused, candidates.vectors, groups[answered], candidates.groups, model.dimensions, wanted
+                )
+            )
+    return results
+
+
+def retrieval_between(
+    embedded: SplitEmbeddings, pairs: Sequence[tuple[str, str]], dimensions: Sequence[int]
+) -> RetrievalResult:
+    """Ranks both ways between these pairs; items without a counterpart in the other modality do not ask.
 
     Raises:
-        DataError: See `complete_splits`.
+        DataError: No pair has a row.
     """
-    dataset = config.dataset
-    tables = generated_splits() if config.tiny else _read_tables(dataset)
-    for table in tables.values():
-        check_rejected(table, dataset.max_bad_fraction)
-    return complete_splits(tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures)
+    results = []
+    for first, second in pairs:
+        x, y = embedded[first], embedded[second]
+        asks, answers = np.isin(x.groups, y.groups), np.isin(y.groups, x.groups)
+        if asks.any():
+            results.append(
+                retrieval_hits(
+                    x.vectors[asks],
+                    y.vectors[answers],
+                    x.groups[asks],
+                    y.groups[answers],
+                    dimensions,
+                    modalities=(first, second),
+                )
+            )
+    return joined(results)
 
 
-def _read_tables(dataset: DatasetConfig) -> dict[str, PairTable]:
-    if dataset.image_folder is not None and dataset.metadata_file is not None:
-        table = read_folder(
-            dataset.image_folder, dataset.metadata_file, dataset.text_column, dataset.id_column
-        )
-        return {"train": table}
-    files = {"train": dataset.train_parquet, "val": dataset.val_parquet, "test": dataset.test_parquet}
-    return {
-        name: read_parquet(
-            file, dataset.image_column, dataset.text_column, dataset.extra_captions_column, dataset.id_column
-        )
-        for name, file in files.items()
-        if file is not None
-    }
-
-
-def load_encoders(config: ExperimentConfig) -> tuple[VisionEncoder, TextEncoder]:
-    """The two encoders of an experiment, frozen as it says."""
-    vision, text = config.vision_encoder, config.text_encoder
-    if config.tiny:
-        architecture = "test_vit" if vision.pooling_type == "cls" else "test_efficientnet"
-        layers = ["blocks.*"] if vision.feature_layers else []
-        return (
-            VisionEncoder.tiny(config.seed, architecture, frozen=vision.frozen, layers=layers),
-            TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else []),
-        )
-    return (
-        VisionEncoder.load(
-            vision.source, vision.image_size, vision.frozen, vision.feature_layers, vision.layer_pooling
-        ),
-        TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers),
-    )
-
-
-def training_device(config: ExperimentConfig) -> torch.device:
-    """The GPU of this process if there is one and the config allows it."""
-    if config.training.device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def cache_obstacle(config: ExperimentConfig) -> str | None:
-    """Why features cannot be cached; None when they can."""
-    if config.training.feature_cache == "off":
-        return "training.feature_cache is off"
-    if not (config.vision_encoder.frozen and config.text_encoder.frozen):
-        return "an encoder is trained, so its features change"
-    if config.dataset.augmentation != "none":
-        return f"dataset.augmentation={config.dataset.augmentation} makes every picture different each time"
-    return None
+def _share(items: Sequence[Any]) -> list[Any]:
+    """This rank's part of a list, the parts being consecutive and nearly equal."""
+    ranks, rank = distributed.world_size(), distributed.rank()
+    return list(items[len(items) * rank // ranks : len(items) * (rank + 1) // ranks])
 
 
 def _parts(rows: Sequence[Any]) -> list[Sequence[Any]]:
     return [rows[start : start + EMBED_ROWS] for start in range(0, len(rows), EMBED_ROWS)]
 
 
-def _stack(parts: Sequence[Tensor]) -> np.ndarray:
-    return torch.cat([part.float().cpu() for part in parts]).numpy()
-
-
-def _mean(features: Any) -> Tensor:
+def _mean(features: TokenFeatures) -> np.ndarray:
     mask = features.mask[..., None]
-    return (features.tokens * mask).sum(1) / mask.sum(1).clamp(min=1)
+    pooled = (features.tokens * mask).sum(1) / mask.sum(1).clamp(min=1)
+    return pooled.float().cpu().numpy()

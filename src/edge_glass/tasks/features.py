@@ -9,219 +9,203 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from edge_glass.data.captions import CaptionChooser
+from edge_glass.data.captions import EMPTY
 from edge_glass.data.feature_cache import FeatureCache, FeatureTable
-from edge_glass.data.pairs import PairTable, group_numbers
+from edge_glass.data.samples import SampleTable
 from edge_glass.data.scan import progress_bar
 from edge_glass.encoders.allocator import keep_freed_memory
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.encoders.text import TextEncoder
-from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.models.alignment import Tower
+from edge_glass.models.tower import Tower
+from edge_glass.training import distributed
 
 logger = logging.getLogger(__name__)
 
-CPU_ROWS = 8  # few enough to stay in the processor's cache
+GROUP_ROWS = {"vision": 8, "audio": 8, "text": 64}  # on CPUs: few enough to stay in the processor's cache
 GPU_ROWS = 64
-TEXT_ROWS = 64
-MOST_VECTOR_BYTES = 2 * 2**30
+PLURALS = {"vision": "pictures", "audio": "sounds", "text": "captions"}
+
+
+class Place(NamedTuple):
+    """Where an item stands: one of its row's captions or takes, or its picture."""
+
+    table: SampleTable
+    row: int
+    take: int = 0
 
 
 class FeatureSource(Protocol):
-    """Frozen features of pictures and captions."""
+    """Frozen features of pictures, sounds and captions."""
 
-    def images(self, table: PairTable, indices: Sequence[int]) -> TokenFeatures:
-        """Features of these rows' pictures: tokens `[n, N, D]`, mask `[n, N]`."""
-        ...
-
-    def texts(self, texts: Sequence[str]) -> TokenFeatures:
-        """Features of these captions: tokens `[n, N, D]`, mask `[n, N]`."""
+    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+        """Features of these items: tokens `[n, N, D]`, mask `[n, N]`."""
         ...
 
 
 class LiveFeatures:
     """Runs the towers each time it is asked, without gradients."""
 
-    def __init__(self, vision: Tower[VisionEncoder], text: Tower[TextEncoder]) -> None:
-        self.vision, self.text = vision, text
-        self.device = next(vision.encoder.parameters()).device
+    def __init__(self, towers: Mapping[str, Tower]) -> None:
+        self.towers = towers
 
-    def images(self, table: PairTable, indices: Sequence[int]) -> TokenFeatures:
-        preprocess = self.vision.encoder.preprocess
-        return self.pixels(torch.stack([preprocess(table.image(i)) for i in indices]))
+    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+        return self.encode(modality, [place.table.item(modality, place.row, place.take) for place in places])
 
     @torch.no_grad()
-    def pixels(self, pixels: Tensor) -> TokenFeatures:
-        """Features of preprocessed pictures `[n, 3, H, W]`."""
-        return self.vision.features({"pixels": pixels.to(self.device)})
+    def encode(self, modality: str, items: Sequence[Any]) -> TokenFeatures:
+        """Features of decoded pictures, sounds or texts."""
+        return self.towers[modality].features(self._raw(modality, items))
 
     @torch.no_grad()
-    def texts(self, texts: Sequence[str]) -> TokenFeatures:
-        tokenized = self.text.encoder.tokenize(list(texts))
-        return self.text.features({name: ids.to(self.device) for name, ids in tokenized.items()})
+    def tokens(self, modality: str, items: Sequence[Any]) -> TokenFeatures:
+        """As `encode`, but not pooled."""
+        return self.towers[modality].tokens(self._raw(modality, items))
+
+    def _raw(self, modality: str, items: Sequence[Any]) -> dict[str, Tensor]:
+        tower = self.towers[modality]
+        raw = batch_inputs(
+            tower.encoder, modality, [prepared(tower.encoder, modality, item) for item in items]
+        )
+        return {name: value.to(tower.device) for name, value in raw.items()}
+
+
+def prepared(encoder: Any, modality: str, item: Any) -> Any:
+    """A decoded item as a tensor; text stays text."""
+    return item if modality == "text" else encoder.preprocess(item)
+
+
+def batch_inputs(encoder: Any, modality: str, items: Sequence[Any]) -> dict[str, Tensor]:
+    """Prepared items, perhaps none, as what the encoder takes."""
+    if modality == "text":
+        return encoder.tokenize(list(items))
+    if modality == "audio":
+        return encoder.collate(list(items))
+    side = encoder.image_size
+    return {"pixels": torch.stack(list(items)) if items else torch.zeros(0, 3, side, side)}
 
 
 class CachedFeatures:
-    """Features of every picture and caption of a run, from the cache, which is filled first where needed."""
+    """Features of everything in a run, from the cache, which is filled first where needed.
 
-    def __init__(
-        self,
-        vision: Tower[VisionEncoder],
-        text: Tower[TextEncoder],
-        cache: FeatureCache,
-        progress: bool = True,
-    ) -> None:
-        self.live = LiveFeatures(vision, text)
+    Attributes:
+        tables: Modality → features on disk.
+        index: Modality → item (a content hash, or a caption) → its row in `tables`.
+    """
+
+    def __init__(self, towers: Mapping[str, Tower], cache: FeatureCache, progress: bool = True) -> None:
+        self.live = LiveFeatures(towers)
         self.cache = cache
         self.progress = progress
-        self.image_index: dict[str, int] = {}
-        self.text_index: dict[str, int] = {}
+        self.tables: dict[str, FeatureTable] = {}
+        self.index: dict[str, dict[str, int]] = {}
 
-    def fill(self, tables: Iterable[PairTable]) -> None:
-        """Cover all pictures and captions of these tables; only what is not in the cache is computed."""
+    def fill(self, tables: Iterable[SampleTable]) -> None:
+        """Cover all pictures, sounds and captions of these tables; only what is not cached is computed."""
         tables = list(tables)
-        if self.live.device.type == "cpu":
-            keep_freed_memory()
-        first = {digest: (table, row) for table in tables for row, digest in enumerate(table.picture_hashes)}
-        digests, places = list(first), list(first.values())
-        with progress_bar("encoding pictures", len(digests), self.progress) as advance:
-            self.image_table = self.cache.features(
-                self._about(self.live.vision),
-                digests,
-                lambda chunk: self._encode_images([places[i] for i in chunk]),
-                advance,
-            )
-        self.image_index = {digest: index for index, digest in enumerate(digests)}
-        texts = list(
-            dict.fromkeys(["", *(text for table in tables for row in table.captions for text in row)])
-        )
-        keys = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-        with progress_bar("encoding captions", len(texts), self.progress) as advance:
-            self.text_table = self.cache.features(
-                self._about(self.live.text),
-                keys,
-                lambda chunk: self._encode_texts([texts[i] for i in chunk]),
-                advance,
-            )
-        self.text_index = {text: index for index, text in enumerate(texts)}
+        keep_freed_memory()
+        for modality, tower in self.live.towers.items():
+            items = _distinct_items(modality, tables)
+            with progress_bar(f"encoding {PLURALS[modality]}", len(items), self.progress) as advance:
+                self.tables[modality] = self.cache.features(
+                    self._about(tower),
+                    _content_keys(modality, items),
+                    partial(self._encode, modality, items),
+                    advance,
+                    _local_share(),
+                    distributed.barrier,
+                )
+            self.index[modality] = {key: number for number, key in enumerate(items)}
 
-    def images(self, table: PairTable, indices: Sequence[int]) -> TokenFeatures:
-        return _gather(self.image_table, [self.image_index[table.picture_hashes[i]] for i in indices])
-
-    def texts(self, texts: Sequence[str]) -> TokenFeatures:
-        return _gather(self.text_table, [self.text_index[text] for text in texts])
+    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+        index = self.index[modality]
+        rows = [index[place.table.keys(modality)[place.row][place.take]] for place in places]
+        return TokenFeatures(*self.tables[modality].gather(rows))
 
     def _about(self, tower: Tower) -> dict[str, Any]:
         return {
             "encoder": tower.encoder.fingerprint,
             "transform": tower.encoder.transform_id,
             "dtype": str(tower.frozen_dtype),
-            "pooling": "tokens" if tower.pooling.learned else type(tower.pooling).__name__,
+            "pooling": "tokens" if tower.pooling.learned else _name(tower.pooling),
         }
 
-    def _encode_images(self, places: list[tuple[PairTable, int]]) -> tuple[Tensor, Tensor]:
-        """Groups of pictures go through decoding and encoder in parallel, each on one thread.
+    def _encode(
+        self, modality: str, items: Mapping[str, Place | None], chunk: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens `[n, N, D]` and token counts `[n]` of some items.
 
-        On CPUs this is faster than many threads on one picture, and far faster when other programs run.
+        Groups of items go through decoding and encoder in parallel, each on one thread: on CPUs this is
+        faster than many threads on one picture, and far faster when other programs run.
         """
-        rows = CPU_ROWS if self.live.device.type == "cpu" else GPU_ROWS
-        groups = [places[start : start + rows] for start in range(0, len(places), rows)]
+        keys = list(items)
+        order = [keys[number] for number in chunk]
+        if modality == "text":  # neighbours of one length need little padding
+            order.sort(key=len)
+        size = GROUP_ROWS[modality] if self._on_cpu() else GPU_ROWS
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
         with self._workers() as pool:
-            tokens = torch.cat(list(pool.map(self._encode_group, groups)))
-        return tokens, torch.full((len(tokens),), tokens.shape[1])
+            parts = list(pool.map(lambda group: self._encode_group(modality, items, group), groups))
+        row_of = {key: row for row, key in enumerate(keys[number] for number in chunk)}
+        longest = max(part.tokens.shape[1] for part in parts)
+        tokens = torch.zeros(len(chunk), longest, parts[0].tokens.shape[2])
+        lengths = torch.zeros(len(chunk), dtype=torch.int64)
+        for group, part in zip(groups, parts, strict=True):
+            rows = [row_of[key] for key in group]
+            tokens[rows, : part.tokens.shape[1]] = part.tokens
+            lengths[rows] = part.mask.sum(1)
+        return tokens, lengths
+
+    def _encode_group(
+        self, modality: str, items: Mapping[str, Place | None], group: Sequence[str]
+    ) -> TokenFeatures:
+        loaded = [key if modality == "text" else _load(modality, items[key]) for key in group]
+        features = self.live.encode(modality, loaded)
+        return TokenFeatures(features.tokens.cpu(), features.mask.cpu())
+
+    def _on_cpu(self) -> bool:
+        return all(tower.device.type == "cpu" for tower in self.live.towers.values())
 
     def _workers(self) -> ThreadPoolExecutor:
-        if self.live.device.type == "cpu":
+        if self._on_cpu():
             return ThreadPoolExecutor(torch.get_num_threads(), initializer=partial(torch.set_num_threads, 1))
         return ThreadPoolExecutor(os.cpu_count())
 
-    def _encode_group(self, group: list[tuple[PairTable, int]]) -> Tensor:
-        preprocess = self.live.vision.encoder.preprocess
-        pixels = torch.stack([preprocess(table.image(row)) for table, row in group])
-        return self.live.pixels(pixels).tokens.cpu()
 
-    def _encode_texts(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        groups = [order[start : start + TEXT_ROWS] for start in range(0, len(order), TEXT_ROWS)]
-        with self._workers() as pool:
-            parts = list(pool.map(lambda rows: self.live.texts([texts[i] for i in rows]), groups))
-        longest = max(part.tokens.shape[1] for part in parts)
-        tokens = torch.zeros(len(texts), longest, parts[0].tokens.shape[2])
-        lengths = torch.zeros(len(texts), dtype=torch.int64)
-        for rows, part in zip(groups, parts, strict=True):
-            tokens[rows, : part.tokens.shape[1]] = part.tokens.cpu()
-            lengths[rows] = part.mask.sum(1).cpu()
-        return tokens, lengths
+def _name(pooling: Any) -> str:
+    return getattr(pooling, "fingerprint", type(pooling).__name__)
 
 
-class FeaturePairs(Dataset):
-    """Training rows as cached features. A list of `(epoch, index)` keys gives a whole batch at once.
-
-    Batches hold `image` and `text` as `{"tokens" [B, N, D], "mask" [B, N]}`, or as `{"vectors" [B, K]}` where
-    a tower has a normaliser (already fitted), `image_group` and `text_group` int64 `[B]`, and `ids`.
-    """
-
-    def __init__(self, table: PairTable, captions: CaptionChooser, source: CachedFeatures) -> None:
-        self.table, self.captions = table, captions
-        self.vectors = {
-            "image": _vectors(source.live.vision, source.image_table),
-            "text": _vectors(source.live.text, source.text_table),
-        }
-        # Not the source itself: data workers need no encoders.
-        self.image_table, self.text_table = source.image_table, source.text_table
-        self.image_rows = np.array([source.image_index[digest] for digest in table.picture_hashes])
-        self.text_rows = np.array([source.text_index[text] for text in captions.texts])
-        self.image_groups = torch.from_numpy(group_numbers(table.picture_hashes))
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([key])
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, Any]:
-        indices = np.array([index for _, index in keys])
-        numbers = self.captions.numbers(keys[0][0])[indices]
-        return {
-            "ids": [self.table.ids[index] for index in indices],
-            "image": self._features("image", self.image_table, self.image_rows[indices]),
-            "text": self._features("text", self.text_table, self.text_rows[numbers]),
-            "image_group": self.image_groups[indices],
-            "text_group": torch.from_numpy(numbers),
-        }
-
-    def _features(self, modality: str, table: FeatureTable, rows: np.ndarray) -> dict[str, Tensor]:
-        vectors = self.vectors[modality]
-        if vectors is not None:
-            return {"vectors": vectors[torch.from_numpy(rows)]}
-        tokens, mask = table.gather(rows)
-        return {"tokens": tokens, "mask": mask}
+def _distinct_items(modality: str, tables: Sequence[SampleTable]) -> dict[str, Place | None]:
+    """Every distinct item and one place where it stands; text dropout's empty caption has none."""
+    items: dict[str, Place | None] = {EMPTY: None} if modality == "text" else {}
+    for table in tables:
+        for row, keys in enumerate(table.keys(modality)):
+            for take, key in enumerate(keys):
+                items.setdefault(key, Place(table, row, take))
+    return items
 
 
-@torch.no_grad()
-def _vectors(tower: Tower[Any], table: FeatureTable) -> Tensor | None:
-    """All features as the projection expects them, `[N, K]`, if the tower makes them once and for all."""
-    if tower.normalizer is None or tower.pooling.learned:
-        return None
-    if len(table) * tower.normalizer.out_dim * 4 > MOST_VECTOR_BYTES:
-        return None
-    device = next(tower.parameters()).device
-    parts = []
-    for rows in np.array_split(np.arange(len(table)), max(1, len(table) // 1024)):
-        tokens, mask = table.gather(rows)
-        parts.append(tower.normalized(tower.pooling(tokens.to(device), mask.to(device))).cpu())
-    return torch.cat(parts)
+def _content_keys(modality: str, items: Iterable[str]) -> list[str]:
+    if modality == "text":
+        return [hashlib.sha256(text.encode()).hexdigest() for text in items]
+    return list(items)
 
 
-def _gather(table: FeatureTable, rows: Sequence[int]) -> TokenFeatures:
-    return TokenFeatures(*table.gather(rows))
+def _load(modality: str, place: Place | None) -> Any:
+    assert place is not None
+    return place.table.item(modality, place.row, place.take)
+
+
+def _local_share() -> tuple[int, int]:
+    """This process's number among those of its machine, and their count: they fill one cache together."""
+    ranks = distributed.world_size()
+    if ranks == 1:
+        return 0, 1
+    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", ranks))

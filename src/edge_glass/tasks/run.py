@@ -10,8 +10,11 @@ import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edge_glass.config import ExperimentConfig
 from edge_glass.errors import CheckpointError, Interrupted
@@ -19,11 +22,12 @@ from edge_glass.evaluation.archive import EvaluationArchive, make_thumbnail, sav
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.metrics import estimate_retrieval
 from edge_glass.evaluation.results import assemble_results, metrics_dict, read_results, write_json
-from edge_glass.evaluation.retrieval import RetrievalResult
+from edge_glass.evaluation.retrieval import Direction, RetrievalResult
 from edge_glass.inference.index import write_index
+from edge_glass.models.alignment import build_alignment_model
 from edge_glass.models.artefact import save_model
 from edge_glass.reporting.report import write_report
-from edge_glass.tasks.alignment import AlignmentTask, SplitEmbeddings, retrieval_of
+from edge_glass.tasks.alignment import AlignmentTask, Embedded, SplitEmbeddings, retrieval_of
 from edge_glass.tasks.closed_form import (
     ClosedForm,
     closed_form_retrieval,
@@ -31,6 +35,9 @@ from edge_glass.tasks.closed_form import (
     start_from_closed_form,
 )
 from edge_glass.tasks.run_folder import begin, run_folder_of, write_environment
+from edge_glass.tasks.sources import load_encoders, training_device
+from edge_glass.training import distributed
+from edge_glass.training.sharding import whole_state
 
 logger = logging.getLogger(__name__)
 
@@ -57,24 +64,36 @@ def train(
     Raises:
         EdgeGlassError: See its subclasses; `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint written.
     """
-    folder = run_folder_of(config, output)
-    if resume == "latest" and (folder / "results.json").exists():
-        return _finished(folder)
-    checkpoint = begin(folder, config, resume)
+    with distributed.processes(config.training.device):
+        return _train(config, run_folder_of(config, output), resume, progress)
+
+
+def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress: bool) -> RunResult:
+    """One run on all its processes: each trains and encodes its share, rank 0 alone writes."""
+    main = distributed.on_main
+    if resume == "latest" and main((folder / "results.json").exists):
+        return main(lambda: _finished(folder))
+    checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
     with _quiet_libraries(), _full_disk_named(folder):
-        task = AlignmentTask(config, progress)
-        write_json(folder / "parameters.json", _parameters(task))
-        write_environment(folder, _fingerprints(task))
+        task = AlignmentTask(config, progress and distributed.is_local_main())
         untouched = task.retrieval(task.model, "test")
-        _write_baseline(folder, config, untouched)
+        main(lambda: _write_before(task, folder, untouched))
         closed_form = fit_closed_form(task) if _needs_closed_form(config) else None
         if closed_form is not None and config.training.warm_start == "closed_form":
             start_from_closed_form(task, closed_form)
-        seconds, samples = _fit(task, folder, checkpoint, progress)
-        results = _finish(task, folder, untouched, closed_form, seconds, samples)
-        write_report(folder)
+        seconds, samples = _fit(task, folder, checkpoint, progress and distributed.is_main())
+        embedded = {name: task.embed(task.model, name) for name in task.splits}
+        results = main(lambda: _finish(task, folder, untouched, embedded, closed_form, seconds, samples))
     return RunResult(folder, results)
+
+
+def _write_before(task: AlignmentTask, folder: Path, untouched: RetrievalResult) -> None:
+    """What a run stands on."""
+    write_json(folder / "parameters.json", _parameters(task))
+    write_environment(folder, _fingerprints(task))
+    estimates = _estimates(task.config, untouched)
+    write_json(folder / "baseline.json", {"split": "test", "metrics": metrics_dict(estimates)})
 
 
 def _finished(folder: Path) -> RunResult:
@@ -99,16 +118,20 @@ def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: b
 
     config = task.config
     rows = len(task.splits["train"])
-    plan = TrainingPlan.of(config, rows)
+    plan = TrainingPlan.of(config, rows, kinds=task.row_kinds)
     arguments = training_arguments(
         config, plan, folder / "checkpoints", task.primary_metric, task.greater_is_better
     )
     stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
-    callbacks = [metrics, stop, *_loggers(config, folder)]
+    callbacks = [metrics, stop, *(_loggers(config, folder) if distributed.is_main() else [])]
     if config.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
-    trainer = MultimodalTrainer(task, task.model, arguments, config.training.keep_checkpoints, callbacks)
-    bar = LiveProgress(config.dataset.batch_size, lambda: trainer.wait_seconds)
+    sharded = config.training.sharding == "fsdp"
+    trainer = MultimodalTrainer(
+        task, task.model, arguments, config.training.keep_checkpoints, callbacks, sharded
+    )
+    rows_per_step = config.dataset.batch_size * distributed.world_size()
+    bar = LiveProgress(rows_per_step, lambda: trainer.wait_seconds)
     if progress:
         trainer.add_callback(bar)
     try:
@@ -118,10 +141,18 @@ def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: b
         bar.close()
     if stop.received is not None:
         raise Interrupted(stop.received, f"step {trainer.state.global_step}", folder)
-    samples = min(
-        trainer.state.global_step * config.dataset.batch_size, int((trainer.state.epoch or 0) * rows)
-    )
+    if (
+        sharded and distributed.world_size() > 1
+    ):  # the trained model stays sharded; what follows wants a whole one
+        _rebuild(task, whole_state(trainer.model.trainable_state_dict()))
+    samples = min(trainer.state.global_step * rows_per_step, int((trainer.state.epoch or 0) * rows))
     return metrics.elapsed(), samples
+
+
+def _rebuild(task: AlignmentTask, state: dict[str, Any]) -> None:
+    model = build_alignment_model(task.config, *load_encoders(task.config))
+    model.load_trainable_state_dict(state)
+    task.model = model.to(training_device(task.config)).eval()
 
 
 def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
@@ -139,24 +170,20 @@ def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
     return loggers
 
 
-def _write_baseline(folder: Path, config: ExperimentConfig, untouched: RetrievalResult) -> None:
-    estimates = estimate_retrieval(untouched, config.evaluation.bootstrap_samples, config.seed)
-    write_json(folder / "baseline.json", {"split": "test", "metrics": metrics_dict(estimates)})
-
-
 def _finish(
     task: AlignmentTask,
     folder: Path,
     untouched: RetrievalResult,
+    embedded: dict[str, SplitEmbeddings],
     closed_form: ClosedForm | None,
     seconds: float,
     samples: int,
 ) -> dict[str, Any]:
-    """Final numbers, artefact and index; `results.json` is written last, it marks a finished run."""
+    """Final numbers, artefact, index and report; `results.json` is what marks a finished run."""
     config = task.config
-    embeddings = task.embed(task.model, "test")
-    trained = retrieval_of(embeddings, task.model.dimensions)
-    solved = closed_form_retrieval(task, closed_form) if closed_form is not None else None
+    memory = _peak_memory()
+    trained = retrieval_of(embedded["test"], task.model)
+    solved = closed_form_retrieval(task, closed_form, embedded["test"]) if closed_form is not None else None
     results = assemble_results(
         split="test",
         metric=config.evaluation.primary_metric,
@@ -170,21 +197,21 @@ def _finish(
     results["cost"] = {
         "samples_per_second": samples / max(seconds, 1e-9),
         "trained_parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": memory,
+        "processes": distributed.world_size(),
     }
-    _save_archive(task, folder, embeddings, untouched)
+    _save_archive(task, folder, embedded["test"], untouched)
     save_model(task.model, config, folder / "model")
-    write_index(folder / "index", {name: _indexed(task, name) for name in task.splits})
+    write_index(
+        folder / "index", {name: (table, embedded[name]["vision"]) for name, table in task.splits.items()}
+    )
     write_json(folder / "results.json", results)
+    write_report(folder)
     return results
 
 
 def _estimates(config: ExperimentConfig, result: RetrievalResult) -> dict[str, Estimate]:
     return estimate_retrieval(result, config.evaluation.bootstrap_samples, config.seed)
-
-
-def _indexed(task: AlignmentTask, split: str) -> tuple[Any, SplitEmbeddings]:
-    return task.splits[split], task.embed(task.model, split)
 
 
 def _save_archive(
@@ -193,22 +220,35 @@ def _save_archive(
     from edge_glass.data.pictures import decode_image
 
     table = task.splits["test"]
-    full = untouched.dimensions[0]
+    pictures, words, sounds = embeddings["vision"], embeddings["text"], embeddings.get("audio")
     save_archive(
         folder,
         "test",
         EvaluationArchive(
-            image_embeddings=embeddings.images,
-            text_embeddings=embeddings.texts,
-            image_groups=embeddings.image_groups,
-            text_groups=embeddings.text_groups,
-            image_ids=[table.ids[row] for row in embeddings.image_rows],
-            captions=[captions[0] for captions in table.captions],
-            thumbnails=[make_thumbnail(decode_image(table.picture(row))) for row in embeddings.image_rows],
-            baseline_image_ranks=untouched.ranks["i2t", full],
-            baseline_text_ranks=untouched.ranks["t2i", full],
+            image_embeddings=pictures.vectors,
+            text_embeddings=words.vectors,
+            image_groups=pictures.groups,
+            text_groups=words.groups,
+            image_ids=[table.ids[row] for row in pictures.rows],
+            captions=[table.captions[row][0] for row in words.rows],
+            thumbnails=[make_thumbnail(decode_image(table.picture(row))) for row in pictures.rows],
+            baseline_image_ranks=_ranks_of(pictures, untouched, "i2t"),
+            baseline_text_ranks=_ranks_of(words, untouched, "t2i"),
+            audio_embeddings=sounds.vectors if sounds else None,
+            audio_groups=sounds.groups if sounds else None,
+            audio_ids=[table.ids[row] for row in sounds.rows] if sounds else None,
         ),
     )
+
+
+def _ranks_of(items: Embedded, result: RetrievalResult, direction: Direction) -> np.ndarray | None:
+    """Rank of every item at the full dimension, int64 `[N]`; 0 where it has no counterpart to ask for."""
+    found = result.ranks.get((direction, result.dimensions[0]))
+    if found is None:
+        return None
+    ranks = np.zeros(len(items.groups), dtype=np.int64)
+    ranks[np.isin(items.groups, result.query_groups[direction])] = found
+    return ranks
 
 
 def _parameters(task: AlignmentTask) -> dict[str, dict[str, int]]:
@@ -220,13 +260,12 @@ def _parameters(task: AlignmentTask) -> dict[str, dict[str, int]]:
 
 def _fingerprints(task: AlignmentTask) -> dict[str, Any]:
     digests = {
-        name: hashlib.sha256("\n".join(table.picture_hashes).encode()).hexdigest()
+        name: hashlib.sha256(
+            "\n".join(chain(*table.keys("vision"), *table.keys("audio"))).encode()
+        ).hexdigest()
         for name, table in task.splits.items()
     }
-    encoders = {
-        "vision": task.model.vision_tower.encoder.fingerprint,
-        "text": task.model.text_tower.encoder.fingerprint,
-    }
+    encoders = {name: tower.encoder.fingerprint for name, tower in task.model.towers.items()}
     return {"weights": encoders, "pictures": digests}
 
 

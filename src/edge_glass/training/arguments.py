@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import TrainingArguments
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.training import distributed
+from edge_glass.training.sampler import batches_per_epoch
 
 LOG_LINES = 200
 
@@ -24,10 +27,20 @@ class TrainingPlan:
     logging_steps: int
 
     @classmethod
-    def of(cls, config: ExperimentConfig, rows: int, world_size: int = 1) -> TrainingPlan:
-        """The plan for `rows` training rows."""
+    def of(
+        cls,
+        config: ExperimentConfig,
+        rows: int,
+        world_size: int | None = None,
+        kinds: np.ndarray | None = None,
+    ) -> TrainingPlan:
+        """The plan for `rows` training rows of these kinds (see `EpochBatchSampler`).
+
+        `world_size` is by default that of this run.
+        """
         training = config.training
-        batches = max(1, math.ceil(rows / (config.dataset.batch_size * world_size)))
+        global_batch = config.dataset.batch_size * (world_size or distributed.world_size())
+        batches = max(1, batches_per_epoch(rows, global_batch, kinds))
         steps_per_epoch = math.ceil(batches / training.gradient_accumulation_steps)
         total = training.max_steps or steps_per_epoch * training.epochs
         eval_steps = min(total, max(1, round(steps_per_epoch * training.eval_epochs)))
@@ -41,9 +54,11 @@ def training_arguments(
     checkpoints: Path,
     primary_metric: str,
     greater_is_better: bool,
+    timeout_seconds: float = distributed.TIMEOUT_SECONDS,
 ) -> TrainingArguments:
     """`TrainingArguments` for one run; whatever is not set here keeps the library's default."""
     training, optimization = config.training, config.optimization
+    on_cpu = training.device == "cpu" or not torch.cuda.is_available()
     precision = resolve_precision(training.precision, training.device)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -70,7 +85,11 @@ def training_arguments(
         greater_is_better=greater_is_better,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        use_cpu=training.device == "cpu" or not torch.cuda.is_available(),
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and distributed.world_size() > 1 else None,
+        ddp_timeout=math.ceil(timeout_seconds),
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         dataloader_num_workers=config.dataset.num_workers,
         dataloader_persistent_workers=config.dataset.num_workers > 0,
         dataloader_pin_memory=torch.cuda.is_available() and training.device != "cpu",

@@ -23,7 +23,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from edge_glass.training.sampler import EpochSampler
+from edge_glass.training import distributed
+from edge_glass.training.sampler import EpochBatchSampler
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 class EpochOrder(TrainerCallback):
     """Tells the sampler which epoch begins."""
 
-    def __init__(self, sampler: EpochSampler) -> None:
+    def __init__(self, sampler: EpochBatchSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(
@@ -50,7 +51,10 @@ class StepSeed(TrainerCallback):
             np.random.SeedSequence([args.seed, state.global_step, args.process_index]).generate_state(1)[0]
         )
         random.seed(seed)
-        torch.manual_seed(seed)
+        if args.use_cpu:
+            torch.default_generator.manual_seed(seed)  # a millisecond less than asking for GPUs each time
+        else:
+            torch.manual_seed(seed)
 
 
 class MetricsLog(TrainerCallback):
@@ -243,17 +247,33 @@ class LiveProgress(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGTERM or Ctrl-C: finish the step, write a checkpoint, stop. A second Ctrl-C stops at once."""
+    """SIGTERM or Ctrl-C: finish the step, write a checkpoint, stop. A second Ctrl-C stops at once.
+
+    A signal that reaches any one rank stops all of them after the same step.
+
+    Attributes:
+        received: The signal that stopped the run, the same on every rank; None when none did.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._own = 0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._agree()
         if self.received is not None:
             control.should_save = True
             control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._agree()
+
+    def _agree(self) -> None:
+        self.received = distributed.largest(self._own) or None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -270,9 +290,9 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self._own:
             raise KeyboardInterrupt
-        self.received = number
+        self._own = number
         name = signal.Signals(number).name
         sys.stderr.write(f"\n{name}: finishing this step and writing a checkpoint; again to stop at once\n")
 

@@ -20,17 +20,23 @@ class Task(Protocol):
 
     @property
     def train_dataset(self) -> Dataset:
-        """Map-style; its items are fetched by `(epoch, index)` keys from `EpochSampler`."""
+        """Map-style; its items are fetched by `(epoch, index)` keys from `EpochBatchSampler`.
+
+        A task may also have `row_kinds`, an int array `[N]`: rows of different kinds never share a batch.
+        """
         ...
 
     def collate(self, items: Sequence[Any]) -> Batch:
-        """Items → batch. `batch["ids"]` names the samples in messages."""
+        """Items → batch. `batch["ids"]` names the samples in messages. A rank may get a batch of no items."""
         ...
 
     def loss(self, model: Any, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
-        """The scalar loss and its parts (detached scalars, averaged into the log)."""
+        """The scalar loss and its parts (detached scalars, averaged into the log), the same on every rank.
+
+        `model` may be wrapped for several processes: call it, do not call its parts.
+        """
         ...
 
     def evaluate(self, model: Any, split: str) -> dict[str, float]:
-        """Metrics of one split, without a prefix; the primary metric is among them."""
+        """Metrics of one split, without a prefix; the primary metric is among them. Called on every rank."""
         ...

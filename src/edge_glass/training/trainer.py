@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
-from edge_glass.errors import TrainingError
-from edge_glass.training import optimizer_state
+from edge_glass.errors import CheckpointError, TrainingError
+from edge_glass.training import distributed, optimizer_state, sharding
 from edge_glass.training.averages import Averages
 from edge_glass.training.callbacks import EpochOrder, StepSeed, obey_main_process
 from edge_glass.training.checkpoint import (
@@ -27,7 +29,7 @@ from edge_glass.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from edge_glass.training.sampler import EpochSampler
+from edge_glass.training.sampler import EpochBatchSampler
 from edge_glass.training.task import Batch, Task
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class MultimodalTrainer(Trainer):
 
     What it changes in the library's trainer: the loss and the metrics come from the task; order and dropout
     are pure functions of seed, epoch and step; checkpoints are whole or absent; a loss that is not finite
-    stops the run; logged names are `train/…` and `val/…`.
+    stops the run; logged names are `train/…` and `val/…`. Ranks share every batch and stop together; rank 0
+    alone writes.
 
     Args:
         task: What is trained.
@@ -52,6 +55,7 @@ class MultimodalTrainer(Trainer):
         args: See `edge_glass.training.training_arguments`; `args.output_dir` is the checkpoints' folder.
         keep_checkpoints: Newest checkpoints kept, besides the best one.
         callbacks: Side effects only.
+        sharded: Spread parameters, gradients and optimizer state over the ranks (FSDP2); else DDP.
     """
 
     model: Any
@@ -65,14 +69,23 @@ class MultimodalTrainer(Trainer):
         args: TrainingArguments,
         keep_checkpoints: int = 2,
         callbacks: Sequence[TrainerCallback] = (),
+        sharded: bool = False,
     ) -> None:
         self.task = task
         self.keep_checkpoints = keep_checkpoints
         self.checkpoints = Path(str(args.output_dir))
-        self.sampler = EpochSampler(len(task.train_dataset), args.seed)  # type: ignore[arg-type]
+        self.sampler = EpochBatchSampler(
+            len(task.train_dataset),  # type: ignore[arg-type]
+            args.per_device_train_batch_size,
+            args.seed,
+            distributed.rank(),
+            distributed.world_size(),
+            getattr(task, "row_kinds", None),
+        )
         self._averages = Averages()
         self._unlogged: dict[str, Any] | None = None
         self._step_ids: list[Any] = []
+        self._trained: list[nn.Parameter] = []
         self._finished = False
         self.wait_seconds = 0.0
         super().__init__(
@@ -85,23 +98,30 @@ class MultimodalTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)
+        if sharded and distributed.world_size() == 1:
+            logger.warning("training.sharding is on, but one process has nothing to share")
+        elif sharded:
+            sharding.shard(self.model, args.device)
+            # The library's name for "wrap nothing, average the gradients of what is not sharded".
+            self.is_distributed_loading_by_transformers = True
 
     # Data and loss
 
     def get_train_dataloader(self) -> DataLoader:
-        """Rows in the order of `EpochSampler`. Workers get no seeds: a row is a function of its key."""
+        """This rank's batches. Workers get no seeds: a row is a function of its key.
+
+        It does not pass through accelerate, which would share out again what is shared out already.
+        """
         workers = self.args.dataloader_num_workers
-        loader = DataLoader(
+        return DataLoader(
             self.task.train_dataset,
-            batch_size=self.args.per_device_train_batch_size,
-            sampler=self.sampler,
+            batch_sampler=self.sampler,
             collate_fn=self.task.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.args.dataloader_pin_memory,
             worker_init_fn=obey_main_process,
         )
-        return self.accelerator.prepare(loader)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
         """As the library's, and counts how long the loop waited for data."""
@@ -120,9 +140,10 @@ class MultimodalTrainer(Trainer):
         """
         step = self.state.global_step
         loss, report = self.task.loss(model, inputs, step=step, diagnostics=self._logs_next())
-        if not torch.isfinite(loss):
+        if distributed.agree(not torch.isfinite(loss)):
+            values = ", ".join(sorted({str(value) for value in distributed.from_all(loss.item())}))
             raise TrainingError(
-                f"step {step + 1}: the loss is {loss.item()}; samples {_shortened(inputs.get('ids', []))}.\n"
+                f"step {step + 1}: the loss is {values}; samples {_shortened(inputs.get('ids', []))}.\n"
                 f"Nothing was saved from this step; the newest checkpoint in {self.checkpoints} is intact. "
                 "Look at these samples, or lower optimization.lr."
             )
@@ -131,7 +152,7 @@ class MultimodalTrainer(Trainer):
         return (loss, None) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = sharding.whole(super()._get_grad_norm(model, grad_norm))
         if not self.args.fp16 and not torch.isfinite(torch.as_tensor(norm)):
             raise TrainingError(
                 f"step {self.state.global_step + 1}: the gradient norm is {float(norm)}; samples "
@@ -141,6 +162,15 @@ class MultimodalTrainer(Trainer):
         self._step_ids = []
         return norm
 
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """As the library's, which asks its own models how they are sharded."""
+        self.model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self.model.set_requires_gradient_sync(True)
+
     def _logs_next(self) -> bool:
         next_step = self.state.global_step + 1
         return next_step == 1 or next_step % self.state.logging_steps == 0
@@ -148,6 +178,29 @@ class MultimodalTrainer(Trainer):
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Matrices decay; biases, norms and temperatures do not."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim >= 2]
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # the library passes it on
+            model, loader = super()._prepare_for_training(*args, **kwargs)
+        # At every step the library walks all parameters, also of frozen encoders; the optimizer has the rest.
+        self._trained = [each for group in self.optimizer.param_groups for each in group["params"]]
+        model.zero_grad = self.optimizer.zero_grad
+        return model, loader
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        del self.model_wrapped.zero_grad
+        return super()._finalize_training(*args, **kwargs)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if self._has_mixed_mesh_grads(model):
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_(self._trained, self.args.max_grad_norm)
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        """Tensors go to the device; ids, which may be thousands of strings, are not searched for any."""
+        tensors = {name: value for name, value in inputs.items() if name != "ids"}
+        return super()._prepare_inputs(tensors) | {"ids": inputs.get("ids", [])}
 
     # Logs and metrics
 
@@ -162,8 +215,14 @@ class MultimodalTrainer(Trainer):
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, renamed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Metrics of the validation split, logged as `val/NAME` and returned as `eval_NAME`."""
-        metrics = self.task.evaluate(self.model, "val")
+        """Metrics of the validation split, logged as `val/NAME` and returned as `eval_NAME`.
+
+        Rank 0's are taken everywhere: all ranks must come to the same conclusions.
+        """
+        with sharding.whole_parameters(self.model):
+            metrics = self.task.evaluate(self.model, "val")
+        distributed.barrier()
+        metrics = distributed.from_main(metrics)
         self.log({f"val/{name}": value for name, value in metrics.items()})
         prefixed = {f"eval_{name}": value for name, value in metrics.items()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, prefixed)
@@ -172,11 +231,25 @@ class MultimodalTrainer(Trainer):
     # Checkpoints
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        if not self.args.should_save:
-            return
+        """Every rank helps to gather what is sharded, rank 0 writes, and all go on together."""
         self._remember_best()
         self._export_callback_states()
-        optimizer_tensors, optimizer_document = optimizer_state.flatten(self.optimizer.state_dict())
+        weights = sharding.whole_state(self.model.trainable_state_dict())
+        moments, optimizer_document = optimizer_state.flatten(self.optimizer.state_dict())
+        moments = sharding.whole_state(moments)
+        error = None
+        if self.args.should_save:
+            try:
+                self._write_checkpoint(weights, moments, optimizer_document)
+            except CheckpointError as caught:
+                error = caught
+        distributed.barrier()
+        if distributed.agree(error is not None):
+            raise error or CheckpointError("rank 0 could not write the checkpoint; it says why")
+
+    def _write_checkpoint(
+        self, weights: dict[str, Any], moments: dict[str, Any], optimizer_document: dict[str, Any]
+    ) -> None:
         documents = {
             STATE: json.loads(json.dumps(self._state_document(), default=float)),
             SCHEDULER: self.lr_scheduler.state_dict(),
@@ -186,7 +259,7 @@ class MultimodalTrainer(Trainer):
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None:
             documents[SCALER] = scaler.state_dict()
-        tensors = {MODEL: self.model.trainable_state_dict(), optimizer_state.TENSORS: optimizer_tensors}
+        tensors = {MODEL: weights, optimizer_state.TENSORS: moments}
         write_checkpoint(self.checkpoints, self.state.global_step, tensors, documents)
         best = self.state.best_model_checkpoint
         prune_checkpoints(self.checkpoints, self.keep_checkpoints, [Path(best)] if best else [])
@@ -225,6 +298,7 @@ class MultimodalTrainer(Trainer):
         self._finished = step >= max_steps or any(map(_is_out_of_patience, self.callback_handler.callbacks))
         if step > 0 and self.args.should_save:
             drop_later_checkpoints(self.checkpoints, step)
+        distributed.barrier()
         self._forget_broken_best()
         self._remember_best()
         return progress
@@ -253,8 +327,9 @@ class MultimodalTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         tensors, _ = read_checkpoint(Path(resume_from_checkpoint))
-        target: Any = model or self.model
-        target.load_trainable_state_dict(tensors[MODEL])
+        target: Any = self.model
+        own = target.trainable_state_dict()
+        target.load_trainable_state_dict(sharding.split_like(tensors[MODEL], own))
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -263,14 +338,20 @@ class MultimodalTrainer(Trainer):
         if checkpoint is None:
             return
         tensors, documents = read_checkpoint(Path(checkpoint))
-        optimizer_state.load(
-            self.optimizer, tensors[optimizer_state.TENSORS], documents[optimizer_state.DOCUMENT]
-        )
+        moments = self._split_moments(tensors[optimizer_state.TENSORS])
+        optimizer_state.load(self.optimizer, moments, documents[optimizer_state.DOCUMENT])
         self.lr_scheduler.load_state_dict(documents[SCHEDULER])
         self._unlogged = documents[AVERAGES]
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None and SCALER in documents:
             scaler.load_state_dict(documents[SCALER])
+
+    def _split_moments(self, moments: dict[str, Any]) -> dict[str, Any]:
+        """Each moment is sharded as its parameter is; `INDEX.KEY` counts through the optimizer's groups."""
+        trained = [each for group in self.optimizer.param_groups for each in group["params"]]
+        return {
+            name: sharding.split(value, trained[int(name.split(".")[0])]) for name, value in moments.items()
+        }
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Restored with the optimizer."""

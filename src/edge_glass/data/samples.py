@@ -1,25 +1,34 @@
-"""Rows of pictures and captions, wherever they are stored: the plain table every data set is made of."""
+"""Rows of pictures, sounds and captions, wherever they are stored: the table every data set is made of."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from PIL import Image
 
 from edge_glass.data.pictures import BadPicture, decode_image
+from edge_glass.data.sounds import BadSound, Sound, decode_sound
 from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+MODALITIES: Final = ("vision", "audio", "text")
 
 
 class PictureBytes(Protocol):
     """Encoded pictures by their position in the source."""
 
     def __getitem__(self, position: int) -> bytes: ...
+
+
+class SoundBytes(Protocol):
+    """Encoded sounds by their position in the source: one or several takes of each."""
+
+    def __getitem__(self, position: int) -> Sequence[bytes]: ...
 
 
 @dataclass(frozen=True)
@@ -36,29 +45,52 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class PairTable:
-    """Usable rows of one source; pictures stay encoded where they are until read.
+class SampleTable:
+    """Usable rows of one source; pictures and sounds stay encoded where they are until read.
+
+    A row may lack a modality. It may have several captions, and several takes of its sound: training draws
+    one of them, evaluation uses the first.
 
     Attributes:
         source: File or folder, as named in messages.
         ids: Name of each row.
-        captions: Captions of each row; the first is the one evaluation uses.
-        picture_hashes: Content hash of each row's picture (`picture_hash`).
+        captions: Captions of each row, none where it has no words.
+        picture_hashes: Content hash of each row's picture (`picture_hash`); None where it has none.
         positions: Position of each row in the source.
         pictures: Encoded pictures by position in the source.
         rejected: Rows of the source that are not among the above.
+        sound_hashes: Content hashes of each row's takes (`sound_hash`); empty for a table without sounds.
+        sounds: Encoded sounds by position in the source.
+        groups: Name of the group each row must not be parted from, such as its speaker; empty for none.
     """
 
     source: str
     ids: Sequence[str]
     captions: Sequence[Sequence[str]]
-    picture_hashes: Sequence[str]
+    picture_hashes: Sequence[str | None]
     positions: Sequence[int]
     pictures: PictureBytes
     rejected: tuple[Rejected, ...] = field(default=())
+    sound_hashes: Sequence[Sequence[str]] = field(default=())
+    sounds: SoundBytes | None = None
+    groups: Sequence[str | None] = field(default=())
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def keys(self, modality: str) -> Sequence[Sequence[str]]:
+        """What each row has of a modality, by content: a picture's hash, its takes' hashes, its captions."""
+        if modality == "text":
+            return self.captions
+        if modality == "audio":
+            return self.sound_hashes or [()] * len(self)
+        return [() if digest is None else (digest,) for digest in self.picture_hashes]
+
+    def item(self, modality: str, index: int, take: int = 0) -> Image.Image | Sound | str:
+        """The picture, sound or caption that `keys(modality)[index][take]` names."""
+        if modality == "text":
+            return self.captions[index][take]
+        return self.sound(index, take) if modality == "audio" else self.image(index)
 
     def picture(self, index: int) -> bytes:
         """Encoded picture of row `index`."""
@@ -73,24 +105,54 @@ class PairTable:
         try:
             return decode_image(self.picture(index))
         except (BadPicture, OSError) as error:
-            what = f"{self.source}: the picture of row {self.ids[index]}"
-            raise DataError(f"{what} changed after it was first read: {error}") from error
+            raise self._changed("picture", index, error) from error
 
-    def leave_out(self, indices: set[int], reason: str) -> PairTable:
+    def sound(self, index: int, take: int = 0) -> Sound:
+        """Decoded sound of row `index`.
+
+        Raises:
+            DataError: It could be decoded when the table was made, and cannot any more.
+        """
+        assert self.sounds is not None
+        try:
+            return decode_sound(self.sounds[self.positions[index]][take])
+        except (BadSound, OSError) as error:
+            raise self._changed("sound", index, error) from error
+
+    def _changed(self, what: str, index: int, error: Exception) -> DataError:
+        place = f"{self.source}: the {what} of row {self.ids[index]}"
+        return DataError(f"{place} changed after it was first read: {error}")
+
+    def leave_out(self, indices: set[int], reason: str) -> SampleTable:
         """All rows but these, which are added to `rejected`."""
         lost = [Rejected(self.positions[i], self.ids[i], reason) for i in sorted(indices)]
         kept = self.select([i for i in range(len(self)) if i not in indices])
         return replace(kept, rejected=(*self.rejected, *lost))
 
-    def select(self, indices: Sequence[int]) -> PairTable:
+    def select(self, indices: Sequence[int]) -> SampleTable:
         """These rows in this order."""
+
+        def chosen(column: Sequence[Any]) -> list[Any]:
+            return [column[i] for i in indices] if column else []
+
         return replace(
             self,
-            ids=[self.ids[i] for i in indices],
-            captions=[self.captions[i] for i in indices],
-            picture_hashes=[self.picture_hashes[i] for i in indices],
-            positions=[self.positions[i] for i in indices],
+            ids=chosen(self.ids),
+            captions=chosen(self.captions),
+            picture_hashes=chosen(self.picture_hashes),
+            positions=chosen(self.positions),
+            sound_hashes=chosen(self.sound_hashes),
+            groups=chosen(self.groups),
         )
+
+
+def row_kinds(table: SampleTable, modalities: Sequence[str]) -> np.ndarray:
+    """Which of these modalities each row has, as a number: bit m stands for `modalities[m]`. int64 `[N]`."""
+    bits = [
+        np.array([bool(keys) for keys in table.keys(name)], dtype=np.int64) << bit
+        for bit, name in enumerate(modalities)
+    ]
+    return np.stack(bits).sum(axis=0)
 
 
 def text_problem(text: object) -> str | None:
@@ -117,7 +179,7 @@ def as_text(text: str | bytes) -> str:
     return (text.decode("utf-8") if isinstance(text, bytes) else text).strip()
 
 
-def check_rejected(table: PairTable, max_bad_fraction: float) -> None:
+def check_rejected(table: SampleTable, max_bad_fraction: float) -> None:
     """Log the bad rows of a table by name.
 
     Args:
@@ -150,7 +212,7 @@ def group_numbers(keys: Sequence[str]) -> np.ndarray:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
-def drop_captions_of(table: PairTable, measured: set[str]) -> PairTable:
+def drop_captions_of(table: SampleTable, measured: set[str]) -> SampleTable:
     """Remove further captions that are a caption of another split: the answer must not be in the training."""
-    captions = [[row[0], *(text for text in row[1:] if text not in measured)] for row in table.captions]
+    captions = [[*row[:1], *(text for text in row[1:] if text not in measured)] for row in table.captions]
     return replace(table, captions=captions)

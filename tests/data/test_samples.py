@@ -5,9 +5,9 @@ import logging
 import pytest
 from data_samples import make_table, picture
 
-from edge_glass.data.pairs import (
-    PairTable,
+from edge_glass.data.samples import (
     Rejected,
+    SampleTable,
     as_text,
     check_rejected,
     drop_captions_of,
@@ -17,10 +17,10 @@ from edge_glass.data.pairs import (
 from edge_glass.errors import DataError
 
 
-def table_with_rejected(good: int, bad: int) -> PairTable:
+def table_with_rejected(good: int, bad: int) -> SampleTable:
     rejected = tuple(Rejected(good + i, f"row-{good + i}", "the caption is missing") for i in range(bad))
     rows = make_table([(f"p{i}", [f"c{i}"]) for i in range(good)], "some.parquet")
-    return PairTable(
+    return SampleTable(
         rows.source, rows.ids, rows.captions, rows.picture_hashes, rows.positions, rows.pictures, rejected
     )
 

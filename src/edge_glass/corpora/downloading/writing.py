@@ -1,0 +1,199 @@
+"""The parquet file of a data set, its table of rejected rows and its card."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from edge_glass.corpora.downloading.answers import Failed
+from edge_glass.corpora.downloading.fetching import Picture
+from edge_glass.corpora.downloading.index import Index, Row
+from edge_glass.corpora.downloading.journal import full_disk
+from edge_glass.corpora.downloading.recipes import BadRow, Recipe
+from edge_glass.corpora.downloading.stopping import Stop
+from edge_glass.data.writing import replacing
+from edge_glass.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+_ROWS_AT_ONCE: Final = 64
+_GROUP_BYTES: Final = 128 * 2**20
+_GROUP_ROWS: Final = 256
+
+
+class Pictures(Protocol):
+    """Where finished pictures come from."""
+
+    def read(self, picture: Picture) -> tuple[bytes, str] | Failed:
+        """Bytes and SHA-256, or why there are none."""
+
+
+@dataclass
+class Written:
+    """What was written: the file, its records, and what was left out."""
+
+    file: Path
+    rejects: Path
+    rows: int = 0
+    records: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        bad = sum(self.reasons.values())
+        lines = [f"{self.file}: {self.records} rows from {self.rows - bad} of {self.rows} rows of the index"]
+        lines += [f"  {count} x {reason}" for reason, count in self.reasons.most_common(5)]
+        return [*lines, f"rejected rows: {self.rejects}"] if bad else lines
+
+
+class Rejected(NamedTuple):
+    """A line of rejects.csv."""
+
+    row: int
+    url: str
+    reason: str
+    attempts: int
+
+
+class _NothingUsable(Exception):
+    """No row of an index gave a record."""
+
+
+def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Pictures, stop: Stop) -> Written:
+    """Write train.parquet, rejects.csv and README.md into `folder`; rows in the order of the index.
+
+    Raises:
+        DataError: No row can be used (rejects.csv is written), or the disk is full. A train.parquet of an
+            earlier call stays as it was.
+        DownloadStopped: A signal arrived.
+    """
+    written = Written(folder / "train.parquet", folder / "rejects.csv")
+    columns = index.columns()
+    rejected: list[Rejected] = []
+    try:
+        try:
+            with replacing(written.file) as temporary, _writer(temporary, recipe, columns) as sink:
+                for outcome in _outcomes(index, recipe, pictures):
+                    stop.check("the pictures are kept")
+                    written.rows += 1
+                    if isinstance(outcome, Rejected):
+                        rejected.append(outcome)
+                    else:
+                        written.records += len(outcome)
+                        sink.add(outcome)
+                if written.records == 0:
+                    raise _NothingUsable
+        finally:
+            written.reasons.update(_short(row.reason) for row in rejected)
+        write_rejects(written.rejects, rejected)
+        with replacing(folder / "README.md") as card:
+            card.write_text(_card(recipe, index, columns, written), encoding="utf-8")
+    except _NothingUsable:
+        write_rejects(written.rejects, rejected)
+        first = f"row {rejected[0].row}: {rejected[0].reason}"
+        raise DataError(
+            f"{index.files[0]}: none of {written.rows} rows can be used (first: {first}).\n"
+            f"All of them: {written.rejects}"
+        ) from None
+    except OSError as error:
+        raise full_disk(error, folder, "The pictures are kept") from error
+    return written
+
+
+def _outcomes(index: Index, recipe: Recipe, pictures: Pictures) -> Iterator[list[dict[str, Any]] | Rejected]:
+    """Each row's records or its rejection, in order; pictures are read in threads."""
+    rows = index.rows()
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            yield from pool.map(lambda row: _outcome(row[0], row[1], recipe, pictures), chunk)
+
+
+def _outcome(number: int, row: Row, recipe: Recipe, pictures: Pictures) -> list[dict[str, Any]] | Rejected:
+    url = ""
+    try:
+        picture = recipe.picture(row)
+        url = picture.url
+        texts = recipe.texts(row)
+    except BadRow as error:
+        return Rejected(number, url, str(error), 0)
+    found = pictures.read(picture)
+    if isinstance(found, Failed):
+        return Rejected(number, url, found.reason, found.attempts)
+    common = {"image_bytes": found[0], "image_url": url, "sha256": found[1]}
+    return [
+        {"id": str(number) if position == 0 else f"{number}.{position}", **common, **text}
+        for position, text in enumerate(texts)
+    ]
+
+
+class _Sink:
+    """Collects records into row groups of bounded size."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self._records: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, records: list[dict[str, Any]]) -> None:
+        self._records += records
+        self._bytes += sum(len(record["image_bytes"]) for record in records)
+        if len(self._records) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self._records:
+            self._writer.write_table(pa.Table.from_pylist(self._records, schema=self._writer.schema))
+        self._records, self._bytes = [], 0
+
+
+@contextlib.contextmanager
+def _writer(file: Path, recipe: Recipe, columns: list[str]) -> Iterator[_Sink]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    before = [("id", pa.string()), ("image_bytes", pa.binary())]
+    after = [("image_url", pa.string()), ("sha256", pa.string())]
+    schema = pa.schema([*before, *recipe.schema(columns), *after])
+    # zstd finds a picture again that the row before had too: several questions about it cost little.
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
+        sink = _Sink(writer)
+        yield sink
+        sink.flush()
+
+
+def write_rejects(file: Path, rejected: list[Rejected]) -> None:
+    """Write the table of rejected rows (CSV, UTF-8)."""
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(Rejected._fields)
+        # Half a surrogate pair can stand in JSON, but not in a file.
+        writer.writerows([str(cell).encode("utf-8", "replace").decode() for cell in row] for row in rejected)
+
+
+def _short(reason: str) -> str:
+    """A reason without what is different in every row, to be counted."""
+    reason = re.sub(r"the (host|address) \S+", r"the \1", reason)
+    return re.sub(r" \(.*| '.*|\b[0-9a-f]{64}\b.*|, starting with .*", "", reason)
+
+
+def _card(recipe: Recipe, index: Index, columns: list[str], written: Written) -> str:
+    bad = sum(written.reasons.values())
+    reasons = "".join(f"| {reason} | {count} |\n" for reason, count in written.reasons.most_common())
+    return (
+        f"# {recipe.name}\n\n{recipe.note}\n\n"
+        f"train.parquet: {written.records} rows from {written.rows - bad} of {written.rows} rows of the "
+        f"index ({', '.join(file.name for file in index.files)}; its columns: {', '.join(columns)}).\n\n"
+        "`image_bytes` as the server sent them, `sha256` of these bytes, `id` the row of the index.\n"
+        + (f"\n| not usable (rejects.csv) | rows |\n|---|---|\n{reasons}" if bad else "")
+    )

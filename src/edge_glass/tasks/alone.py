@@ -1,0 +1,74 @@
+"""Calling a function in a process of its own, so that what it needs of memory can be measured."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from edge_glass.errors import EdgeGlassError, TrainingError
+
+
+def alone(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a module-level function in a fresh process and wait for it; its result is dropped.
+
+    SIGTERM and Ctrl-C are passed on, so that a run in it writes its checkpoint first.
+
+    Raises:
+        EdgeGlassError: With the message and exit code of the one raised there.
+        TrainingError: The process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    level = logging.getLogger("edge_glass").level
+    process = context.Process(target=_call, args=(sender, level, function, arguments))
+    with _passing_on(process):
+        process.start()
+        sender.close()
+        try:
+            failure = receiver.recv()
+        except EOFError:
+            failure = None
+        process.join()
+    if failure is not None:
+        error = EdgeGlassError(failure[0])
+        error.exit_code = failure[1]
+        raise error
+    if process.exitcode:
+        raise TrainingError(f"the process of a run ended with code {process.exitcode}; see above")
+
+
+def _call(
+    sender: Connection, level: int, function: Callable[..., object], arguments: tuple[Any, ...]
+) -> None:
+    os.setpgrp()  # a Ctrl-C comes from the parent only, not from the terminal a second time
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("edge_glass").setLevel(level)
+    try:
+        function(*arguments)
+    except EdgeGlassError as error:
+        sender.send((str(error), error.exit_code))
+
+
+@contextmanager
+def _passing_on(process: Any) -> Iterator[None]:
+    def pass_on(number: int, frame: object) -> None:
+        if process.pid is not None:
+            os.kill(process.pid, number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handled = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, pass_on) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""What an experiment stands on: its splits, its encoders, its device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.data.datasets import complete_splits
+from edge_glass.data.folder import read_folder
+from edge_glass.data.generated import generated_splits
+from edge_glass.data.joining import join_tables
+from edge_glass.data.parquet import read_parquet
+from edge_glass.data.samples import SampleTable, check_rejected
+from edge_glass.encoders.audio import AudioEncoder
+from edge_glass.encoders.text import TextEncoder
+from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.errors import DataError
+
+
+def load_splits(config: ExperimentConfig) -> dict[str, SampleTable]:
+    """Train, val and test of an experiment, with no picture on two sides.
+
+    Raises:
+        DataError: See `complete_splits`; or no row of a split has a modality that the experiment needs.
+    """
+    dataset, sounds = config.dataset, config.audio_encoder is not None
+    tables = generated_splits(sounds) if config.tiny else _read_tables(dataset, sounds)
+    for table in tables.values():
+        check_rejected(table, dataset.max_bad_fraction)
+    splits = complete_splits(tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures)
+    _check_modalities(splits, ("vision", "text", *(("audio",) if sounds else ())))
+    return splits
+
+
+def _check_modalities(splits: dict[str, SampleTable], modalities: tuple[str, ...]) -> None:
+    nouns = {"vision": "picture", "audio": "sound", "text": "caption"}
+    for name, table in splits.items():
+        for modality in modalities:
+            count = int(np.sum([bool(keys) for keys in table.keys(modality)]))
+            if count < 2:
+                raise DataError(
+                    f"{table.source}: {count} rows of the {name} split have a {nouns[modality]}; two "
+                    f"are needed. Name the right column with dataset.{_COLUMNS[modality]}."
+                )
+
+
+_COLUMNS = {"vision": "image_column", "audio": "audio_column", "text": "text_column"}
+
+
+def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, SampleTable]:
+    if dataset.image_folder is not None and dataset.metadata_file is not None:
+        table = read_folder(
+            dataset.image_folder, dataset.metadata_file, dataset.text_column, dataset.id_column
+        )
+        return {"train": table}
+    files = {
+        "train": [dataset.train_parquet, *dataset.extra_train_parquet],
+        "val": [dataset.val_parquet],
+        "test": [dataset.test_parquet],
+    }
+    return {
+        name: join_tables([_read(dataset, path, sounds) for path in paths if path is not None])
+        for name, paths in files.items()
+        if paths[0] is not None
+    }
+
+
+def _read(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
+    return read_parquet(
+        path,
+        dataset.image_column,
+        dataset.text_column,
+        dataset.extra_captions_column,
+        dataset.id_column,
+        dataset.audio_column if sounds else None,
+        dataset.group_column,
+        dataset.max_audio_seconds,
+    )
+
+
+def load_encoders(
+    config: ExperimentConfig,
+) -> tuple[VisionEncoder, TextEncoder] | tuple[VisionEncoder, TextEncoder, AudioEncoder]:
+    """The encoders of an experiment, frozen as it says."""
+    vision, text, audio = config.vision_encoder, config.text_encoder, config.audio_encoder
+    if config.tiny:
+        architecture = "test_vit" if vision.pooling_type == "cls" else "test_efficientnet"
+        layers = ["blocks.*"] if vision.feature_layers else []
+        pictures = VisionEncoder.tiny(config.seed, architecture, frozen=vision.frozen, layers=layers)
+        words = TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else [])
+        if audio is None:
+            return pictures, words
+        return pictures, words, AudioEncoder.tiny(config.seed, audio.frozen)
+    pictures = VisionEncoder.load(
+        vision.source, vision.image_size, vision.frozen, vision.feature_layers, vision.layer_pooling
+    )
+    words = TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers)
+    if audio is None:
+        return pictures, words
+    return pictures, words, AudioEncoder.load(audio.source, audio.frozen)
+
+
+def training_device(config: ExperimentConfig) -> torch.device:
+    """The GPU of this process if there is one and the config allows it."""
+    if config.training.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def cache_obstacle(config: ExperimentConfig) -> str | None:
+    """Why features cannot be cached; None when they can."""
+    if config.training.feature_cache == "off":
+        return "training.feature_cache is off"
+    encoders = (config.vision_encoder, config.text_encoder, config.audio_encoder)
+    if not all(encoder.frozen for encoder in encoders if encoder is not None):
+        return "an encoder is trained, so its features change"
+    if config.dataset.augmentation != "none":
+        return f"dataset.augmentation={config.dataset.augmentation} makes every picture different each time"
+    if config.dataset.audio_augmentation != "none" and config.audio_encoder is not None:
+        return f"dataset.audio_augmentation={config.dataset.audio_augmentation} makes every sound different"
+    return None

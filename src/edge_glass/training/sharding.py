@@ -1,0 +1,68 @@
+"""FSDP2: parameters, gradients and optimizer state of the trained model, spread over the ranks.
+
+The model is one unit: its parameters are whole during a step and in parts between steps. Scalars, such as a
+temperature, cannot be cut: every rank keeps them whole, and the library's trainer averages their gradients.
+Works on GPUs and, with gloo, on CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_glass.training import distributed
+
+
+def shard(model: nn.Module, device: torch.device) -> None:
+    """Spread the trained parameters of a model over all ranks, in place. Frozen ones stay whole."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    kept = {each for each in model.parameters() if each.ndim == 0 or not each.requires_grad}
+    for parameter in set(model.parameters()) - kept:
+        parameter.data = parameter.data.contiguous()  # convolutions are channels-last, which cannot be cut
+    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    fully_shard(model, mesh=mesh, ignored_params=kept)
+
+
+@contextmanager
+def whole_parameters(model: Any) -> Iterator[None]:
+    """Parameters in one piece while the block runs, so that parts of a sharded model can be called alone."""
+    if not hasattr(model, "unshard"):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
+
+
+def whole(value: Any) -> Any:
+    """A sharded tensor in one piece on the CPU (a collective); everything else as it is."""
+    return value.full_tensor().cpu() if hasattr(value, "full_tensor") else value
+
+
+def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """`whole` for each value of a state dict, in the order of its names, on every rank."""
+    return {name: whole(value) for name, value in state.items()}
+
+
+def split_like(state: Mapping[str, Tensor], reference: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Whole tensors cut as those of the same names are; names that `reference` lacks stay whole."""
+    return {name: split(value, reference.get(name)) for name, value in state.items()}
+
+
+def split(value: Tensor, reference: Any) -> Tensor:
+    """A whole tensor, the same on every rank, cut as `reference` is; as it is when that is not cut."""
+    if not hasattr(reference, "full_tensor") or value.shape != reference.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(
+        value.to(reference.device), reference.device_mesh, reference.placements, src_data_rank=None
+    )
