@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import click
 
 from edge_glass import __version__
 from edge_glass.errors import EdgeGlassError
+
+
+SECONDS_TO_SPEAK = 2.0  # an error that all processes meet is said by rank 0; torchrun then ends the others
 
 
 class Commands(click.Group):
@@ -421,6 +425,8 @@ def main() -> None:
     except EdgeGlassError as error:
         if debug:
             raise
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(SECONDS_TO_SPEAK)
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -7,9 +7,12 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from edge_glass.errors import DataError
+
 ITERATIONS = 8
 RIDGE = 0.1  # of the mean variance: directions below it are noise and are not blown up
 SOFTNESS = 0.1  # of the median squared distance of a token to its nearest code
+FLOOR = 0.01  # of the mean squared length: that median when nearly every token has a code of its own
 ROWS = 4096  # tokens compared with all codes at a time
 
 
@@ -53,9 +56,13 @@ class CodebookPooling(nn.Module):
         return f"{type(self).__name__} {digest.hexdigest()}"
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D + codes]`; zeros for a row without real tokens."""
-        rows = [self._described(row[real]) for row, real in zip(tokens, mask, strict=True)]
-        return torch.stack(rows) if rows else tokens.new_zeros(0, self.out_dim)
+        """`[B, N, D]`, `[B, N]` bool → `[B, D + codes]`; zeros for a row without real tokens.
+
+        In float32 whatever autocast says: a distance is the small difference of large products.
+        """
+        with torch.autocast(tokens.device.type, enabled=False):
+            rows = [self._described(row[real].float()) for row, real in zip(tokens, mask, strict=True)]
+        return torch.stack(rows) if rows else tokens.new_zeros(0, self.out_dim, dtype=torch.float32)
 
     def _described(self, tokens: Tensor) -> Tensor:
         """Real tokens of one row `[N, D]` → `[D + codes]`."""
@@ -73,12 +80,19 @@ class CodebookPooling(nn.Module):
 
     @torch.no_grad()
     def fit(self, tokens: Tensor) -> None:
-        """Measure tokens `[N, D]` of training rows; N at least the number of codes."""
+        """Measure tokens `[N, D]` of training rows; with fewer tokens than codes, some codes stay random.
+
+        Raises:
+            DataError: There are none, or one is not finite.
+        """
+        if not len(tokens) or not torch.isfinite(tokens).all():
+            found = "NaN or infinite numbers" if len(tokens) else "none"
+            raise DataError(f"codebook: tokens of training rows are needed to measure; found {found}")
         self.mean.copy_(tokens.mean(dim=0))
         centred = (tokens - self.mean).double()
         values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
         values, vectors = values.flip(0), vectors.flip(1)[:, : self.whitening.shape[1]]
-        scale = (values[: vectors.shape[1]].clamp(min=0) + RIDGE * values.mean()).rsqrt()
+        scale = (values[: vectors.shape[1]].clamp(min=0) + RIDGE * values.mean()).clamp(min=1e-12).rsqrt()
         self.whitening.copy_(vectors * scale)
         x = (centred @ (vectors * scale)).float()
         start = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: len(self.codes)]
@@ -86,7 +100,8 @@ class CodebookPooling(nn.Module):
         for _ in range(ITERATIONS):
             self._move_codes(x)
         nearest = torch.cat([self._distances(part).amin(dim=1) for part in x.split(ROWS)])
-        self.softness.copy_(SOFTNESS * nearest.median().clamp(min=1e-6))
+        floor = FLOOR * x.square().sum(dim=1).mean()
+        self.softness.copy_(SOFTNESS * nearest.median().clamp(min=floor).clamp(min=1e-6))
 
     def _move_codes(self, x: Tensor) -> None:
         """One step of k-means; a code without tokens stays where it is."""

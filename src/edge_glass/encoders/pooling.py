@@ -55,6 +55,8 @@ class MeanMaxPooling(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """`[B, N, D]`, `[B, N]` bool → `[B, 2 D]`."""
+        if not tokens.shape[1]:  # there is no maximum over nothing
+            tokens, mask = F.pad(tokens, (0, 0, 0, 1)), F.pad(mask, (0, 1))
         highest = tokens.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(dim=1)
         highest = highest.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)
         return torch.cat([MeanPooling()(tokens, mask), highest], dim=1)

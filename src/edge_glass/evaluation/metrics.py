@@ -2,8 +2,8 @@
 
 A name is `{i2t,t2i,a2t,t2a,v2a,a2v,mean}_{r1,r5,r10,medr}`, with `@DIMENSION` behind it below the full
 embedding: `i2t_r1`, `mean_r10@256`. `mean_` is the mean of all directions between two modalities that a model
-    has;
-`medr` is the median rank, where less is better. `{at2v,vt2a,va2t}_…` are queries fused from two modalities.
+has; `medr` is the median rank, where less is better. `{at2v,vt2a,va2t}_…` are queries fused from two
+modalities.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ class AlignmentTask:
                 places = places[:: max(1, len(places) // CODEBOOK_ITEMS)]
                 own = [place.table.item(name, place.row, place.take) for place in _share(places)]
                 parts = [live.tokens(name, part) for part in _parts(own)]
-                tokens = torch.cat([part.tokens[part.mask].cpu() for part in parts])
+                nothing = torch.zeros(0, tower.encoder.width)  # more ranks than items
+                tokens = torch.cat([nothing, *(part.tokens[part.mask].float().cpu() for part in parts)])
                 tower.pooling.fit(distributed.gather_rows(tokens).to(tower.device))
 
     def _fit_normalizers(self) -> None:

@@ -43,8 +43,8 @@ def fit_closed_form(task: AlignmentTask) -> ClosedForm | None:
         DataError: There are so few, and training is to start from the solution.
     """
     for name in task.model.modalities:
-        if name != "text" and len(_paired_places(task, name, "text")[0]) < 2:
-            reason = f"{task.splits['train'].source}: no two rows have both {name} and text"
+        if name != "text" and _different_items(task, name) < 2:
+            reason = f"{task.splits['train'].source}: no two different rows have both {name} and text"
             if task.config.training.warm_start == "closed_form":
                 raise DataError(f"{reason}; set training.warm_start to none")
             logger.warning("the closed form is not measured: %s", reason)
@@ -69,6 +69,14 @@ def fit_closed_form(task: AlignmentTask) -> ClosedForm | None:
 
     maps = fit_shared_space(paired, task.model.modalities, strengths, task.model.dimensions[0])
     return ClosedForm(normalizers, maps)
+
+
+def _different_items(task: AlignmentTask, name: str) -> int:
+    """How many different items stand in rows with words: of the modality, or of the words if they are fewer."""
+    sides = zip((name, "text"), _paired_places(task, name, "text"), strict=True)
+    return min(
+        len({place.table.keys(side)[place.row][place.take] for place in places}) for side, places in sides
+    )
 
 
 def _paired_places(task: AlignmentTask, first: str, second: str) -> tuple[list[Place], list[Place]]:
