@@ -1,6 +1,6 @@
 """Held-out emoji: 300 names never seen in training, one caption each, five seeds.
 
-    python benchmarks/emoji_retrieval.py [--config FILE] [--seeds 0 1 2 3 4] [KEY=VALUE ...]
+    python benchmarks/emoji_retrieval.py [KEY=VALUE ...] [--config FILE] [--seeds 0 1 2 3 4]
 
 Prints mean and spread of R@1 and R@10 both ways at every Matryoshka dimension, beside the untouched model and
 the closed form on the same features.

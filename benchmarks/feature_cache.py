@@ -60,19 +60,20 @@ def compare_filling(config_file: Path, folder: Path, rounds: int) -> None:
     from edge_glass.data.feature_cache import FeatureCache
     from edge_glass.encoders.allocator import keep_freed_memory
     from edge_glass.models.alignment import build_alignment_model
-    from edge_glass.tasks.alignment import load_encoders, load_splits
-    from edge_glass.tasks.features import CPU_ROWS, TEXT_ROWS, CachedFeatures
+    from edge_glass.tasks.features import GROUP_ROWS, CachedFeatures
+    from edge_glass.tasks.sources import load_encoders, load_splits
 
     config = load_config(config_file)
     splits = load_splits(config)
     model = build_alignment_model(config, *load_encoders(config))
     tables = list(splits.values())
     texts = list(dict.fromkeys(["", *(text for table in tables for row in table.captions for text in row)]))
-    places = list({d: (t, r) for t in tables for r, d in enumerate(t.picture_hashes)}.values())
+    places = list({d: (t, r) for t in tables for r, d in enumerate(t.picture_hashes) if d}.values())
     threads = torch.get_num_threads()
     print(f"{len(places)} pictures, {len(texts)} captions, {threads} threads", flush=True)
 
-    vision, text = model.vision_tower, model.text_tower
+    both = {"vision": model.vision_tower, "text": model.text_tower}
+    vision, text = both["vision"], both["text"]
     encoder, words = vision.encoder, text.encoder
 
     def plain() -> None:
@@ -92,15 +93,16 @@ def compare_filling(config_file: Path, folder: Path, rounds: int) -> None:
                 text.pooling(*words({name: encoded[name] for name in ("input_ids", "attention_mask")}))
 
     def fill(number: int) -> CachedFeatures:
-        cached = CachedFeatures(vision, text, FeatureCache(folder / f"fill{number}"), progress=False)
+        cached = CachedFeatures(both, FeatureCache(folder / f"fill{number}"), progress=False)
         cached.fill(tables)
         return cached
 
     pool = partial(ThreadPoolExecutor, threads, initializer=partial(torch.set_num_threads, 1))
-    groups = [places[start : start + CPU_ROWS] for start in range(0, len(places), CPU_ROWS)]
+    few, many = GROUP_ROWS["vision"], GROUP_ROWS["text"]
+    groups = [places[start : start + few] for start in range(0, len(places), few)]
     ready = [torch.stack([encoder.preprocess(t.image(r)) for t, r in group]) for group in groups]
     ordered = sorted(texts, key=len)
-    tokenized = [words.tokenize(ordered[i : i + TEXT_ROWS]) for i in range(0, len(ordered), TEXT_ROWS)]
+    tokenized = [words.tokenize(ordered[start : start + many]) for start in range(0, len(ordered), many)]
 
     def towers() -> None:
         with pool() as workers:
@@ -165,7 +167,7 @@ def epoch_seconds(config_file: Path, folder: Path, overrides: list[str], epochs:
     ]
     config = load_config(config_file, [*settings, *overrides])
     task = AlignmentTask(config, progress=False)
-    plan = TrainingPlan.of(config, len(task.splits["train"]))
+    plan = TrainingPlan.of(config, len(task.splits["train"]), kinds=task.row_kinds)
     arguments = training_arguments(config, plan, folder / "checkpoints", task.primary_metric, True)
     clock = Clock()
     MultimodalTrainer(task, task.model, arguments, callbacks=[clock]).train()

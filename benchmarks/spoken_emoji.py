@@ -1,7 +1,7 @@
 """Spoken emoji names: 300 names and three voices never heard in training, three seeds.
 
     edge-glass data build emoji --speech
-    python benchmarks/spoken_emoji.py [--seeds 0 1 2] [KEY=VALUE ...]
+    python benchmarks/spoken_emoji.py [KEY=VALUE ...] [--seeds 0 1 2]
 
 Prints mean and spread of R@1 and R@10 in all six directions, beside the untouched model and the closed form;
 and whether pictures and words pay for the third modality: the paired difference to `configs/quickstart.yaml`,

@@ -70,7 +70,7 @@ from edge_glass.evaluation.archive import load_archive
 from edge_glass.evaluation.retrieval import ranks
 from edge_glass.models.losses import effective_rank, infonce, off_diagonal_cosine
 from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.training.sampler import EpochSampler
+from edge_glass.training.sampler import EpochBatchSampler
 
 # Paths in the experiment files start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
@@ -238,21 +238,25 @@ print(f"normalise, then cut: {tuple(wrong.shape)}, length {wrong.norm(dim=-1).to
 # Take a batch of B pairs. Compare every picture with every caption: a B × B table of cosines. The right
 # pairs are on its diagonal. Read a row as an exam question, "which of these B captions belongs to this
 # picture?", and a column as the opposite question. Cross entropy grades the answers; the temperature says
-# how sharp a difference in cosine is meant to be. That is *InfoNCE*:
+# how sharp a difference in cosine is meant to be. That is *InfoNCE*.
+#
+# A batch holds the inputs of each modality under its name. Under `groups` it has a number for what each row
+# shows: equal numbers mean the same picture or the same caption. The model has one loss for each pair of
+# modalities; here there is one pair, `vision_text`.
 
 # %%
 rows = [(0, index) for index in range(config.dataset.batch_size)]  # (epoch, row)
 batch = task.train_dataset.__getitems__(rows[: len(train_rows)])
 with torch.no_grad():
-    image = task.model.vision_tower(batch["image"])
+    image = task.model.vision_tower(batch["vision"])
     words = task.model.text_tower(batch["text"])
-groups = batch["image_group"], batch["text_group"]
+groups = batch["groups"]["vision"], batch["groups"]["text"]
 cosines = truncate_and_normalize(image) @ truncate_and_normalize(words).T
 logits = cosines / config.losses.temperature
 target = torch.arange(len(logits))
 by_hand = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
-_, report = task.model.loss(image, words, *groups)
+_, report = task.model.losses["vision_text"](image, words, *groups)
 print(f"by hand {by_hand:.4f}, AlignmentLoss {report['loss_clip']:.4f}")
 
 # %% [markdown]
@@ -300,14 +304,15 @@ model = task.model.train()
 trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 settings = config.optimization
 optimizer = torch.optim.AdamW(trained, settings.lr, settings.betas, weight_decay=settings.weight_decay)
-sampler = EpochSampler(len(task.train_dataset), config.seed)
-loader = DataLoader(task.train_dataset, config.dataset.batch_size, sampler=sampler, collate_fn=task.collate)
+sampler = EpochBatchSampler(len(task.train_dataset), config.dataset.batch_size, config.seed)
+loader = DataLoader(task.train_dataset, batch_sampler=sampler, collate_fn=task.collate)
 history, validation = [], []
 for epoch in range(config.training.epochs):
     sampler.epoch = epoch  # the order is a function of (seed, epoch)
     for batch in loader:
-        image, words = model.vision_tower(batch["image"]), model.text_tower(batch["text"])
-        loss, report = model.loss(image, words, batch["image_group"], batch["text_group"], len(history))
+        image, words = model.vision_tower(batch["vision"]), model.text_tower(batch["text"])
+        groups = batch["groups"]["vision"], batch["groups"]["text"]
+        loss, report = model.losses["vision_text"](image, words, *groups, step=len(history))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
@@ -501,7 +506,7 @@ heads = [parameter for parameter in pulled.parameters() if parameter.requires_gr
 optimizer = torch.optim.AdamW(heads, lr=0.01)
 batch = task.train_dataset.__getitems__([(0, index) for index in range(min(256, len(train_rows)))])
 for step in range(101):
-    image, words = pulled.vision_tower(batch["image"]), pulled.text_tower(batch["text"])
+    image, words = pulled.vision_tower(batch["vision"]), pulled.text_tower(batch["text"])
     loss = (1 - F.cosine_similarity(image, words)).mean()
     optimizer.zero_grad()
     loss.backward()
@@ -512,8 +517,9 @@ for step in range(101):
 
 def test_signs(model: torch.nn.Module, name: str) -> list[str]:
     space = task.embed(model, "test")
-    order = [list(space.image_groups).index(group) for group in space.text_groups]
-    return signs(torch.from_numpy(space.images[order]), torch.from_numpy(space.texts), name)
+    shown, said = space["vision"], space["text"]
+    order = [list(shown.groups).index(group) for group in said.groups]
+    return signs(torch.from_numpy(shown.vectors[order]), torch.from_numpy(said.vectors), name)
 
 
 table(

@@ -40,6 +40,7 @@ import textwrap
 import time
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -58,14 +59,15 @@ warnings.filterwarnings(
 
 import edge_glass
 from edge_glass.corpora.emoji import build_emoji
-from edge_glass.data.datasets import collate_pairs
+from edge_glass.data.datasets import collate_samples
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.pictures import decode_image
 from edge_glass.encoders import MeanPooling, truncate_and_normalize
 from edge_glass.errors import DataError
 from edge_glass.evaluation.archive import load_archive
 from edge_glass.models.losses import excluded_pairs, sampled_dimension
-from edge_glass.tasks.alignment import load_encoders
+from edge_glass.tasks.features import batch_inputs
+from edge_glass.tasks.sources import load_encoders
 
 # Paths in the experiment files start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
@@ -177,7 +179,7 @@ print({name: tuple(value.shape) if name == "pixels" else value for name, value i
 
 # %%
 for row in dataset.table.rejected:
-    print(row)
+    print(repr(row))
 
 # %% [markdown]
 # Many bad rows mean that something is wrong with the file. Above `max_bad_fraction` (1 % unless you say
@@ -238,10 +240,12 @@ print(f"random split: {leaked:.0%} of the test rows show a picture that is also 
 # A batch, as training receives it:
 
 # %%
-batch = collate_pairs([train_set[(0, row)] for row in range(6)], text.tokenize)
-print("pixels   ", tuple(batch["image"]["pixels"].shape))
+collate = {"vision": partial(batch_inputs, vision, "vision"), "text": partial(batch_inputs, text, "text")}
+batch = collate_samples([train_set[(0, row)] for row in range(6)], collate)
+groups = batch["groups"]
+print("pixels   ", tuple(batch["vision"]["pixels"].shape))
 print("input_ids", tuple(batch["text"]["input_ids"].shape))
-print("picture groups", batch["image_group"].tolist(), "caption groups", batch["text_group"].tolist())
+print("picture groups", groups["vision"].tolist(), "caption groups", groups["text"].tolist())
 first_rows = [decode_image(train_set.table.picture(row)) for row in range(6)]
 show(first_rows, [train_set.table.captions[row][0] for row in range(6)])
 
@@ -250,7 +254,7 @@ show(first_rows, [train_set.table.captions[row][0] for row in range(6)])
 # be pushed apart. Of the pairs in this batch, so many are left out of the comparison:
 
 # %%
-print(int(excluded_pairs(batch["image_group"], batch["text_group"]).sum()), "of", 6 * 6 - 6)
+print(int(excluded_pairs(groups["vision"], groups["text"]).sum()), "of", 6 * 6 - 6)
 
 # %% [markdown]
 # ## 4 Attention pooling
@@ -321,7 +325,7 @@ for step in range(4):
 row = next(r for r in range(len(train_set)) if train_set[(0, r)]["text"] == "")
 print(f"row {row}, epochs 0 to 5:", [train_set[(epoch, row)]["text"] for epoch in range(6)])
 print(f"row {row}, once more:    ", [train_set[(epoch, row)]["text"] for epoch in range(6)])
-shares = [(train_set.captions.numbers(epoch) == 0).mean() for epoch in range(50)]
+shares = [(train_set.choosers["text"].numbers(epoch) == 0).mean() for epoch in range(50)]
 print(f"empty captions in 50 epochs: {np.mean(shares):.3f} of the rows; the test set has", end=" ")
 print(sum(test_set[row]["text"] == "" for row in range(len(test_set))))
 

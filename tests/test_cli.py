@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from edge_glass.cli import main
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape, play_shape
-from edge_glass.data.sounds import encode_flac
+from edge_glass.data.sounds import Sound, encode_flac
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -432,3 +433,126 @@ class TestSearchWithSounds:
         assert code == 3 and "words.wav: no sound can be read from" in error_of(err).replace("\n", " ")
         code, _, err = run("search", hearing, "--audio", tmp_path / "nowhere.wav")
         assert code == 3 and "nowhere.wav: no such file" in error_of(err)
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("empty", "the sound has no bytes"),
+            ("nan", "sample 1 is nan"),
+            ("two hours", "7200"),
+            ("header alone", "header"),
+        ],
+    )
+    def test_bad_sounds_give_one_line(
+        self, run: Run, hearing: Path, tmp_path: Path, name: str, reason: str
+    ) -> None:
+        file = tmp_path / f"{name}.wav"
+        file.write_bytes(BAD_SOUNDS[name]())
+        code, out, err = run("search", hearing, "a red ring", "--audio", file)
+        assert code == 3 and out == "" and "Traceback" not in err
+        message = error_of(err)
+        assert len(lines(message)) == 1 and str(file) in message and reason in message
+        assert not (hearing / "search.html").exists()
+
+    def test_sounds_of_other_rates_and_channels_are_heard(
+        self, run: Run, hearing: Path, tmp_path: Path
+    ) -> None:
+        """A low tone in three forms: the same list each time."""
+        tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+        files = {"mono": (tone, 16_000), "stereo": (np.stack([tone, tone], axis=1), 16_000)}
+        printed = {}
+        for name, (samples, rate) in {**files, "slow": (tone[::2], 8_000)}.items():
+            (tmp_path / f"{name}.wav").write_bytes(wav(samples, rate))
+            code, out, err = run(
+                "search", hearing, "--audio", tmp_path / f"{name}.wav", "--page", tmp_path / "page.html"
+            )
+            assert code == 0, err
+            printed[name] = [line for line in lines(out) if line.lstrip()[0].isdigit()]
+        assert printed["stereo"] == printed["mono"] and len(printed["mono"]) == len(printed["slow"]) == 10
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    """A WAV file of float samples."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def wav_header(seconds: int, bytes_there: int) -> bytes:
+    """16 bits, 16 kHz, mono: a header that promises so much, and so many zeros."""
+    size = 2 * 16_000 * seconds
+    form = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16
+    )
+    return form + struct.pack("<4sI", b"data", size) + bytes(bytes_there)
+
+
+BAD_SOUNDS: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "nan": lambda: wav(np.array([0.1, np.nan, 0.1] * 1000, np.float32)),
+    "two hours": lambda: encode_flac(Sound(np.zeros(7200 * 4000, np.float32), 4000)),
+    "header alone": lambda: wav_header(7200, 64),
+}
+
+
+class TestTrainingWithSounds:
+    def test_an_unknown_fusion_names_the_right_ones(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        write_rows(tmp_path / "rows.parquet", rows())
+        code, _, err = run("train", experiment, "audio_encoder={}", "fusion.kind=sum")
+        assert code == 2
+        assert "fusion.kind: expected one of concat, cross_attention, gated, found the text 'sum'" in err
+        assert len(lines(error_of(err))) == 1 and not (tmp_path / "runs").exists()
+
+    def test_fusion_without_sounds(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        write_rows(tmp_path / "rows.parquet", rows())
+        code, _, err = run("train", experiment, "fusion={}")
+        assert code == 2 and "give an audio_encoder" in error_of(err)
+
+    def test_an_unknown_column_of_sounds_names_those_there(
+        self, run: Run, experiment: Path, tmp_path: Path
+    ) -> None:
+        table = rows()
+        for number, row in enumerate(table):
+            row["sound"] = encode_flac(play_shape(COLOURS[number % 8], SHAPES[number % 6], 0))
+        write_rows(tmp_path / "rows.parquet", table)
+        code, _, err = run("train", experiment, "audio_encoder={}", "dataset.audio_column=nosuch")
+        message = error_of(err)
+        assert code == 3 and "rows.parquet: no column 'nosuch'" in message
+        assert "it has id, image_bytes, caption, sound" in message and "dataset.audio_column" in message
+
+
+@pytest.mark.slow
+def test_an_ablation_of_two_poolings_in_the_toy_size(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second call runs nothing again. Processes of their own, which test_run.py has, are left out."""
+    monkeypatch.setattr("edge_glass.tasks.ablation.alone", lambda function, *arguments: function(*arguments))
+    base = Path(__file__).parents[1] / "configs" / "perceiver_ablation.yaml"
+    config, folder = tmp_path / "two.yaml", tmp_path / "runs"
+    text = base.read_text(encoding="utf-8").replace("base: ", f"base: {base.parent}/")
+    head = text[: text.index("  variants:")]
+    config.write_text(
+        f"""{head}
+  variants:
+    none: {{audio_encoder.pooling_type: mean}}
+    latents: {{audio_encoder.perceiver.num_latents: 2}}
+""",
+        encoding="utf-8",
+    )
+    options = ("ablate", config, "training.max_steps=2", "--tiny", "--output", folder)
+    code, out, err = run(*options)
+    assert code == 0, err
+    first, second, page = lines(out)
+    assert first.startswith("none seed 0: a2t_r1 ") and second.startswith("latents seed 0: a2t_r1 ")
+    assert Path(page).is_file() and (folder / "ablation.csv").is_file()
+    trained = [
+        json.loads((folder / f"{name}-seed0" / "parameters.json").read_text())["audio pooling"]["trained"]
+        for name in ("none", "latents")
+    ]
+    assert trained[0] == 0 < trained[1]
+    results = folder / "none-seed0" / "results.json"
+    before = results.stat().st_mtime_ns
+    assert run(*options)[:2] == (0, out)
+    assert results.stat().st_mtime_ns == before

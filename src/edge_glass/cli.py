@@ -14,7 +14,6 @@ import click
 from edge_glass import __version__
 from edge_glass.errors import EdgeGlassError
 
-
 SECONDS_TO_SPEAK = 2.0  # an error that all processes meet is said by rank 0; torchrun then ends the others
 
 

@@ -133,6 +133,18 @@ def test_a_metric_of_a_pair_that_is_left_out(load: Load, error_of: ErrorOf) -> N
     )
 
 
+@pytest.mark.parametrize("metric", ["at2v_r1", "vt2a_r5@64", "va2t_r10"])
+def test_a_metric_of_fused_queries_needs_a_fusion(load: Load, error_of: ErrorOf, metric: str) -> None:
+    chosen = f"evaluation.primary_metric={metric}"
+    load("", SOUNDS, "fusion={}", chosen)
+    assert error_of("", SOUNDS, chosen).endswith(
+        f"evaluation.primary_metric: '{metric}' is of fused queries, but there is no fusion"
+    )
+    table = f"ablation={{variants: {{a: {{losses.mrl: 0.5}}}}, metrics: [{metric.partition('_')[0]}_medr]}}"
+    assert load("", SOUNDS, "fusion={}", table).ablation is not None
+    assert "ablation.metrics[0]: " in error_of("", SOUNDS, table)
+
+
 def test_a_folder_of_pictures_has_no_sounds(load: Load, error_of: ErrorOf) -> None:
     Path("captions.csv").touch()
     folder = "dataset={train_parquet: null, image_folder: ., metadata_file: captions.csv}"

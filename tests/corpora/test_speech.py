@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -103,12 +105,14 @@ def test_spoken_words_are_written(tmp_path):
     names = ("en-US+m3", "en+f4")
     assert speech.write_spoken_words(file, ["red heart", "cat"], names, progress=False) == 2
     table = pq.read_table(file)
-    assert table.column_names == ["id", "caption", "audio", "voices"]
+    assert table.column_names == ["id", "image_bytes", "caption", "aliases", "audio", "voices"]
     first, second = table.to_pylist()
-    assert (first["id"], first["caption"], first["voices"]) == ("spoken-000000", "red heart", list(names))
-    sounds = [decode_sound(data) for data in (*first["audio"], *second["audio"])]
-    assert {sound.rate for sound in sounds} == {speech.RATE}
-    assert len({sound_hash(sound) for sound in sounds}) == 4
+    assert (first["id"], first["caption"], first["voices"]) == ("spoken-000000", "red heart", [names[0]])
+    assert (second["id"], second["caption"], second["voices"]) == ("spoken-000001", "cat", [names[1]])
+    assert [row["image_bytes"] for row in (first, second)] == [None, None] and first["aliases"] == []
+    (one,), (other,) = first["audio"], second["audio"]
+    assert decode_sound(one).rate == decode_sound(other).rate == speech.RATE
+    assert one == speech.spoken("red heart", names[0]) and other == speech.spoken("cat", names[1])
     before = file.read_bytes()
     speech.write_spoken_words(file, ["red heart", "cat"], names, progress=False)
     assert file.read_bytes() == before
@@ -124,9 +128,25 @@ def test_nothing_to_say(tmp_path, words, says):
 @pytest.mark.weights
 @pytest.mark.slow
 def test_emoji_with_speech(tmp_path, monkeypatch):
-    monkeypatch.setattr(speech, "TRAIN_VOICES", speech.TRAIN_VOICES[:1])  # else a minute
+    chosen = speech.common_words
+
+    def few_words(vocabulary: Path, left_out: Iterable[str]) -> list[str]:
+        return chosen(vocabulary, left_out, count=30)
+
+    monkeypatch.setattr(speech, "TRAIN_VOICES", speech.TRAIN_VOICES[:1])  # else two minutes
+    monkeypatch.setattr(speech, "common_words", few_words)
     silent = emoji.build_emoji(tmp_path / "silent", progress=False)
     loud = emoji.build_emoji(tmp_path / "loud", progress=False, speech=True)
+    spoken_words = pq.read_table(loud.pop("spoken_words"))
+    measured = {
+        name.casefold()
+        for split in ("val", "test")
+        for row in pq.read_table(loud[split]).to_pylist()
+        for name in (row["caption"], *row["aliases"])
+    }
+    assert len(spoken_words) == 30 and not measured & set(spoken_words["caption"].to_pylist())
+    assert spoken_words["image_bytes"].null_count == 30
+    assert set(spoken_words.column_names) < set(pq.read_table(loud["train"]).column_names)
     for split, file in loud.items():
         table = pq.read_table(file)
         assert table.drop_columns(["audio", "voices"]).equals(pq.read_table(silent[split]))

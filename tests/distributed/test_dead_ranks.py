@@ -23,6 +23,7 @@ from edge_glass.training.distributed import processes
 TESTS = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_named(tmp_path: Path) -> None:
     started = time.monotonic()
     survivor, dead = run_ranks(execute, Run(tmp_path, batch_size=4, signals=[(1, 5, KILL)]))
@@ -35,6 +36,7 @@ def test_a_killed_rank_is_named(tmp_path: Path) -> None:
     assert checkpoints(tmp_path)[-1] == "step-000004"
 
 
+@pytest.mark.slow
 def test_the_rank_that_holds_the_rendezvous_is_killed(tmp_path: Path) -> None:
     """By hand, without torchrun: with rank 0 goes the place where ranks leave their heartbeats."""
     dead, survivor = run_ranks(execute, Run(tmp_path, batch_size=4, signals=[(0, 5, KILL)]))
@@ -64,6 +66,7 @@ def bug() -> None:
     torch.zeros(2) @ torch.zeros(3)
 
 
+@pytest.mark.slow
 def test_an_error_of_ones_own_is_left_as_it_is() -> None:
     first, _ = run_ranks(bug)
     assert str(first).startswith(("RuntimeError: ", "TrainingError: a collective failed")) and "size" in str(
@@ -82,11 +85,13 @@ def freeze(where: str) -> None:
         dist.all_reduce(torch.zeros(1))
 
 
+@pytest.mark.slow
 def test_a_silent_rank_ends_a_barrier() -> None:
     waiting, _ = run_ranks(freeze, "barrier", grace=0.5)
     assert str(waiting).startswith("TrainingError: ") and "from rank 1 (process " in str(waiting)
 
 
+@pytest.mark.slow
 def test_a_silent_rank_ends_a_process_stuck_in_a_collective() -> None:
     """Nothing can be raised there: the watcher writes the message and ends the process."""
     waiting, _ = run_ranks(freeze, "collective", grace=0.5)
@@ -106,6 +111,7 @@ def be_slow() -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_a_slow_rank_is_waited_for() -> None:
     assert all(isinstance(seconds, float) and seconds > 3.5 for seconds in run_ranks(be_slow))
 

@@ -51,6 +51,7 @@ def test_all_ranks_end_with_the_best_weights(undisturbed: tuple[Path, list[dict[
     assert one["best"] == other["best"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True])
 def test_killed_and_resumed_it_is_bit_equal(tmp_path: Path, sharded: bool) -> None:
     options = MIXED | {"sharded": sharded}

@@ -18,7 +18,7 @@ from edge_glass.training import liveness
 from edge_glass.training.distributed import processes
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["edge_glass.training", "edge_glass.models.losses", "world"])
+_context.set_forkserver_preload(["edge_glass.training", "edge_glass.tasks.run", "timm", "sklearn", "world"])
 
 
 class Died(Exception):

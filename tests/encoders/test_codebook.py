@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -106,7 +107,9 @@ def test_fitting_is_deterministic_and_keeps_the_generator() -> None:
     assert pooling.fingerprint != again.fingerprint
     again.fit(tokens)
     assert pooling.fingerprint == again.fingerprint
-    assert fitted(tokens, seed=5).fingerprint == pooling.fingerprint, "where the codes started does not matter"
+    assert fitted(tokens, seed=5).fingerprint == pooling.fingerprint, (
+        "where the codes started does not matter"
+    )
     assert fitted(clusters(seed=1)).fingerprint != pooling.fingerprint
     changed = pooling.codes.clone()
     changed[-1, -1] += 1e-3
@@ -123,9 +126,17 @@ def test_each_step_of_k_means_lessens_the_error() -> None:
     for _ in range(8):
         pooling._move_codes(x)
         errors.append(error_of(pooling, tokens))
-    assert all(later <= earlier + 1e-5 for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later <= earlier + 1e-5 for earlier, later in pairwise(errors))
     assert errors[-1] < 0.9 * errors[0]
     assert error_of(fitted(tokens), tokens) < 0.5 * float(x.square().sum(dim=1).mean())
+
+
+def test_a_step_of_k_means_by_hand() -> None:
+    """One code has three tokens, one has one, one has none."""
+    pooling = CodebookPooling(2, 3, 2)
+    pooling.codes.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0], [-50.0, 50.0]]))
+    pooling._move_codes(torch.tensor([[1.0, 0.0], [-1.0, 3.0], [0.0, 3.0], [9.0, 1.0]]))
+    assert pooling.codes.tolist() == [[0.0, 2.0], [9.0, 1.0], [-50.0, 50.0]]
 
 
 def test_whitened_axes_are_the_principal_ones() -> None:

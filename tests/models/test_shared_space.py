@@ -23,17 +23,18 @@ HIDDEN = 5
 class World:
     """Hidden meanings that every modality shows linearly, with noise; paired rows are drawn apart."""
 
-    def __init__(self, noise: float = 0.2) -> None:
+    def __init__(self, noise: float = 0.2, audio_width: int = WIDTHS["audio"]) -> None:
         self.noise = noise
+        self.widths = WIDTHS | {"audio": audio_width}
         generator = np.random.default_rng(0)
-        self.maps = {name: generator.standard_normal((HIDDEN, width)) for name, width in WIDTHS.items()}
+        self.maps = {name: generator.standard_normal((HIDDEN, width)) for name, width in self.widths.items()}
         self.asked: list[tuple[str, str]] = []
 
     def rows(self, names: tuple[str, ...], count: int, seed: int) -> tuple[np.ndarray, ...]:
         generator = np.random.default_rng(seed)
         hidden = generator.standard_normal((count, HIDDEN))
         return tuple(
-            hidden @ self.maps[name] + 7 + self.noise * generator.standard_normal((count, WIDTHS[name]))
+            hidden @ self.maps[name] + 7 + self.noise * generator.standard_normal((count, self.widths[name]))
             for name in names
         )
 
@@ -94,8 +95,9 @@ def test_axes_take_turns() -> None:
     # Words have both kinds of axes, the sounds' twice as long on average.
     length = [np.sqrt(np.square(found["text"][:, start::2]).sum(axis=1).mean()) for start in (0, 1)]
     np.testing.assert_allclose(length, [1.0, 2.0], rtol=1e-9)
-    scales = 1 / np.sqrt(np.square(seen.project_y(captions)).sum(1).mean()), 2 / np.sqrt(
-        np.square(heard.project_y(captions)).sum(1).mean()
+    scales = (
+        1 / np.sqrt(np.square(seen.project_y(captions)).sum(1).mean()),
+        2 / np.sqrt(np.square(heard.project_y(captions)).sum(1).mean()),
     )
     np.testing.assert_allclose(found["vision"][:, ::2], scales[0] * seen.project_x(pictures), atol=1e-9)
     np.testing.assert_allclose(found["text"][:, ::2], scales[0] * seen.project_y(captions), atol=1e-9)
@@ -141,15 +143,9 @@ def test_sounds_find_pictures_they_never_met() -> None:
 
 def test_a_modality_with_fewer_axes_is_filled_up() -> None:
     """Sounds of three numbers have three axes; the rest of theirs are zeros."""
-    world = World()
-    world.maps["audio"] = world.maps["audio"][:, :3]
-    WIDTHS_BEFORE = WIDTHS["audio"]
-    WIDTHS["audio"] = 3
-    try:
-        maps = fit_shared_space(world.paired, ("vision", "audio", "text"), STRENGTHS, 10)
-        sounds, words = world.paired("audio", "text")
-    finally:
-        WIDTHS["audio"] = WIDTHS_BEFORE
+    world = World(audio_width=3)
+    maps = fit_shared_space(world.paired, ("vision", "audio", "text"), STRENGTHS, 10)
+    sounds, words = world.paired("audio", "text")
     assert maps["text"].project(words).shape == maps["audio"].project(sounds).shape == (300, 10)
     assert maps["audio"].project(sounds)[:, 1:6:2].any(axis=0).all()
     assert not maps["audio"].project(sounds)[:, 7::2].any() and not maps["text"].project(words)[:, 7::2].any()
@@ -158,5 +154,8 @@ def test_a_modality_with_fewer_axes_is_filled_up() -> None:
 def test_one_row_is_no_pair() -> None:
     with pytest.raises(DataError, match="1 rows against 1; two or more"):
         fit_shared_space(
-            lambda first, second: (np.ones((1, 3)), np.ones((1, 3))), ("vision", "audio", "text"), STRENGTHS, 4
+            lambda first, second: (np.ones((1, 3)), np.ones((1, 3))),
+            ("vision", "audio", "text"),
+            STRENGTHS,
+            4,
         )

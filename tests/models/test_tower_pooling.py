@@ -30,7 +30,7 @@ def tower_of(pooling: str, components: int | None = None) -> Tower:
 def test_pooling_what_is_pooled_changes_nothing(pooling: str, components: int | None) -> None:
     tower = tower_of(pooling, components)
     width = tower.encoder.width
-    mask = torch.tensor([[True] * 5, [True, True, False, False, False], [False] * 5])
+    mask = torch.tensor([[True] * 5, [False, True, True, False, False], [False] * 5])
     raw = {"tokens": torch.randn(3, 5, width), "mask": mask}
     once = tower.features(raw)
     assert once.tokens.shape == (3, 1, pooled_width(tower.pooling, width))

@@ -72,7 +72,7 @@ def fit_closed_form(task: AlignmentTask) -> ClosedForm | None:
 
 
 def _different_items(task: AlignmentTask, name: str) -> int:
-    """How many different items stand in rows with words: of the modality, or of the words if they are fewer."""
+    """How many different items stand in rows with words: of the modality, or of the words if fewer."""
     sides = zip((name, "text"), _paired_places(task, name, "text"), strict=True)
     return min(
         len({place.table.keys(side)[place.row][place.take] for place in places}) for side, places in sides
