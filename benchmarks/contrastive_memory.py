@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.models.gathering import Shares
 from edge_glass.models.losses import excluded_pairs, infonce
 
 Point = tuple[int, int, int, float]
@@ -58,14 +59,14 @@ def main() -> None:
 def measure(local: int, world: int, width: int, dimensions: Sequence[int]) -> Point:
     """One row of the table."""
     torch.manual_seed(0)
-    x, y = (torch.randn(world, width, requires_grad=True) for _ in range(2))
+    x, y = (torch.randn(rows, width, requires_grad=True) for rows in (local, world))
     scale = torch.tensor(14.0, requires_grad=True)
-    group, mine = torch.arange(world), slice(0, local)
+    group, shares = torch.arange(world), Shares((local, world - local) if world > local else (local,))
     start = time.perf_counter()
     with LiveBytes() as live:
-        excluded = excluded_pairs(group, group, mine)
+        excluded = excluded_pairs(group, group, shares.mine)
         losses = [
-            infonce(truncate_and_normalize(x, dim), truncate_and_normalize(y, dim), scale, excluded, mine)
+            infonce(truncate_and_normalize(x, dim), truncate_and_normalize(y, dim), scale, excluded, shares)
             for dim in dimensions
         ]
         torch.stack(losses).mean().backward()

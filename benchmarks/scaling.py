@@ -20,8 +20,6 @@ from pathlib import Path
 
 from machine import describe
 
-GLOBAL_BATCH = 512
-EPOCHS = 40
 WARM_UP_STEPS = 20
 
 
@@ -32,6 +30,8 @@ def main() -> None:
     )
     parser.add_argument("--config", default="configs/quickstart.yaml")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=512, help="rows of a global batch")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     print(describe())
@@ -61,10 +61,10 @@ def _rate(arguments: argparse.Namespace, folder: Path, ranks: int) -> float:
             "edge_glass",
         ]
     settings = [
-        f"dataset.batch_size={GLOBAL_BATCH // ranks}",
+        f"dataset.batch_size={arguments.batch // ranks}",
         f"training.num_threads={2 // ranks}",
-        f"training.epochs={EPOCHS}",
-        f"training.eval_epochs={EPOCHS}",
+        f"training.epochs={arguments.epochs}",
+        f"training.eval_epochs={arguments.epochs}",
         "training.logging_steps=1",
         "training.device=cpu",
         *arguments.overrides,

@@ -193,7 +193,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("corpus", type=click.Choice(["emoji"]))
+@click.argument("corpus", type=click.Choice(["emoji", "easy-vqa"]))
 @click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
 @click.option("--speech", is_flag=True, help="Add spoken names, made with libespeak-ng.")
 def build(corpus: str, output: Path | None, speech: bool) -> None:
@@ -202,10 +202,20 @@ def build(corpus: str, output: Path | None, speech: bool) -> None:
     \b
     edge-glass data build emoji            # data/emoji/{train,val,test}.parquet
     edge-glass data build emoji --speech   # the same with spoken names, 16 kHz
+    edge-glass data build easy-vqa         # questions about 5,000 pictures of shapes
     """
-    from edge_glass.corpora.emoji import build_emoji
+    folder = output or Path("data") / corpus
+    if corpus == "easy-vqa":
+        if speech:
+            raise click.UsageError("--speech is for emoji only")
+        from edge_glass.corpora.easy_vqa import build_easy_vqa
 
-    for file in build_emoji(output or Path("data") / corpus, speech=speech).values():
+        files = build_easy_vqa(folder)
+    else:
+        from edge_glass.corpora.emoji import build_emoji
+
+        files = build_emoji(folder, speech=speech)
+    for file in files.values():
         click.echo(file)
 
 

@@ -110,7 +110,7 @@ def read_encoder_record(folder: str | Path, modality: str) -> dict[str, Any] | N
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bar, and no load report, which lists the keys of the other tower."""
     from transformers.utils import logging as library
 
@@ -134,7 +134,7 @@ def load_transformers_model(model_class: Any, source: str, subfolder: str = "", 
     Raises:
         AssetError: Tensors of the architecture are missing in the checkpoint, or have another shape.
     """
-    with _quiet_transformers():
+    with quiet_transformers():
         model, info = model_class.from_pretrained(
             source,
             subfolder=subfolder,

@@ -33,7 +33,7 @@ def metric_name(base: str, dimension: int, full: int) -> str:
 def higher_is_better(metric: str) -> bool:
     """Direction of a metric by its name: losses and median ranks are better when low."""
     base = metric.rsplit("/", 1)[-1].split("@", 1)[0]
-    return not (base.endswith(("medr", "loss")) or base.startswith("loss"))
+    return not (base.endswith(("medr", "loss", "never_ended")) or base.startswith("loss"))
 
 
 def check_metric(metric: str, dimensions: tuple[int, ...] | list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -58,6 +59,21 @@ def gather_rows(x: Tensor, shares: Shares) -> Tensor:
     return torch.cat(parts)
 
 
+def column_logsumexp(matrices: Sequence[Tensor], shares: Shares) -> Tensor:
+    """Logarithm of the sum of exponentials of each column over the rows of all ranks.
+
+    Every rank has its rows `[b, B]` of n matrices, and never sees the others'. Two reductions of `[n, B]`
+    numbers do it, and one of their gradients, however many matrices there are.
+
+    Returns:
+        `[n, B]`, the same on every rank.
+    """
+    if len(shares.counts) == 1:
+        return torch.stack([logits.logsumexp(dim=0) for logits in matrices])
+    result: Tensor = _ColumnLogSumExp.apply(*matrices)
+    return result
+
+
 def sum_over_ranks(x: Tensor, shares: Shares) -> Tensor:
     """The sum of all ranks' tensors, without gradient and the same everywhere."""
     total = x.detach().clone()
@@ -69,6 +85,35 @@ def sum_over_ranks(x: Tensor, shares: Shares) -> Tensor:
 def zero_touching(*tensors: Tensor) -> Tensor:
     """A scalar 0 with a zero gradient for each tensor: keeps parameters in the graph, as DDP demands."""
     return torch.stack([tensor.reshape(-1)[:0].sum() for tensor in tensors]).sum()
+
+
+def _all_reduce(x: Tensor, operation: Any) -> None:
+    """In place; nothing where `Shares` are only played through, without processes."""
+    if dist.is_initialized():
+        dist.all_reduce(x, op=operation)
+
+
+class _ColumnLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *matrices: Tensor) -> Tensor:
+        lowest = matrices[0].new_full((1, matrices[0].shape[1]), -torch.inf)  # for a rank without rows
+        highest = torch.stack([torch.cat([logits, lowest]).amax(dim=0) for logits in matrices])
+        _all_reduce(highest, dist.ReduceOp.MAX)
+        total = torch.stack(
+            [(each - top).exp().sum(dim=0) for each, top in zip(matrices, highest, strict=True)]
+        )
+        _all_reduce(total, dist.ReduceOp.SUM)
+        result = highest + total.log()
+        ctx.save_for_backward(result, *matrices)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        result, *matrices = ctx.saved_tensors
+        gradient = gradients[0].clone()
+        _all_reduce(gradient, dist.ReduceOp.SUM)
+        parts = zip(matrices, result, gradient, strict=True)
+        return tuple((logits - sums).exp() * weights for logits, sums, weights in parts)
 
 
 class _GatherEqual(torch.autograd.Function):

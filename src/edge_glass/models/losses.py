@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.errors import ConfigError
-from edge_glass.models.gathering import Shares, gather_rows, sum_over_ranks, zero_touching
+from edge_glass.models.gathering import (
+    Shares,
+    column_logsumexp,
+    gather_rows,
+    sum_over_ranks,
+    zero_touching,
+)
 
 MAX_LOGIT_SCALE = math.log(100.0)
 SIGLIP_LOGIT_SCALE = math.log(10.0)
@@ -44,43 +50,61 @@ def excluded_pairs(x_group: Tensor, y_group: Tensor, mine: slice = EVERY) -> Ten
     return same
 
 
-def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, mine: slice = EVERY) -> Tensor:
+def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, shares: Shares | None = None) -> Tensor:
     """Symmetric InfoNCE: the mean of both directions, each the mean over the B rows of the batch.
 
     Excluded pairs leave the denominator; a row all of whose negatives are excluded costs nothing.
 
     Args:
-        x: `[B, D]` of norm 1, the rows of all processes.
-        y: `[B, D]` of norm 1.
+        x: `[b, D]` of norm 1, the rows of this process.
+        y: `[B, D]` of norm 1, the rows of all processes.
         scale: Inverse temperature, a scalar.
         excluded: `[b, B]` bool.
-        mine: The b rows of this process. No tensor is larger than `[b, B]`.
+        shares: Who has which rows; None for one process.
 
     Returns:
         The part of these b rows; the parts of all processes sum to the loss of the batch.
     """
-    rows = len(x)
-    to_y = (scale * x[mine] @ y.T).masked_fill(excluded, -math.inf)
-    to_x = to_y.T if len(to_y) == rows else (scale * y[mine] @ x.T).masked_fill(excluded, -math.inf)
-    target = torch.arange(rows, device=x.device)[mine]
-    sums = [F.cross_entropy(logits, target, reduction="sum") / rows for logits in (to_y, to_x)]
-    return (sums[0] + sums[1]) / 2
+    return infonce_of([(x, y)], scale, excluded, shares)[0]
+
+
+def infonce_of(
+    cuts: Sequence[tuple[Tensor, Tensor]], scale: Tensor, excluded: Tensor, shares: Shares | None = None
+) -> list[Tensor]:
+    """`infonce` of the same rows at several dimensions.
+
+    Every pair is compared by one process only. The way back needs sums over columns, which the processes add
+    up for all dimensions together: on slow connections it is the number of messages that costs.
+    """
+    rows, y_rows = cuts[0][0].shape[0], cuts[0][1].shape[0]
+    shares = shares or Shares((rows,))
+    matrices = [(scale * x @ y.T).masked_fill(excluded, -math.inf) for x, y in cuts]
+    target = torch.arange(y_rows, device=excluded.device)[shares.mine]
+    to_y = [F.cross_entropy(logits, target, reduction="sum") for logits in matrices]
+    if len(shares.counts) == 1:
+        to_x = [F.cross_entropy(logits.T, target, reduction="sum") for logits in matrices]
+    else:
+        columns = column_logsumexp(matrices, shares)[:, shares.mine]
+        right = [_diagonal(logits, shares.mine) for logits in matrices]
+        to_x = [(column - own).sum() for column, own in zip(columns, right, strict=True)]
+    return [(there / y_rows + back / y_rows) / 2 for there, back in zip(to_y, to_x, strict=True)]
 
 
 def siglip(
-    x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor, mine: slice = EVERY
+    x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor, shares: Shares | None = None
 ) -> Tensor:
     """The sigmoid loss: every pair is a yes or no of its own; the sum over pairs is divided by B.
 
     Excluded pairs have no term; the divisor stays B, as in the paper, so that they weigh nothing elsewhere.
-    Arguments and result as for `infonce`; one direction covers every pair.
+    Arguments and result as for `infonce`.
 
     Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, algorithm 1.
     """
-    logits = scale * x[mine] @ y.T + bias
+    mine = (shares or Shares((len(x),))).mine
+    logits = scale * x @ y.T + bias
     sign = torch.full_like(logits, -1.0, requires_grad=False)
     _diagonal(sign, mine).fill_(1.0)
-    return -F.logsigmoid(sign * logits).masked_fill(excluded, 0.0).sum() / len(x)
+    return -F.logsigmoid(sign * logits).masked_fill(excluded, 0.0).sum() / len(y)
 
 
 def _diagonal(pairs: Tensor, mine: slice) -> Tensor:
@@ -207,15 +231,14 @@ class AlignmentLoss(nn.Module):
                 return nothing, self._report(nothing, nothing, x, y, with_diagnostics)
             batch = _Rows.gathered(x, y, x_group, y_group, shares)
             full = batch.cut()
-            clip = self._compare(full)
-            mrl = self._matryoshka(batch, step, clip)
+            clip, mrl = self._clip_and_mrl(batch, full, step)
             loss = self.contrastive * clip + self.mrl * mrl
             if len(shares.counts) > 1:
                 # The value of the whole batch, the gradient of this rank's part; DDP divides by the ranks.
                 clip, mrl = sum_over_ranks(torch.stack([clip, mrl]), shares)
                 own = len(shares.counts) * loss
                 loss = self.contrastive * clip + self.mrl * mrl + (own - own.detach())
-            return loss, self._report(clip, mrl, full.x, full.y, with_diagnostics)
+            return loss, self._report(clip, mrl, full.every_x, full.y, with_diagnostics)
 
     @torch.no_grad()
     def _report(
@@ -232,38 +255,52 @@ class AlignmentLoss(nn.Module):
             report["effective_rank"] = effective_rank(x[:RANK_ROWS])
         return {name: value.detach() for name, value in report.items()}
 
-    def _matryoshka(self, batch: _Rows, step: int, loss_full: Tensor) -> Tensor:
-        """Mean of the loss over the dimensions, or the loss at the one drawn; weight 0 computes nothing."""
-        if self.mrl == 0:
-            return torch.zeros_like(loss_full)
-        dimensions = self.dimensions
-        if self.sample_single_mrl_dim:
-            dimensions = [sampled_dimension(self.seed, step, dimensions)]
-        width = batch.x.shape[-1]
-        losses = [loss_full if dim == width else self._compare(batch.cut(dim)) for dim in dimensions]
-        return torch.stack(losses).mean()
+    def _clip_and_mrl(self, batch: _Rows, full: _Rows, step: int) -> tuple[Tensor, Tensor]:
+        """The loss at the full dimension, and its mean over the Matryoshka dimensions (or at the one drawn).
 
-    def _compare(self, rows: _Rows) -> Tensor:
+        With weight 0 the latter computes nothing.
+        """
+        width = batch.x.shape[-1]
+        dimensions = self.dimensions if self.mrl else []
+        if dimensions and self.sample_single_mrl_dim:
+            dimensions = [sampled_dimension(self.seed, step, dimensions)]
+        below = [dim for dim in dimensions if dim != width]
+        losses = dict(zip([width, *below], self._compare([full, *map(batch.cut, below)]), strict=True))
+        clip = losses[width]
+        if not dimensions:
+            return clip, torch.zeros_like(clip)
+        return clip, torch.stack([losses[dim] for dim in dimensions]).mean()
+
+    def _compare(self, cuts: Sequence[_Rows]) -> list[Tensor]:
+        """The loss of the same rows at each dimension."""
         if self.kind == "siglip":
-            return siglip(rows.x, rows.y, self.scale(), self.logit_bias, rows.excluded, rows.mine)
-        return infonce(rows.x, rows.y, self.scale(), rows.excluded, rows.mine)
+            bias = self.logit_bias
+            return [siglip(cut.x, cut.y, self.scale(), bias, cut.excluded, cut.shares) for cut in cuts]
+        pairs = [(cut.x, cut.y) for cut in cuts]
+        return infonce_of(pairs, self.scale(), cuts[0].excluded, cuts[0].shares)
 
 
 class _Rows(NamedTuple):
-    """The B rows of all ranks, which pairs are no negatives, and which rows are this rank's."""
+    """This rank's b rows of x, the B rows of y of all ranks, and which of their pairs are no negatives.
+
+    `every_x` are the B rows of x without gradient, for reports.
+    """
 
     x: Tensor
+    every_x: Tensor
     y: Tensor
     excluded: Tensor
-    mine: slice
+    shares: Shares
 
     @classmethod
     def gathered(cls, x: Tensor, y: Tensor, x_group: Tensor, y_group: Tensor, shares: Shares) -> _Rows:
-        if len(shares.counts) > 1:
-            x, y = gather_rows(torch.stack([x, y], dim=1), shares).unbind(1)
-            x_group, y_group = gather_rows(torch.stack([x_group, y_group], dim=1), shares).unbind(1)
-        return cls(x, y, excluded_pairs(x_group, y_group, shares.mine), shares.mine)
+        every_x = gather_rows(x.detach(), shares)
+        y = gather_rows(y, shares)
+        x_group, y_group = gather_rows(torch.stack([x_group, y_group], dim=1), shares).unbind(1)
+        return cls(x, every_x, y, excluded_pairs(x_group, y_group, shares.mine), shares)
 
     def cut(self, dim: int | None = None) -> _Rows:
         """The same rows as embeddings of `dim` numbers and norm 1."""
-        return self._replace(x=truncate_and_normalize(self.x, dim), y=truncate_and_normalize(self.y, dim))
+        every_x = truncate_and_normalize(self.every_x) if dim is None else self.every_x
+        x, y = truncate_and_normalize(self.x, dim), truncate_and_normalize(self.y, dim)
+        return self._replace(x=x, every_x=every_x, y=y)

@@ -1,0 +1,168 @@
+"""What every decoder is: token features and words in, loss or words out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from edge_glass.encoders.features import TokenFeatures
+from edge_glass.errors import CheckpointError, ConfigError
+
+NOT_TRAINED = -100  # the label of a token that no loss is taken on
+
+OnToken = Callable[[int, int], None]  # row, token id
+
+
+class DecoderOutput(NamedTuple):
+    """The loss of a batch, to be divided by the count of the whole accumulated, all-rank batch.
+
+    Attributes:
+        loss_sum: Scalar float32, the SUM over supervised tokens; zero, with a graph, when there are none.
+        count: Scalar int64, the supervised tokens.
+        report: Detached scalars, sums over supervised tokens too (`correct`: best guesses that are right).
+    """
+
+    loss_sum: Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple.count is of no use here
+    report: dict[str, Tensor]
+
+
+class Generation(NamedTuple):
+    """What was written for each row.
+
+    Attributes:
+        tokens: Token ids of each answer, without the prompt and without the end token.
+        ended: Whether the end token came before `max_new_tokens` ran out.
+    """
+
+    tokens: list[list[int]]
+    ended: list[bool]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How words are chosen; the default is greedy.
+
+    Attributes:
+        max_new_tokens: Longest answer in tokens, the end token counted.
+        do_sample: Draw tokens at random instead of taking the best.
+        temperature: Of the sampling; below 1 is more careful.
+        top_p: Sample from the smallest set of tokens with this much probability.
+        num_beams: Beam search over so many hypotheses; 1 is greedy. The answer with the best mean
+            log-probability per token wins.
+        seed: Of the sampling. Every row draws the same numbers, so that a row's answer does not depend on
+            the rows beside it.
+
+    Raises:
+        ConfigError: A value out of range, or sampling with beams.
+    """
+
+    max_new_tokens: int = 32
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    num_beams: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
+            ("temperature", self.temperature > 0, "a number above 0"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("num_beams", self.num_beams >= 1, "1 or more"),
+        )
+        for name, right, wanted in checks:
+            if not right:
+                raise ConfigError(f"generation: {name} is {getattr(self, name)}; {wanted} would be right")
+        if self.do_sample and self.num_beams > 1:
+            raise ConfigError(
+                f"generation: do_sample with num_beams {self.num_beams}; one of the two would be right"
+            )
+
+
+class Decoder(Protocol):
+    """A language model that reads a prefix of features before its words. Implementations are `nn.Module`s.
+
+    Attributes:
+        width: Numbers per token embedding, which is the width of the prefix too.
+        vocabulary: Rows of the LM head, at least the tokens of the tokenizer.
+        tokenizer: A fast tokenizer of transformers with pad and end-of-text ids.
+    """
+
+    width: int
+    vocabulary: int
+    tokenizer: Any
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """`[B, L]` int64 → `[B, L, width]`, as the decoder reads them."""
+        ...
+
+    def forward(
+        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
+    ) -> DecoderOutput:
+        """The loss of a batch. The prefix stands before the text; positions count real tokens only.
+
+        Args:
+            prefix: `[B, P, width]` at the scale of `embed_tokens`, with its mask; None for text alone.
+            ids: `[B, L]` int64, right-padded.
+            mask: `[B, L]` bool, True at real tokens.
+            labels: `[B, L]` int64, the id where a token is trained, else -100. NOT shifted: a label stands at
+                its own token, and is predicted from the real token before it. The first real token of a row
+                without a prefix has none before it and is never trained.
+        """
+        ...
+
+    def generate(
+        self,
+        prefix: TokenFeatures | None,
+        ids: Tensor,
+        mask: Tensor,
+        settings: GenerationSettings,
+        on_token: OnToken | None = None,
+    ) -> Generation:
+        """Answers to a batch of prompts, each the same as if it were alone.
+
+        Args:
+            prefix: As in `forward`.
+            ids: `[B, L]` int64 prompts, left-padded.
+            mask: `[B, L]` bool.
+            settings: How words are chosen.
+            on_token: Called with (row, token) as soon as a token is chosen, the end token left out; not
+                with beams, which change their mind.
+        """
+        ...
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """The tensors that training changes, and any they make no sense without; frozen parts left out."""
+        ...
+
+    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `trainable_state_dict` gave.
+
+        Raises:
+            CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
+        """
+        ...
+
+
+def check_names_and_shapes(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
+    """Refuse a state that is not exactly the expected one.
+
+    Raises:
+        CheckpointError: A tensor is missing, unknown or of another shape; the first one is named.
+    """
+    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    if missing or unknown:
+        parts = [
+            f"{len(names)} {word} (such as {names[0]!r})"
+            for names, word in ((missing, "missing"), (unknown, "unknown"))
+            if names
+        ]
+        raise CheckpointError(f"{what}: tensors {' and '.join(parts)}; the checkpoint is of another model")
+    for name, tensor in expected.items():
+        if tensor.shape != given[name].shape:
+            found, right = tuple(given[name].shape), tuple(tensor.shape)
+            raise CheckpointError(f"{what}: {name!r} has the shape {found}; {right} would be right")

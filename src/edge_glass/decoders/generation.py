@@ -1,0 +1,175 @@
+"""Choosing words one after another: greedy, sampling, beam search, over anything that gives logits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edge_glass.decoders.decoder import Generation, GenerationSettings, OnToken
+
+
+class Steps(Protocol):
+    """A batch of prompts that grows word by word."""
+
+    def start(self) -> Tensor:
+        """Read the prompts; the logits of the first word, `[B, V]`."""
+        ...
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append `tokens` `[B]`; the logits of the next word, `[B, V]`."""
+        ...
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i continues as row `rows[i]` was; there may be more rows afterwards."""
+        ...
+
+
+@torch.no_grad()
+def generate(
+    steps: Steps, settings: GenerationSettings, end: int, pad: int, on_token: OnToken | None = None
+) -> Generation:
+    """Write an answer to every prompt of `steps`.
+
+    Args:
+        steps: The prompts, not yet started.
+        settings: How words are chosen.
+        end: Id of the end token.
+        pad: What rows that have ended are fed, so that the others can go on.
+        on_token: Called with (row, token) for every token chosen, the end token left out; not with beams.
+    """
+    logits = steps.start().float()
+    if not len(logits):
+        return Generation([], [])
+    if settings.num_beams > 1:
+        answers = _beam_search(steps, logits, settings, end, pad)
+    else:
+        answers = _one_by_one(steps, logits, settings, end, pad, on_token)
+    ended = [bool(tokens) and tokens[-1] == end for tokens in answers]
+    return Generation([t[:-1] if e else t for t, e in zip(answers, ended, strict=True)], ended)
+
+
+def _one_by_one(
+    steps: Steps,
+    logits: Tensor,
+    settings: GenerationSettings,
+    end: int,
+    pad: int,
+    on_token: OnToken | None,
+) -> list[list[int]]:
+    """Greedy or sampled tokens of each row, the end token among them."""
+    answers: list[list[int]] = [[] for _ in logits]
+    going = [True] * len(answers)
+    generator = torch.Generator().manual_seed(settings.seed)
+    for number in range(settings.max_new_tokens):
+        if settings.do_sample:
+            tokens = _sample(logits, settings, float(torch.rand((), generator=generator)))
+        else:
+            tokens = logits.argmax(dim=-1)
+        for row, token in enumerate(tokens.tolist()):
+            if going[row]:
+                answers[row].append(token)
+                going[row] = token != end
+                if on_token is not None and token != end:
+                    on_token(row, token)
+        if not any(going) or number + 1 == settings.max_new_tokens:
+            break
+        alive = torch.tensor(going, device=tokens.device)
+        logits = steps.step(tokens.masked_fill(~alive, pad)).float()
+    return answers
+
+
+def _sample(logits: Tensor, settings: GenerationSettings, drawn: float) -> Tensor:
+    """`[B, V]` → `[B]`: the token in whose share of [0, 1) `drawn` falls, most probable tokens first."""
+    probability = (logits / settings.temperature).softmax(dim=-1)
+    probability, order = probability.sort(dim=-1, descending=True, stable=True)
+    before = probability.cumsum(dim=-1) - probability
+    kept = probability.masked_fill(before >= settings.top_p, 0.0)  # the best token always stays
+    kept = kept.cumsum(dim=-1)
+    place = (kept <= drawn * kept[:, -1:]).sum(dim=-1, keepdim=True)
+    last = (before < settings.top_p).sum(dim=-1, keepdim=True) - 1  # rounding must not lead past the kept
+    return order.gather(1, torch.minimum(place, last)).squeeze(1)
+
+
+class _Row:
+    """Beam search of one row: the finished answers so far."""
+
+    def __init__(self, beams: int) -> None:
+        self.beams = beams
+        self.finished: list[tuple[float, list[int]]] = []
+        self.done = False
+
+    def finish(self, total: float, tokens: list[int]) -> None:
+        """Keep an answer if its mean log-probability is among the best."""
+        self.finished.append((total / len(tokens), tokens))
+        self.finished.sort(key=lambda one: -one[0])
+        del self.finished[self.beams :]
+
+    def cannot_improve(self, best_total: float, longest: int) -> bool:
+        """Whether no running hypothesis can still win.
+
+        A total only falls, and weighs least when spread over the longest answer.
+        """
+        return bool(self.finished) and self.finished[0][0] >= best_total / longest
+
+
+def _beam_search(
+    steps: Steps, logits: Tensor, settings: GenerationSettings, end: int, pad: int
+) -> list[list[int]]:
+    """The answer with the best mean log-probability per token of each row, the end token counted."""
+    rows, beams, vocabulary = len(logits), settings.num_beams, logits.shape[-1]
+    state = [_Row(beams) for _ in range(rows)]
+    hypotheses: list[list[list[int]]] = [[[] for _ in range(beams)] for _ in range(rows)]
+    steps.reorder(torch.arange(rows, device=logits.device).repeat_interleave(beams))
+    logits = logits.repeat_interleave(beams, dim=0)
+    # All beams of a row start as the same prompt: only the first may be continued at first.
+    totals = logits.new_full((rows, beams), -torch.inf, dtype=torch.float64)
+    totals[:, 0] = 0.0
+    for number in range(settings.max_new_tokens):
+        scores = totals[..., None] + F.log_softmax(logits, dim=-1).double().view(rows, beams, vocabulary)
+        # Of 2K continuations at most K end, so K that go on are always among them.
+        best = scores.flatten(1).topk(min(2 * beams, beams * vocabulary), dim=1)
+        chosen = [
+            _continue(state[row], hypotheses[row], *pair, vocabulary, end)
+            for row, pair in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True))
+        ]
+        hypotheses = [[tokens for _, _, tokens in one] for one in chosen]
+        totals = torch.tensor([[total for total, _, _ in one] for one in chosen], dtype=torch.float64)
+        totals = totals.to(logits.device)
+        for row, one in enumerate(chosen):
+            state[row].done |= state[row].cannot_improve(one[0][0], settings.max_new_tokens)
+        if all(row.done for row in state) or number + 1 == settings.max_new_tokens:
+            break
+        source = torch.tensor([row * beams + beam for row, one in enumerate(chosen) for _, beam, _ in one])
+        newest = torch.tensor([words[-1] if words else pad for one in hypotheses for words in one])
+        steps.reorder(source.to(logits.device))
+        logits = steps.step(newest.to(logits.device)).float()
+    for row, one in enumerate(chosen):
+        for total, _, answer in one:
+            if not state[row].done and total > -torch.inf:
+                state[row].finish(total, answer)
+    return [row.finished[0][1] for row in state]
+
+
+def _continue(
+    row: _Row,
+    hypotheses: list[list[int]],
+    totals: list[float],
+    places: list[int],
+    vocabulary: int,
+    end: int,
+) -> list[tuple[float, int, list[int]]]:
+    """The next hypotheses of a row as (total, beam they grew from, tokens); those that end are put away."""
+    running: list[tuple[float, int, list[int]]] = []
+    for rank, (total, place) in enumerate(zip(totals, places, strict=True)):
+        beam, token = divmod(place, vocabulary)
+        tokens = [*hypotheses[beam], token]
+        if token != end:
+            running.append((total, beam, tokens))
+        elif rank < row.beams and total > -torch.inf and not row.done:
+            row.finish(total, tokens)
+    while len(running) < row.beams:  # a vocabulary smaller than the beams
+        running.append((-torch.inf, 0, []))
+    return running[: row.beams]

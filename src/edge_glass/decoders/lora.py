@@ -1,0 +1,263 @@
+"""LoRA on a language model: targets by name, adapters that are saved and loaded strictly, merging.
+
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", https://arxiv.org/abs/2106.09685; the
+layers are those of the library peft.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edge_glass.decoders.decoder import check_names_and_shapes
+from edge_glass.encoders.sources import write_json
+from edge_glass.errors import CheckpointError, ConfigError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_FILE = "adapter_manifest.json"
+WEIGHTS_FILE = "adapter_model.safetensors"  # peft's own name, as that of its adapter_config.json
+
+# What stands in the path of a linear layer of each group, over the naming habits of many families.
+GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
+ALL = "all-linear"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """How a language model is adapted.
+
+    Attributes:
+        rank: Width of the adapters.
+        alpha: The adapters' contribution is multiplied by alpha / rank (alpha / √rank with `rslora`).
+        dropout: On the input of the adapters.
+        targets: Linear layers: attention, mlp, all-linear, or the end of a layer's name, such as q_proj or
+            layers.0.mlp.up_proj. The LM head and the embeddings are never adapted.
+        rslora: Scale by √rank, https://arxiv.org/abs/2312.03732.
+        dora: Train the magnitudes too, https://arxiv.org/abs/2402.09353.
+
+    Raises:
+        ConfigError: A value out of range.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: Sequence[str] = ("attention", "mlp")
+    rslora: bool = False
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        checks = (
+            ("rank", self.rank >= 1, "1 or more"),
+            ("alpha", self.alpha > 0, "a number above 0"),
+            ("dropout", 0 <= self.dropout < 1, "0 or more and below 1"),
+            ("targets", len(self.targets) > 0, "a list of layers"),
+        )
+        for name, right, wanted in checks:
+            if not right:
+                raise ConfigError(f"lora: {name} is {getattr(self, name)!r}; {wanted} would be right")
+
+
+def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
+    """The full names of the layers that `targets` mean, in the order of the model.
+
+    Raises:
+        ConfigError: A target that matches no linear layer, or the LM head.
+    """
+    linear = _linear_layers(model)
+    chosen: set[str] = set()
+    for target in targets:
+        found = {name for name in linear if _matches(name, target)}
+        if not found:
+            raise ConfigError(_nothing_matches(model, linear, target))
+        chosen |= found
+    return [name for name in linear if name in chosen]
+
+
+def _linear_layers(model: nn.Module) -> list[str]:
+    """Names of the layers that can be adapted: linear (quantised or not), GPT-2's Conv1D; not the LM head."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
+    ]
+
+
+def _matches(name: str, target: str) -> bool:
+    if target == ALL:
+        return True
+    if target in GROUPS:
+        return any(word in part for part in name.split(".")[:-1] for word in GROUPS[target])
+    return name == target or name.endswith("." + target)
+
+
+def _nothing_matches(model: nn.Module, linear: list[str], target: str) -> str:
+    if any(name == target or name.endswith("." + target) for name, _ in model.named_modules()):
+        return f"lora: target {target!r} is no linear layer that can be adapted (nor is the LM head)"
+    ends = sorted({name.rpartition(".")[2] for name in linear})
+    names = [*GROUPS, ALL, *ends, *linear]
+    near = get_close_matches(target, names, n=3, cutoff=0.6)
+    right = ", ".join(near or [*GROUPS, ALL, *ends][:9])
+    return f"lora: target {target!r} matches no layer of {type(model).__name__}; {right} would be right"
+
+
+class LoraAdapter:
+    """The adapters of one language model. The model keeps its class; peft's layers stand inside it.
+
+    Attributes:
+        settings: What was asked for.
+        targets: Full names of the adapted layers.
+    """
+
+    def __init__(self, model: nn.Module, settings: LoraSettings, seed: int = 0) -> None:
+        """Put new adapters into `model`, which is frozen; they change nothing until trained.
+
+        Args:
+            model: A causal language model of transformers.
+            settings: How.
+            seed: Decides the adapters' random half.
+
+        Raises:
+            ConfigError: A target that matches nothing.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        self.settings = settings
+        self.targets = resolve_targets(model, settings.targets)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,  # type: ignore[arg-type]
+            lora_dropout=settings.dropout,
+            target_modules=list(self.targets),
+            use_rslora=settings.rslora,
+            use_dora=settings.dora,
+            fan_in_fan_out=any(type(model.get_submodule(name)).__name__ == "Conv1D" for name in self.targets),
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of transformers, about a call of peft
+            torch.default_generator.manual_seed(seed)
+            self._peft: Any = get_peft_model(model, config)
+        adapted = sorted(name for name, module in model.named_modules() if hasattr(module, "lora_A"))
+        if adapted != sorted(self.targets):  # a fact of the library that all below rests on
+            raise ConfigError(f"lora: peft adapted {len(adapted)} layers instead of {len(self.targets)}")
+        logger.info("LoRA of rank %d on %d layers: %s", settings.rank, len(adapted), ", ".join(self.targets))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The adapters' tensors under peft's names for files; they share memory with the model."""
+        from peft import get_peft_model_state_dict
+
+        return dict(get_peft_model_state_dict(self._peft, save_embedding_layers=False))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `load_adapter` and peft can read: weights, peft's config, a manifest."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS_FILE)
+        self._peft.peft_config["default"].save_pretrained(folder)
+        manifest = {
+            "format": 1,
+            "settings": {**asdict(self.settings), "targets": list(self.settings.targets)},
+            "targets": self.targets,
+            "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
+        }
+        write_json(folder / MANIFEST_FILE, manifest)
+
+    def load(self, folder: str | Path) -> None:
+        """Load what `save` wrote; nothing is loaded when it does not fit exactly.
+
+        Raises:
+            CheckpointError: The folder is incomplete, or its adapter is of another model or other settings.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        try:
+            state = load_file(folder / WEIGHTS_FILE)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be read ({error})") from error
+        shapes = {name: list(tensor.shape) for name, tensor in state.items()}
+        if shapes != manifest["tensors"]:
+            raise CheckpointError(f"{folder}: {WEIGHTS_FILE} holds other tensors than {MANIFEST_FILE} lists")
+        own = self.state_dict()
+        check_names_and_shapes(own, state, f"adapter {folder}")
+        stored = LoraSettings(**manifest["settings"])
+        for field in ("alpha", "rslora", "dora"):  # which decide what the tensors mean, but not their shapes
+            if getattr(stored, field) != getattr(self.settings, field):
+                found, right = getattr(stored, field), getattr(self.settings, field)
+                raise CheckpointError(f"adapter {folder}: {field} is {found}; {right} would be right here")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+
+    def merge(self, logits: Callable[[], Tensor], bound: float = 1e-3) -> tuple[nn.Module, float]:
+        """Add the adapters to the weights of the model, and take their layers out.
+
+        Args:
+            logits: Runs the model on some sample; called before and after.
+            bound: Largest difference allowed, as a share of the largest logit.
+
+        Returns:
+            The plain model, and the difference as a share.
+
+        Raises:
+            CheckpointError: The merged model answers otherwise, as happens with quantised weights; the
+                adapters are left in then.
+        """
+        before = logits()
+        try:
+            self._peft.merge_adapter(safe_merge=True)
+        except ValueError as error:
+            raise CheckpointError(f"the adapter cannot be merged: {error}") from error
+        after = logits()
+        difference = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
+        if not difference <= bound:  # NaN is not below anything
+            self._peft.unmerge_adapter()
+            raise CheckpointError(
+                f"the merged model's logits differ from the unmerged one's by {difference:.2g} of the "
+                f"largest; at most {bound:g} would be right. Load the base without quantization, in float32"
+            )
+        return self._peft.unload(), difference
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """What a saved adapter says of itself.
+
+    Raises:
+        CheckpointError: It is missing or not one of this format.
+    """
+    path = Path(folder) / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(LoraSettings)}
+        if manifest["format"] != 1 or set(manifest["settings"]) != known or "tensors" not in manifest:
+            raise ValueError("another format")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no manifest of an adapter ({error})") from error
+    return dict(manifest)
+
+
+def read_settings(folder: str | Path) -> LoraSettings:
+    """The settings an adapter was trained with, to build the decoder that it is loaded into.
+
+    Raises:
+        CheckpointError: As `read_manifest`.
+    """
+    return LoraSettings(**read_manifest(folder)["settings"])

@@ -1,0 +1,227 @@
+"""What the decoders that are trained from scratch share: embedding, loss, generation, files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edge_glass.decoders.blocks import Rotary, Sight
+from edge_glass.decoders.decoder import (
+    NOT_TRAINED,
+    DecoderOutput,
+    Generation,
+    GenerationSettings,
+    OnToken,
+    check_names_and_shapes,
+)
+from edge_glass.decoders.generation import generate
+from edge_glass.decoders.steps import DecoderSteps
+from edge_glass.decoders.supervised_head import (
+    HeadLoss,
+    Supervision,
+    find_supervision,
+    supervised_cross_entropy,
+)
+from edge_glass.encoders.features import TokenFeatures
+from edge_glass.encoders.sources import write_json
+from edge_glass.errors import AssetError, CheckpointError, ConfigError
+
+DESCRIPTION = "decoder.json"
+WEIGHTS = "decoder.safetensors"
+TOKENIZER = "tokenizer"
+
+
+class SmallDecoder(nn.Module):
+    """A causal decoder over its own embedding, which is the LM head too.
+
+    Embeddings enter with a mean square of 1 (rows of the table have 1 / width): the scale of the prefix.
+
+    A subclass gives `answers` and `applications`, and sets `kind` and `config_class`.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers with a pad and an end-of-text token.
+        config: Sizes; a dataclass with at least `width` and `heads`.
+
+    Raises:
+        ConfigError: The tokenizer has no pad or no end token.
+    """
+
+    kind: ClassVar[str]
+    config_class: ClassVar[type]
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        super().__init__()
+        for name in ("pad_token_id", "eos_token_id"):
+            if getattr(tokenizer, name) is None:
+                raise ConfigError(f"decoder: the tokenizer has no {name.removesuffix('_id')}; it needs one")
+        self.tokenizer = tokenizer
+        self.config = config
+        self.width: int = config.width
+        self.vocabulary = len(tokenizer)
+        self.embedding = nn.Embedding(self.vocabulary, self.width)
+        nn.init.normal_(self.embedding.weight, std=self.width**-0.5)
+        self.rotary = Rotary(self.width // config.heads)
+
+    @property
+    def applications(self) -> int:
+        """Layer applications of one pass, each with keys and values of its own."""
+        raise NotImplementedError
+
+    def answers(self, x: Tensor, sight: Sight, depth: int | None = None) -> list[Tensor]:
+        """`[B, S, D]` → what the LM head reads, `[B, S, D]`, after each supervised depth (up to `depth`)."""
+        raise NotImplementedError
+
+    def choose_depth(self, answers: list[Tensor]) -> Tensor:
+        """Answers `[B, D]` at the end of the prompts → `[B]` int64, the depth each row is read at."""
+        return torch.full((len(answers[0]),), len(answers) - 1, device=answers[0].device)
+
+    def further_loss(
+        self, answers: list[Tensor], heads: list[HeadLoss], supervision: Supervision
+    ) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """A loss beside the words, as a sum over supervised tokens, and its part of the report."""
+        return None
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """`[B, L]` int64 → `[B, L, D]`."""
+        return self.embedding(ids) * math.sqrt(self.width)
+
+    def lm_head(self, hidden: Tensor) -> Tensor:
+        """`[..., D]` → logits `[..., V]`."""
+        return F.linear(hidden, self.embedding.weight)
+
+    def forward(
+        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
+    ) -> DecoderOutput:
+        """The summed loss (see `Decoder.forward`), the mean over the supervised depths.
+
+        Raises:
+            ConfigError: A prefix of another width.
+        """
+        if not len(ids):
+            return self._nothing(prefix, ids)
+        x, seen = self.join(prefix, ids, mask)
+        labels = F.pad(labels, (x.shape[1] - ids.shape[1], 0), value=NOT_TRAINED)
+        supervision = find_supervision(seen, labels)
+        answers = self.answers(x, Sight(seen, x.shape[1], self.rotary))
+        heads = [
+            supervised_cross_entropy(answer, self.lm_head, self.vocabulary, supervision) for answer in answers
+        ]
+        loss = torch.stack([head.loss_sum for head in heads]).mean()
+        report = {"correct": heads[-1].correct.sum(), "last_loss": heads[-1].loss_sum.detach()}
+        if further := self.further_loss(answers, heads, supervision):
+            loss, report = loss + further[0], report | further[1]
+        count = torch.tensor(len(supervision.rows), device=x.device)
+        return DecoderOutput(loss, count, report)
+
+    def _nothing(self, prefix: TokenFeatures | None, ids: Tensor) -> DecoderOutput:
+        """A loss of zero for no rows: a rank without rows takes part in averaging gradients and reports."""
+        pad = torch.full((1, 1), self.tokenizer.pad_token_id, device=ids.device)
+        output = self(None, pad, pad == pad, torch.full_like(pad, NOT_TRAINED))
+        return output if prefix is None else output._replace(loss_sum=output.loss_sum + prefix.tokens.sum())
+
+    def join(self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Prefix and words as one sequence: `[B, P + L, D]` and its mask."""
+        words, mask = self.embed_tokens(ids), mask.bool()
+        if prefix is None:
+            return words, mask
+        if prefix.tokens.shape[-1] != self.width or len(prefix.tokens) != len(ids):
+            found, right = tuple(prefix.tokens.shape), f"({len(ids)}, any, {self.width})"
+            raise ConfigError(f"decoder: the prefix has the shape {found}; {right} would be right")
+        tokens = prefix.tokens.masked_fill(~prefix.mask.unsqueeze(-1), 0.0)  # zero times NaN would be NaN
+        return torch.cat([tokens.to(words.dtype), words], dim=1), torch.cat([prefix.mask, mask], dim=1)
+
+    def generate(
+        self,
+        prefix: TokenFeatures | None,
+        ids: Tensor,
+        mask: Tensor,
+        settings: GenerationSettings,
+        on_token: OnToken | None = None,
+        cached: bool = True,
+    ) -> Generation:
+        """Answers to a batch of prompts (see `Decoder.generate`).
+
+        Args:
+            prefix: `[B, P, D]`, or None.
+            ids: `[B, L]` int64; padding may stand anywhere.
+            mask: `[B, L]` bool.
+            settings: How words are chosen.
+            on_token: Called with (row, token) for every token chosen.
+            cached: False computes everything anew for every word, to compare with.
+
+        Raises:
+            DataError: A row has neither a prefix nor a word.
+        """
+        steps = DecoderSteps(self, prefix, ids, mask, settings.max_new_tokens, cached)
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        return generate(steps, settings, end, pad, on_token)
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """All tensors but frozen parameters; the fixed starting states of a recursion are among them."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load exactly what `trainable_state_dict` gave.
+
+        Raises:
+            CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
+        """
+        check_names_and_shapes(self.trainable_state_dict(), state, f"{self.kind} decoder")
+        self.load_state_dict(dict(state), strict=False)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything that `load` needs: sizes, weights, tokenizer."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_pretrained(folder / TOKENIZER)
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+        write_json(
+            folder / DESCRIPTION,
+            {"format": 1, "kind": self.kind, "vocabulary": self.vocabulary, "config": asdict(self.config)},
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            AssetError: The folder is no saved decoder of this kind.
+            CheckpointError: The weights do not fit, or cannot be read.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+        from transformers import PreTrainedTokenizerFast
+
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if record["kind"] != cls.kind:
+                raise AssetError(f"{folder} holds a {record['kind']} decoder; {cls.kind} would be right")
+            config = cls.config_class(**record["config"])
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / TOKENIZER)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AssetError(f"{folder} is no saved decoder ({error})") from error
+        decoder = cls(tokenizer, config)
+        if decoder.vocabulary != record["vocabulary"]:
+            raise CheckpointError(
+                f"{folder}: the tokenizer has {decoder.vocabulary} tokens; "
+                f"{record['vocabulary']} would be right"
+            )
+        try:
+            state = load_file(folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder / WEIGHTS} cannot be read ({error})") from error
+        check_names_and_shapes(decoder.state_dict(), state, str(folder / WEIGHTS))
+        decoder.load_state_dict(state)
+        return decoder

@@ -1,0 +1,112 @@
+"""`QwenDecoder.generate` and `stream`: batches as their rows, answers as those of transformers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
+from transformers import GenerationConfig
+
+from edge_glass.decoders.decoder import GenerationSettings
+from edge_glass.encoders.features import TokenFeatures
+from edge_glass.errors import ConfigError
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        GenerationSettings(max_new_tokens=12),
+        GenerationSettings(max_new_tokens=12, num_beams=3),
+        GenerationSettings(max_new_tokens=12, do_sample=True, temperature=1.5, top_p=0.9, seed=3),
+    ],
+    ids=["greedy", "beams", "sampling"],
+)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_is_as_its_rows(kind: str, settings: GenerationSettings, side: str) -> None:
+    made = decoder(kind)
+    ids, mask = tokenize(made, TEXTS, side)
+    pre = prefix()
+    together = made.generate(pre, ids, mask, settings)
+    for row in range(3):
+        alone = TokenFeatures(
+            pre.tokens[row][pre.mask[row]][None], torch.ones(1, int(pre.mask[row].sum())) > 0
+        )
+        own = ids[row][mask[row]][None]
+        single = made.generate(alone, own, torch.ones_like(own, dtype=torch.bool), settings)
+        assert single.tokens[0] == together.tokens[row]
+        assert single.ended[0] == together.ended[row]
+    assert len({tuple(tokens) for tokens in together.tokens}) == 3
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+@pytest.mark.parametrize("beams", [1, 4])
+def test_answers_are_those_of_transformers(kind: str, beams: int) -> None:
+    made = decoder(kind)
+    ids, mask = tokenize(made, TEXTS, "left")
+    pre = prefix()
+    ours = made.generate(pre, ids, mask, GenerationSettings(max_new_tokens=10, num_beams=beams))
+    embeddings, seen = made.join(pre, ids, mask)
+    made.lm.generation_config = GenerationConfig(
+        eos_token_id=made.tokenizer.eos_token_id, pad_token_id=made.tokenizer.pad_token_id
+    )
+    known = len(made.tokenizer)
+    theirs = made.lm.generate(
+        inputs_embeds=embeddings,
+        attention_mask=seen.long(),
+        max_new_tokens=10,
+        num_beams=beams,
+        early_stopping="never" if beams > 1 else None,
+        suppress_tokens=list(range(known, made.vocabulary)) or None,
+    )
+    end, pad = made.tokenizer.eos_token_id, made.tokenizer.pad_token_id
+    for row, tokens in enumerate(theirs.tolist()):
+        while tokens and tokens[-1] in (pad, end):
+            tokens.pop()
+        assert ours.tokens[row] == tokens
+
+
+def test_ends_and_unknown_ids() -> None:
+    made = decoder()
+    known = len(made.tokenizer)
+    assert known < made.vocabulary  # as in the real ones
+    ids, mask = tokenize(made, TEXTS, "left")
+    hot = GenerationSettings(max_new_tokens=40, do_sample=True, temperature=50.0)
+    answers = made.generate(None, ids, mask, hot)
+    assert max(max(tokens) for tokens in answers.tokens) < known
+    first = made.generate(None, ids[:1], mask[:1], GenerationSettings(max_new_tokens=3)).tokens[0]
+    for ends in (first[1], [made.tokenizer.eos_token_id, first[1]]):
+        made.lm.generation_config.eos_token_id = ends
+        stopped = made.generate(None, ids[:1], mask[:1], GenerationSettings(max_new_tokens=3))
+        assert stopped.tokens == [first[: first.index(first[1])]]
+        assert stopped.ended == [True]
+
+
+def test_generation_leaves_modes_and_gradients_alone() -> None:
+    made = decoder(mode="lora").train()
+    ids, mask = tokenize(made, TEXTS, "left")
+    made.generate(prefix(), ids, mask, GenerationSettings(max_new_tokens=2))
+    assert made.training and made.lm.training
+    made(prefix(), ids, mask, supervised(ids, mask)).loss_sum.backward()
+    empty = made.generate(None, ids[:0], mask[:0], GenerationSettings())
+    assert empty == ([], [])
+
+
+def test_streaming_gives_the_answer_in_pieces() -> None:
+    made = decoder()
+    ids, mask = tokenize(made, ["what is it?"])
+    settings = GenerationSettings(max_new_tokens=20)
+    tokens = made.generate(None, ids, mask, settings).tokens[0]
+    pieces = list(made.stream(None, ids, mask, settings))
+    assert len(pieces) > 3
+    assert "".join(pieces) == made.tokenizer.decode(tokens, skip_special_tokens=True)
+    calls: list[int] = []
+    made.lm.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    stream = made.stream(None, ids, mask, GenerationSettings(max_new_tokens=450))
+    assert next(stream) == pieces[0]
+    stream.close()
+    assert len(calls) < 300  # it stopped soon after nobody listened
+    with pytest.raises(ConfigError, match="1 prompts with num_beams 2"):
+        made.stream(None, ids, mask, GenerationSettings(num_beams=2))
+    with pytest.raises(ConfigError, match="512 positions"):  # raised in the thread, seen here
+        list(made.stream(None, ids, mask, GenerationSettings(max_new_tokens=600)))

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_glass.errors import ConfigError
+from edge_glass.evaluation import text
+from edge_glass.evaluation.answers import normalize_answer, words_of
+from edge_glass.evaluation.intervals import estimate_mean
+from edge_glass.evaluation.text import AnswerSet, answer_values, estimate_answers
+
+sentences = st.lists(st.sampled_from(["a", "red", "cat", "sat", "mat"]), max_size=7).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    ("given_text", "normal"),
+    [
+        ("The Cat.", "cat"),
+        ("a red,  blue  cat!", "red blue cat"),
+        ("two", "2"),
+        ("1,000 dogs", "1000 dogs"),
+        ("3.5 m.", "3.5 m"),
+        ("black-and-white", "black and white"),
+        ("dont", "don't"),
+        ("none", "0"),
+        ("yes\n", "yes"),
+        ("an", ""),
+    ],
+)
+def test_normalisation_of_the_vqa_benchmark(given_text, normal):
+    assert normalize_answer(given_text) == normal
+
+
+def test_words():
+    assert words_of("It's BLUE, isn't_it? Größe 3.5") == [
+        "it",
+        "s",
+        "blue",
+        "isn",
+        "t",
+        "it",
+        "grösse",
+        "3",
+        "5",
+    ]
+
+
+def test_exact_match_is_about_words_not_blanks_or_case():
+    assert text.exact_match(" Dark  blue\n", ["red", "dark blue"]) == 1.0
+    assert text.exact_match("dark blue.", ["dark blue"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "accuracy"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
+)
+def test_vqa_accuracy_of_ten_people(agreeing, accuracy):
+    """Of ten people, each left out once: 3 that agree give 7 x 3/3 + 3 x 2/3 = 9 tenths."""
+    people = ["The cat."] * agreeing + ["dog"] * (10 - agreeing)
+    assert text.vqa_accuracy("cat", people) == pytest.approx(accuracy)
+
+
+def test_vqa_accuracy_of_one_reference():
+    assert text.vqa_accuracy("a Cat!", ["cat"]) == 1.0
+    assert text.vqa_accuracy("cats", ["cat"]) == 0.0
+
+
+def test_token_f1_by_hand():
+    # shared: red, cat; precision 2/4, recall 2/3
+    assert text.token_f1("The red red cat", ["a red cat"]) == pytest.approx(2 * (1 / 2) * (2 / 3) / (7 / 6))
+    assert text.token_f1("red", ["blue", "RED."]) == 1.0
+    assert text.token_f1("", [""]) == 1.0
+    assert text.token_f1("", ["red"]) == text.token_f1("red", [""]) == 0.0
+
+
+def naive_rouge(said: tuple[str, ...], right: tuple[str, ...]) -> float:
+    @lru_cache(None)
+    def common(i: int, j: int) -> int:
+        if i == len(said) or j == len(right):
+            return 0
+        if said[i] == right[j]:
+            return 1 + common(i + 1, j + 1)
+        return max(common(i + 1, j), common(i, j + 1))
+
+    if not said or not right:
+        return float(said == right)
+    precision, recall = common(0, 0) / len(said), common(0, 0) / len(right)
+    return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
+
+
+@settings(deadline=None)
+@given(sentences, sentences)
+def test_rouge_l_against_a_naive_one(said, right):
+    assert text.rouge_l(said, [right]) == pytest.approx(
+        naive_rouge(tuple(said.split()), tuple(right.split()))
+    )
+
+
+def test_rouge_l_takes_the_best_reference():
+    # the longest common subsequence of "police kill the gunman" with "police killed the gunman" has 3 words
+    assert text.rouge_l("police kill the gunman", ["x", "police killed the gunman"]) == pytest.approx(0.75)
+
+
+def test_meteor_by_hand():
+    # 3 of 3 words in 1 chunk: 1 - 0.5 * (1/3)^3
+    assert text.meteor("the cat sat", ["dog", "The cat sat."]) == pytest.approx(1 - 0.5 / 27)
+    # "cats" and "cat" share a stem; precision 1/2, recall 1/1: F = 10PR / (R + 9P), one chunk of one match
+    assert text.meteor("cats slept", ["cat"]) == pytest.approx((10 * 0.5 / (1 + 9 * 0.5)) * 0.5)
+    assert text.meteor("", ["cat"]) == text.meteor("cat", [""]) == text.meteor("dog", ["cat"]) == 0.0
+    assert text.meteor("!", [""]) == 1.0
+
+
+def naive_bleu(predictions: list[str], references: list[list[str]]) -> float:
+    """Papineni et al. 2002, over the whole set; for words without punctuation."""
+
+    def grams(words: list[str], size: int) -> Counter[tuple[str, ...]]:
+        return Counter(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
+
+    matched, total, said_length, right_length = [0] * 4, [0] * 4, 0, 0
+    for prediction, right in zip(predictions, references, strict=True):
+        said = prediction.split()
+        lengths = [len(reference.split()) for reference in right]
+        said_length += len(said)
+        right_length += min(lengths, key=lambda length: (abs(length - len(said)), length))
+        for size in range(1, 5):
+            most: Counter[tuple[str, ...]] = Counter()
+            for reference in right:
+                most |= grams(reference.split(), size)
+            found = grams(said, size)
+            matched[size - 1] += sum((found & most).values())
+            total[size - 1] += sum(found.values())
+    assert min(matched) > 0
+    brevity = min(1.0, math.exp(1 - right_length / said_length))
+    return brevity * math.exp(sum(math.log(m / t) for m, t in zip(matched, total, strict=True)) / 4)
+
+
+SAID = ["the red cat sat on the mat", "a blue circle", "there is a small green square here"]
+RIGHT = [["the red cat sat on a mat", "red cat"], ["a blue circle"], ["there is a small green box"]]
+
+
+def test_bleu_against_a_naive_one_and_sacrebleu_itself():
+    assert text.bleu(SAID, RIGHT) == pytest.approx(naive_bleu(SAID, RIGHT))
+    single = [references[:1] for references in RIGHT]
+    theirs = sacrebleu.corpus_bleu(SAID, [[references[0] for references in RIGHT]]).score / 100
+    assert text.bleu(SAID, single) == pytest.approx(theirs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(sentences, sentences), min_size=1, max_size=5))
+def test_bleu_is_sacrebleus_also_where_it_smooths(pairs):
+    said, right = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    assert text.bleu(said, [[one] for one in right]) == pytest.approx(
+        sacrebleu.corpus_bleu(said, [right]).score / 100
+    )
+
+
+def made_up(count: int = 60, wrong: int = 3) -> AnswerSet:
+    """Two questions a picture; every `wrong`th answer is wrong."""
+    right = [f"the {'red' if n % 2 else 'blue'} cat sat on mat {n}" for n in range(count)]
+    return AnswerSet(
+        predictions=["no" if n % wrong == 0 else answer for n, answer in enumerate(right)],
+        references=[[answer] for answer in right],
+        units=[n // 2 for n in range(count)],
+        answer_types=["color" if n % 2 else "shape" for n in range(count)],
+        sources=["one"] * (count - 6) + ["two/2"] * 6,
+        ended=[n % 4 != 0 for n in range(count)],
+    )
+
+
+def test_values_of_a_set():
+    values = answer_values(made_up())
+    assert values["exact_match"] == values["vqa_accuracy"] == pytest.approx(2 / 3)
+    assert values["never_ended"] == 0.25
+    assert values["exact_match/type/color"] == pytest.approx(2 / 3)
+    assert values["exact_match/source/two-2"] == pytest.approx(4 / 6)
+    assert {"bleu", "rouge_l", "meteor", "token_f1/type/shape"} <= values.keys()
+    assert not any(name.startswith(("bleu/", "rouge_l/")) for name in values)
+
+
+def test_one_type_is_not_broken_down():
+    values = answer_values(AnswerSet(["a"], [["a"]], [0], answer_types=["x"], sources=["y"]), ["exact_match"])
+    assert values == {"exact_match": 1.0}
+
+
+def test_estimates_agree_with_values_and_draw_pictures():
+    answers = made_up()
+    estimates = estimate_answers(answers, samples=200)
+    values = answer_values(answers)
+    assert {name: estimate.value for name, estimate in estimates.items()} == pytest.approx(values)
+    hits = text.answer_scores(answers)["exact_match"]
+    same = estimate_mean(hits, np.array(answers.units), 200)
+    assert np.array_equal(estimates["exact_match"].draws, same.draws)
+    for name in ("exact_match", "bleu", "never_ended", "exact_match/type/color"):
+        interval = estimates[name].interval()
+        assert interval.low < interval.value < interval.high
+    better = estimate_answers(made_up(wrong=10), samples=200)
+    assert better["bleu"].minus(estimates["bleu"]).low > 0
+
+
+def test_a_bleu_draw_is_the_bleu_of_the_drawn_answers():
+    answers = AnswerSet(SAID, RIGHT, [5, 5, 9])
+    draws = estimate_answers(answers, ["bleu"], samples=50)["bleu"].draws
+    possible = [
+        text.bleu([SAID[i] for i in rows], [RIGHT[i] for i in rows])
+        for rows in ([0, 1, 0, 1], [0, 1, 2], [2, 2])
+    ]
+    assert all(min(abs(draw - one) for one in possible) < 1e-12 for draw in draws)
+    assert len({round(draw, 9) for draw in draws}) == 3
+
+
+def test_sets_must_fit_together():
+    with pytest.raises(ValueError, match="2 predictions, but 1 references"):
+        AnswerSet(["a", "b"], [["a"]], [0, 1])
+    with pytest.raises(ValueError, match="1 predictions, but 2 ended"):
+        AnswerSet(["a"], [["a"]], [0], ended=[True, False])
+
+
+def test_without_the_packages_the_rest_is_measured(monkeypatch):
+    monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: None)
+    assert text.available_metrics() == ("exact_match", "vqa_accuracy", "token_f1", "rouge_l")
+    assert "bleu" not in answer_values(made_up())
+    monkeypatch.setitem(__import__("sys").modules, "sacrebleu.metrics", None)
+    with pytest.raises(ConfigError, match=r"edge-glass\[text\]"):
+        text.bleu(["a"], [["a"]])
