@@ -12,7 +12,7 @@ from torch import nn
 from edge_glass.assets.extras import optional_module
 from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpack, unpacked_folder
 from edge_glass.encoders.features import inference
-from edge_glass.encoders.sources import quiet_transformers, plain_errors, resolve_source
+from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
 from edge_glass.errors import AssetError, ConfigError
 
 ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
