@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +40,7 @@ WEIGHTS = "decoder.safetensors"
 TOKENIZER = "tokenizer"
 
 
-class SmallDecoder(nn.Module):
+class SmallDecoder(nn.Module, ABC):
     """A causal decoder over its own embedding, which is the LM head too.
 
     Embeddings enter with a mean square of 1 (rows of the table have 1 / width): the scale of the prefix.
@@ -71,13 +72,13 @@ class SmallDecoder(nn.Module):
         self.rotary = Rotary(self.width // config.heads)
 
     @property
+    @abstractmethod
     def applications(self) -> int:
         """Layer applications of one pass, each with keys and values of its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, x: Tensor, sight: Sight, depth: int | None = None) -> list[Tensor]:
         """`[B, S, D]` → what the LM head reads, `[B, S, D]`, after each supervised depth (up to `depth`)."""
-        raise NotImplementedError
 
     def choose_depth(self, answers: list[Tensor]) -> Tensor:
         """Answers `[B, D]` at the end of the prompts → `[B]` int64, the depth each row is read at."""
