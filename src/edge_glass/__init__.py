@@ -29,6 +29,7 @@ _HOMES = {
     "build_image_datasets_from_parquet": "edge_glass.data.datasets",
     "InstructionDataset": "edge_glass.data.instruction_datasets",
     "PixmoQADataset": "edge_glass.data.instruction_datasets",
+    "QwenDecoder": "edge_glass.decoders.causal_lm",
     "TRMDecoder": "edge_glass.decoders.trm",
     "MultimodalTrainer": "edge_glass.training",
     "TrainingVisualizer": "edge_glass.reporting.plots",
@@ -38,11 +39,16 @@ _HOMES = {
 __all__ = ["__version__", "load", *sorted(_HOMES)]
 
 
-def load(folder: str) -> AlignmentModel:
-    """A finished run, ready to encode and search: `edge_glass.load("runs/quickstart")`."""
-    from edge_glass.inference import AlignmentModel
+def load(folder: str) -> AlignmentModel | AnswerModel:
+    """A finished run, ready to use: `.search` and `.encode_text` of an alignment run, `.answer` of others.
 
-    return AlignmentModel(folder)
+    Example:
+        >>> edge_glass.load("runs/quickstart").search("a sad animal")
+        >>> edge_glass.load("runs/easy_vqa_trm").answer("picture.png", "what color is the triangle?")
+    """
+    from edge_glass.inference import load_finished
+
+    return load_finished(folder)
 
 
 def __getattr__(name: str) -> Any:
@@ -56,4 +62,4 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from edge_glass.inference import AlignmentModel
+    from edge_glass.inference import AlignmentModel, AnswerModel

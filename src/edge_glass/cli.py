@@ -35,6 +35,11 @@ def cli(debug: bool, quiet: bool) -> None:
     edge-glass data build emoji                     # 1,918 pictures with names
     edge-glass train configs/quickstart.yaml        # align pictures and words
     edge-glass search runs/quickstart "a sad animal"
+    \b
+    edge-glass data build easy-vqa                  # questions about pictures of shapes
+    edge-glass inspect configs/easy_vqa_trm.yaml    # what the model will see
+    edge-glass train configs/easy_vqa_trm.yaml      # a small model that answers
+    edge-glass answer runs/easy_vqa_trm picture.png "what color is the triangle?"
     """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes, one talks
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
@@ -153,6 +158,127 @@ def search(
     shown: Any = model.thumbnail(image) if image is not None and len(asked) == 1 else " + ".join(asked)
     where = write_search_page(page or model.run / "search.html", shown, hits)
     click.echo(f"pictures: {where}")
+
+
+@cli.command()
+@click.argument("run", type=Path)
+@click.argument("asked", nargs=-1, metavar="[PICTURE] QUESTION")
+@click.option("--audio", type=Path, metavar="FILE", help="A sound that the question is about, too.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Longest answer in tokens.")
+@click.option("--sample", is_flag=True, help="Draw words at random instead of taking the best.")
+@click.option("--temperature", type=float, help="Of sampling; below 1 is more careful.")
+@click.option("--top-p", type=float, help="Of sampling: only the most probable words, up to this share.")
+@click.option("--seed", type=click.IntRange(0), help="Of sampling.")
+@click.option("--beams", type=click.IntRange(1), help="Beam search; the answer then comes in one piece.")
+@click.option("--no-stream", is_flag=True, help="Print the answer in one piece.")
+def answer(
+    run: Path,
+    asked: tuple[str, ...],
+    audio: Path | None,
+    sample: bool,
+    beams: int | None,
+    no_stream: bool,
+    **choices: Any,
+) -> None:
+    """Ask RUN a QUESTION about a PICTURE; the answer is printed while it is written.
+
+    RUN is a run folder, a model folder or what `merge` wrote. Without a picture, leave it out.
+
+    \b
+    edge-glass answer runs/easy_vqa_trm picture.png "what color is the triangle?"
+    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "is there a circle?" --beams 4
+    edge-glass answer runs/trimodal_trm emoji.png "which emoji is it?" --audio spoken.wav
+    edge-glass answer runs/easy_vqa_trm/compared/blind "what color is the triangle?"
+    """
+    forgotten = len(asked) == 1 and os.path.isfile(asked[0])  # noqa: PTH113 - takes questions of any length
+    if forgotten or not 1 <= len(asked) <= 2:
+        raise click.UsageError('give a picture and a question, as in `answer RUN photo.png "what is it?"`')
+    from edge_glass.inference import AnswerModel
+    from edge_glass.reporting.inspection_tokens import visible
+
+    model = AnswerModel(run)
+    choices |= {"do_sample": sample or None, "num_beams": beams}
+    picture = asked[0] if len(asked) == 2 else None
+    if picture is None and "vision" in model.model.modalities:
+        click.echo("note: this model sees pictures, and the question comes without one", err=True)
+    ask: Any = model.answer if no_stream else model.stream
+    said = ask(picture, asked[-1], audio, **choices)
+    words = False
+    for piece in [said] if no_stream else said:
+        words = words or bool(piece)
+        click.echo(visible(piece, keep=" \n\t\N{ZERO WIDTH JOINER}"), nl=False)
+    click.echo()
+    if not words:
+        click.echo("note: the answer is empty: the model ended it at once", err=True)
+
+
+@cli.command()
+@click.argument("run", type=Path)
+@click.option("--output", type=Path, metavar="DIR", help="Where to; default: RUN/merged.")
+@click.option(
+    "--bound",
+    type=click.FloatRange(0),
+    help="Largest difference of logits, as a share of the largest; default: 0.001, for bfloat16 0.05.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=64,
+    show_default=True,
+    help="Test rows that both models answer; 0 compares logits alone.",
+)
+def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> None:
+    """Write the language model of a LoRA RUN as a plain Hugging Face folder, with the adapters merged.
+
+    Merged and unmerged model are compared first; nothing is written when they answer otherwise.
+
+    \b
+    edge-glass merge runs/easy_vqa_smollm2
+    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
+    edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
+    """
+    from edge_glass.tasks.merging import merge_run
+
+    merged = merge_run(run, output, bound, rows)
+    for line in merged.lines():
+        click.echo(line)
+    click.echo(f"merged: {merged.folder}")
+
+
+@cli.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Generated rows and a toy encoder.")
+@click.option("-n", "count", default=8, show_default=True, type=click.IntRange(1, 1000), help="Samples.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--page", type=Path, metavar="FILE", help="Default: output_dir/name/inspect.html.")
+def inspect(
+    config: Path, overrides: tuple[str, ...], tiny: bool, count: int, split: str, page: Path | None
+) -> None:
+    """Show samples of an instruction CONFIG as the model receives them, here and as a page.
+
+    The picture after the transform, the prompt, every token and whether it is trained, lengths, and what must
+    hold of them. No language model is loaded, only its tokenizer.
+
+    \b
+    edge-glass inspect configs/easy_vqa_trm.yaml
+    edge-glass inspect configs/trm_vlm_qa.yaml dataset.train_parquet=my.parquet -n 20 --split val
+    edge-glass inspect configs/easy_vqa_smollm2.yaml --tiny
+    """
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from rich.console import Console
+
+    from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
+    from edge_glass.tasks.inspecting import inspect_experiment, page_of
+
+    found = inspect_experiment(loaded, count, split)
+    Console().print(inspection_lines(found.samples, found.lengths))
+    where = write_inspection_page(
+        page or page_of(loaded), found.samples, found.title, found.lengths, found.overview
+    )
+    click.echo(f"page: {where}")
 
 
 @cli.command()
@@ -292,6 +418,7 @@ def check(
 
     \b
     edge-glass data check data/emoji/train.parquet data/emoji/val.parquet data/emoji/test.parquet
+    edge-glass data check data/easy-vqa/train.parquet --text-column question
     """
     from edge_glass.data.check_report import write_rejects
     from edge_glass.data.checking import check_files, split_names

@@ -20,6 +20,13 @@ dataset:
   train_parquet: train.parquet
 """
 
+ANSWERS = """\
+name: small
+task: instruction
+dataset:
+  train_parquet: train.parquet
+"""
+
 Load = Callable[..., ExperimentConfig]
 
 
@@ -48,6 +55,28 @@ def error_of(load: Load) -> Callable[..., str]:
     def _error(extra: str = "", *overrides: str, **options: object) -> str:
         with pytest.raises(ConfigError) as caught:
             load(extra, *overrides, **options)
+        return str(caught.value)
+
+    return _error
+
+
+@pytest.fixture
+def load_answers(load: Load) -> Load:
+    """As `load`, but a small experiment of the task instruction."""
+
+    def _load(extra: str = "", *overrides: str, tiny: bool = False) -> ExperimentConfig:
+        return load("", *overrides, tiny=tiny, text=ANSWERS + extra)
+
+    return _load
+
+
+@pytest.fixture
+def answers_error(load_answers: Load) -> Callable[..., str]:
+    """The message of the ConfigError that `load_answers` must raise."""
+
+    def _error(extra: str = "", *overrides: str, **options: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_answers(extra, *overrides, **options)
         return str(caught.value)
 
     return _error

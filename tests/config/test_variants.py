@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from config_messages import messages
 
-from edge_glass.config import ConfigError, ExperimentConfig, variant_config
+from edge_glass.config import ConfigError, ExperimentConfig, dump_config, variant_config
+from edge_glass.config.schema import DecoderConfig, RecursionConfig
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -77,6 +78,38 @@ def test_a_column_that_a_variant_does_not_measure(error_of: ErrorOf) -> None:
         "small.yaml line 12: ablation.variants.odd.vision_encoder.mrl_dimensions: "
         "i2t_r1@64: there is no dimension 64 below the full one; vision_encoder has 128"
     )
+
+
+class TestAnswers:
+    """Variants of the task instruction, whose kinds of decoder read different options."""
+
+    TRM = (
+        "decoder: {kind: trm, vocabulary: 300, size: {width: 64}, recursion: {cycles: 4, halting: true}}\n"
+        "vision_encoder: {pooling_type: grid, grid_size: 2}\n"
+    )
+
+    def variant(self, load: Load, overrides: str) -> ExperimentConfig:
+        return variant_config(load(self.TRM + ablation(overrides).replace("losses.mrl: 0", "")), "odd")
+
+    def test_what_a_variant_leaves_unread_goes_back_to_its_default(self, load_answers: Load) -> None:
+        plain = self.variant(load_answers, "decoder.kind: plain")
+        assert (plain.decoder.vocabulary, plain.decoder.size.width) == (300, 64)
+        assert plain.decoder.recursion == RecursionConfig()
+        words = self.variant(load_answers, "decoder: {kind: causal_lm, lora: {rank: 4}}").decoder
+        assert words == DecoderConfig.model_validate({"lora": {"rank": 4}})
+        one = self.variant(load_answers, "vision_encoder.pooling_type: mean").vision_encoder
+        assert (one.pooling_type, one.grid_size) == ("mean", 3)
+
+    def test_what_it_sets_itself_does_not(self, load_answers: Load) -> None:
+        with pytest.raises(ConfigError) as caught:
+            self.variant(load_answers, "decoder.kind: plain, decoder.recursion.cycles: 4")
+        assert str(caught.value).endswith(
+            "variants.odd.decoder.recursion.cycles: is not read with decoder.kind plain; leave it out"
+        )
+
+    def test_a_variant_can_be_read_back(self, load_answers: Load, load: Load) -> None:
+        variant = self.variant(load_answers, "decoder.kind: plain")
+        assert load(text=dump_config(variant)) == variant
 
 
 class TestTiny:

@@ -108,7 +108,7 @@ def test_every_kind_of_bad_row_is_named_and_skipped(pictures, tmp_path):
     found = {row: reason for row, _, reason in reasons(table)}
     outside, missing = f"the file lies outside {pictures}", "file_name is missing or no file name"
     assert found[1] == found[2] == outside
-    assert found[3] == found[4] == "the file does not exist"
+    assert found[3] == found[4] == f"the file does not exist in {pictures}"
     assert found[5] == found[6] == found[7] == found[11] == found[12] == found[19] == missing
     assert found[8] == "the picture has no bytes (length 0)"
     assert "cannot be decoded" in found[9] and "no picture can be read" in found[10]

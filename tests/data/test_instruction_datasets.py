@@ -65,26 +65,26 @@ def test_a_training_batch_is_padded_on_the_right_and_shows_a_picture_once(pixmo)
     longer |= {"ids": tokens.ids, "labels": tokens.labels, "prompt": tokens.prompt}
     batch = ConversationCollator(TOKENIZER.pad_token_id)([pixmo[0], longer, pixmo[2], pixmo[3]])
     lengths = [len(pixmo[0]["ids"]), len(tokens.ids), len(pixmo[2]["ids"]), len(pixmo[3]["ids"])]
-    assert batch["mask"].sum(1).tolist() == lengths
-    assert batch["ids"].shape == (4, max(lengths))
-    assert bool(batch["mask"][:, 0].all())
-    check_labels(batch, pixmo.tokenizer.end, pixmo.tokenizer.special, batch["names"])
+    assert batch["attention_mask"].sum(1).tolist() == lengths
+    assert batch["input_ids"].shape == (4, max(lengths))
+    assert bool(batch["attention_mask"][:, 0].all())
+    check_labels(batch, pixmo.tokenizer.end, pixmo.tokenizer.special, batch["ids"])
     assert batch["place"]["vision"].tolist() == [0, 1, 0, 1]
     assert batch["inputs"]["vision"]["pixels"].shape == (2, 3, 8, 8)
     for row, at in enumerate(batch["place"]["vision"].tolist()):
         assert torch.equal(batch["inputs"]["vision"]["pixels"][at], to_tensor(table.image(row)))
-    assert batch["names"] == ["0", "long", "2", "3"]
+    assert batch["ids"] == ["0", "long", "2", "3"]
 
 
 def test_prompts_are_padded_on_the_left(pixmo):
     items = [{**pixmo[0], "prompt": 4}, pixmo[1]]
     batch = ConversationCollator(TOKENIZER.pad_token_id, prompts=True)(items)
-    assert batch["ids"].shape[1] == items[1]["prompt"]
-    assert batch["ids"][0][batch["mask"][0]].tolist() == items[0]["ids"][:4].tolist()
-    assert bool(batch["mask"][:, -1].all()) and not batch["mask"][0, 0]
+    assert batch["input_ids"].shape[1] == items[1]["prompt"]
+    assert batch["input_ids"][0][batch["attention_mask"][0]].tolist() == items[0]["ids"][:4].tolist()
+    assert bool(batch["attention_mask"][:, -1].all()) and not batch["attention_mask"][0, 0]
     assert (batch["labels"] == NOT_TRAINED).all()
     asked = pixmo.tokenizer.prompt(pixmo.table.turns[1][:1])
-    assert torch.equal(batch["ids"][1], asked)
+    assert torch.equal(batch["input_ids"][1], asked)
 
 
 def test_augmented_pictures_of_one_group_are_not_taken_for_equal(tmp_path):
@@ -117,7 +117,7 @@ def test_rows_without_a_picture_are_groups_of_their_own():
 
 
 def test_no_rows_make_an_empty_batch():
-    assert ConversationCollator(0)([])["ids"].shape == (0, 0)
+    assert ConversationCollator(0)([])["input_ids"].shape == (0, 0)
     assert pad_rows([torch.tensor([1]), torch.tensor([2, 3])], 9, left=True).tolist() == [[9, 1], [2, 3]]
 
 

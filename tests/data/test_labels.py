@@ -77,9 +77,9 @@ def test_the_prompt_of_training_is_the_prompt_of_generation(chat, plain, exchang
     tokens = tokenizer(turns)
     assert torch.equal(tokens.ids[: tokens.prompt], tokenizer.prompt(turns[:-1]))
     batch = {
-        "ids": tokens.ids[None],
+        "input_ids": tokens.ids[None],
         "labels": tokens.labels[None],
-        "mask": torch.ones(1, len(tokens.ids)) > 0,
+        "attention_mask": torch.ones(1, len(tokens.ids)) > 0,
     }
     check_labels(batch, tokenizer.end, tokenizer.special)
     said = [tokenizer.tokenizer.decode(part[:-1]).strip() for part in stretches(tokens)]
@@ -171,7 +171,7 @@ IDS = torch.tensor([[5, 6, 7, 2, 0], [5, 8, 2, 0, 0]])
 
 def batch(labels: list[list[int]]) -> dict[str, torch.Tensor]:
     lengths = torch.tensor([[4], [3]])
-    return {"ids": IDS, "labels": torch.tensor(labels), "mask": torch.arange(5)[None] < lengths}
+    return {"input_ids": IDS, "labels": torch.tensor(labels), "attention_mask": torch.arange(5)[None] < lengths}
 
 
 def test_right_labels_pass():

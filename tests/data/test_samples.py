@@ -4,7 +4,13 @@ import logging
 
 import pytest
 from data_samples import make_table, picture
+from question_rows import write_questions
 
+from edge_glass.data.check_report import ERROR
+from edge_glass.data.checking import check_files
+from edge_glass.data.instruction_readers import read_question_parquet
+from edge_glass.data.instructions import join_instructions
+from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import (
     Rejected,
     SampleTable,
@@ -87,6 +93,21 @@ def test_too_many_bad_rows_are_an_error_that_names_the_first():
         "some.parquet: 7 of 100 rows cannot be used (first: row 93 (row-93): the caption is missing).\n"
         "At most 6.9% may be bad (dataset.max_bad_fraction); `edge-glass data check FILE` lists them all."
     )
+
+
+@pytest.mark.parametrize(("column", "written"), [("question", "question"), ("my words", "'my words'")])
+def test_the_command_that_lists_bad_rows_names_the_column_of_the_words(tmp_path, column, written):
+    rows = [(picture(1), "what?", "a cat"), (None, "what?", "a cat")]
+    path = write_questions(tmp_path / "qa.parquet", rows, **{"my words": ["what?", "where?"]})
+    questions = read_question_parquet(path, question_column=column)
+    captions = read_parquet(path, text_column=column)
+    hint = f"`edge-glass data check FILE --text-column {written}` lists them all."
+    for table in (questions, captions, questions.select([0]), join_instructions([questions, questions])):
+        with pytest.raises(DataError) as caught:
+            check_rejected(table, max_bad_fraction=0.0)
+        assert str(caught.value).endswith(hint)
+    report = check_files({"qa": path}, text_column=column, progress=False)
+    assert [found.row for found in report.findings if found.severity == ERROR] == [1]
 
 
 def test_nothing_usable_is_an_error_whatever_may_be_bad():

@@ -11,7 +11,7 @@ from torch import Tensor
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import CheckpointError, ConfigError
+from edge_glass.errors import CheckpointError, ConfigError, DataError
 
 
 def naive(made: QwenDecoder, pre: TokenFeatures | None, ids: Tensor, labels: Tensor) -> Tensor:
@@ -180,5 +180,5 @@ def test_too_long_and_too_wide_and_empty() -> None:
         made(prefix(1), ids, mask, ids)
     with pytest.raises(ConfigError, match="16 wide; 32"):
         made(prefix(1, width=16), ids, mask, ids)
-    with pytest.raises(ConfigError, match="prompt 0 of the batch has no token"):
+    with pytest.raises(DataError, match="row 0 has neither a prefix nor a prompt"):
         made.generate(None, ids[:, :0], mask[:, :0], GenerationSettings())

@@ -28,7 +28,7 @@ from edge_glass.tasks.run import train
 from edge_glass.training import callbacks, distributed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TRIMODAL = CONFIGS / "trimodal_trm.yaml"
+TRIMODAL = CONFIGS / "trimodal_trm_alignment.yaml"
 SETTINGS = ["optimization.lr=0.01", "training.logging_steps=1"]
 KILLED_AT = 8  # of ten steps, with a checkpoint after five
 
@@ -165,10 +165,10 @@ def seven_rows(sounds: bool = False) -> dict[str, Any]:
 def measure(home: str, overrides: tuple[str, ...] = (), lopsided: bool = False) -> dict[str, Any]:
     """What a rank finds without training."""
     os.environ["EDGE_GLASS_HOME"] = home
-    real, share = sources.generated_splits, alignment._share
+    real, share = sources.generated_splits, distributed.own_share
     sources.generated_splits = seven_rows
     if lopsided:
-        alignment._share = lambda items: list(items) if distributed.is_main() else []
+        distributed.own_share = lambda items: list(items) if distributed.is_main() else []
     try:
         task = AlignmentTask(load_config(TRIMODAL, [*SETTINGS, *overrides], tiny=True), progress=False)
         embedded = task.embed(task.model, "test")
@@ -180,7 +180,7 @@ def measure(home: str, overrides: tuple[str, ...] = (), lopsided: bool = False) 
             "codebook": getattr(task.model.towers["audio"].pooling, "fingerprint", None),
         }
     finally:
-        sources.generated_splits, alignment._share = real, share
+        sources.generated_splits, distributed.own_share = real, share
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -75,6 +75,34 @@ def test_crop_takes_the_centre() -> None:
     assert np.unique(np.array(TRANSFORM.crop(picture)).reshape(-1, 3), axis=0).tolist() == [[0, 0, 255]]
 
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(("mean", "std"), [(HALF, HALF), IMAGENET])
+@pytest.mark.parametrize("size", [(96, 40), (7, 31)])
+def test_pixels_give_back_exactly_the_picture_that_is_seen(
+    mean: tuple[float, float, float], std: tuple[float, float, float], size: tuple[int, int]
+) -> None:
+    transform = replace(TRANSFORM, mean=mean, std=std)
+    seen = transform.to_picture(transform(noise(*size)))
+    assert seen.mode == "RGB" and seen.tobytes() == transform.crop(noise(*size)).tobytes()
+    whole = noise(*size)  # of any size: what is not square is not made so
+    assert transform.to_picture(transform.normalize(whole)).tobytes() == whole.tobytes()
+
+
+def test_every_value_survives_normalisation() -> None:
+    picture = Image.fromarray(np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2))
+    for mean, std in ((HALF, HALF), IMAGENET):
+        transform = replace(TRANSFORM, mean=mean, std=std)
+        assert transform.to_picture(transform.normalize(picture)).tobytes() == picture.tobytes()
+
+
+def test_pixels_beyond_black_and_white_are_cut() -> None:
+    pixels = torch.tensor([-9.0, 0.0, 9.0]).view(3, 1, 1).expand(3, 2, 5).requires_grad_()
+    picture = TRANSFORM.to_picture(pixels.bfloat16())
+    assert picture.size == (5, 2) and picture.getpixel((4, 1)) == (0, 128, 255)
+
+
 def test_id_names_every_setting() -> None:
     changed = [
         replace(TRANSFORM, image_size=16),

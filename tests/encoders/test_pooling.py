@@ -171,5 +171,5 @@ def test_learned_and_refused() -> None:
         build_pooling("perceiver", WIDTH, perceiver={"latents": 3})
     with pytest.raises(ConfigError, match="8 heads do not divide the encoder's width 20"):
         build_pooling("multihead", 20)
-    with pytest.raises(ConfigError, match="cls, mean, mean_max, codebook, simple, multihead or perceiver"):
+    with pytest.raises(ConfigError, match="codebook, simple, multihead, perceiver, grid or none is right"):
         build_pooling("max", WIDTH)

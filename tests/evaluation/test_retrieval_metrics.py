@@ -79,6 +79,8 @@ def test_direction_of_a_metric():
     assert higher_is_better("mean_r1") and higher_is_better("val/i2t_r10@64")
     assert not higher_is_better("t2i_medr@64")
     assert not higher_is_better("val/loss") and not higher_is_better("train/loss_clip")
+    assert not higher_is_better("never_ended") and not higher_is_better("val/never_ended/type/color")
+    assert higher_is_better("exact_match/type/hair loss") and higher_is_better("val/bleu/source/loss")
 
 
 def test_metric_names_are_checked():

@@ -149,6 +149,27 @@ def test_lower_is_better_for_ranks():
     assert marks(group_variants(rows), "i2t_medr") == ["", "best"]
 
 
+def test_metrics_of_answers(tmp_path, read_page):
+    found = []
+    for variant, value in (("trm", 0.98), ("plain", 0.97)):
+        for seed in range(3):
+            numbers = {
+                "vqa_accuracy": {
+                    "value": value + seed * value / 1000,
+                    "low": value - 0.01,
+                    "high": value + 0.01,
+                },
+                "never_ended": 1 - value + seed * value / 1000,
+                "vqa_accuracy/type/yes-no": value - 0.1,
+            }
+            found.append({"variant": variant, "seed": seed, "metrics": numbers})
+    page = read_page(write_ablation_report(tmp_path / "all", found))
+    assert "VQA accuracy" in page.text and "never ended" in page.text and "yes-no" not in page.text
+    variants = group_variants(found)
+    assert marks(variants, "vqa_accuracy") == marks(variants, "never_ended") == ["best", ""]
+    assert "VQA accuracy, yes-no" in markdown_table(variants, ["vqa_accuracy/type/yes-no"])
+
+
 def test_costs_have_panels_only_where_they_differ(tmp_path):
     found = rows()[:6]
     write_ablation_report(tmp_path / "same", found)

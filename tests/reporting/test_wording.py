@@ -77,6 +77,9 @@ def test_labels_and_numbers():
     assert measured_sides(["mean_r1", "a2t_r10@128", "i2t_r1", "loss"]) == ["i2t", "a2t"]
     assert [format_mebibytes(size) for size in (None, 3 * 2**30)] == ["–", "3,072"]
     assert metric_label("accuracy") == "accuracy"
+    assert metric_label("token_f1") == "token F1"
+    assert metric_label("vqa_accuracy/type/yes-no") == "VQA accuracy, yes-no"
+    assert metric_label("bleu/source/easy-vqa") == "BLEU from easy-vqa"
     assert format_value("mean_r1", None) == format_value("mean_r1", float("nan")) == "–"
     assert format_difference("mean_r1", -0.0001) == "0.000"
     assert [format_seconds(s) for s in (3.21, 41, 200, 7500, None)] == [

@@ -1,6 +1,6 @@
 """The schema as a tree of dotted keys: which keys exist, what each expects in words, which one is meant.
 
-Everything is read off the pydantic models, so a new field in schema.py is known here at once.
+Everything is read off the pydantic models, so a new field of a section is known here at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ PATTERN_WORDS = {
 }
 
 # Names people bring from other tools. A target that is no key of the schema is never suggested.
-SYNONYMS = {"learning_rate": "lr", "num_train_epochs": "epochs", "clip_grad": "max_grad_norm"}
+SYNONYMS = {
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "clip_grad": "max_grad_norm",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "target_modules": "targets",
+}
 
 # How alike two names have to be.
 _SAME_SECTION_SURE, _RUN_TOGETHER, _SAME_SECTION, _SAME_SECTION_SHORT, _ELSEWHERE = 0.85, 0.9, 0.6, 0.5, 0.75
@@ -88,6 +95,15 @@ def expected_at(path: tuple[str | int, ...]) -> Expected | None:
         else:
             return None
     return found
+
+
+def default_at(path: tuple[str | int, ...]) -> Any:
+    """The default of an option that has one."""
+    *above, name = path
+    section: type[Section] = ExperimentConfig
+    for part in above:
+        section = section_of(section.model_fields[str(part)].annotation) or section
+    return section.model_fields[str(name)].default
 
 
 def in_words(expected: Expected) -> str:

@@ -16,25 +16,33 @@ from edge_glass.config.schema import (
     TrainingConfig,
     VisionEncoderConfig,
 )
+from edge_glass.config.tiny_answers import answer_settings
+from edge_glass.config.tiny_sizes import (
+    TOY_BATCH,
+    TOY_EPOCHS,
+    TOY_HEADS,
+    TOY_HIDDEN,
+    TOY_RESAMPLES,
+    TOY_WIDTH,
+    toy_perceiver,
+)
 from edge_glass.config.variants import apply_variant
 
-TOY_WIDTH = 32
-TOY_HIDDEN = 32
-TOY_BATCH = 8
-TOY_EPOCHS = 2
-TOY_RESAMPLES = 100
-TOY_LATENTS = 4
-TOY_HEADS = 2
 _MAX_FRACTION = 0.3
-_DATA_PATHS = ("train_parquet", "val_parquet", "test_parquet", "image_folder", "metadata_file")
+_DATA_PATHS = (
+    *("train_parquet", "val_parquet", "test_parquet"),
+    *("train_conversations", "val_conversations", "test_conversations", "image_root"),
+    *("image_folder", "metadata_file"),
+)
 _DIMENSION_KEYS = {"vision_encoder.projection_dim", "vision_encoder.mrl_dimensions"}
 
 
 def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]:
     """The experiment at toy size, as plain data that still has to be validated.
 
-    What the config switches on stays on (loss, pooling, Matryoshka, ablation variants); only sizes shrink,
-    and they shrink together, so that a config that is consistent stays so, and each of its variants too.
+    What the config switches on stays on (loss, pooling, Matryoshka, adapters, ablation variants); only sizes
+    shrink, and they shrink together, so that a config that is consistent stays so, and each of its variants
+    too. Quantization and attention kernels that need a GPU go.
 
     Args:
         config: a checked experiment at full size.
@@ -56,37 +64,38 @@ def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]
 
 def _settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[str, Any]:
     """The toy settings, to merge over the config."""
-    vision = config.vision_encoder
-    return {
+    common = {
         "name": config.name if config.name.endswith("-tiny") else f"{config.name}-tiny",
         "tiny": True,
         "dataset": _toy_dataset(config.dataset),
+        "vision_encoder": {"image_size": None},
+        **({"fusion": {"num_heads": TOY_HEADS}} if config.fusion else {}),
+        "training": _toy_training(config.training),
+        "evaluation": {"bootstrap_samples": TOY_RESAMPLES},
+    }
+    # Only what the task reads: the checks refuse other settings that are not at their default.
+    instruction = config.task == "instruction"
+    return merged(common, answer_settings(config) if instruction else _alignment_settings(config, dimensions))
+
+
+def _alignment_settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[str, Any]:
+    vision = config.vision_encoder
+    return {
         "vision_encoder": {
-            "image_size": None,
             "projection_dim": dimensions.get(vision.projection_dim, vision.projection_dim),
             "mrl_dimensions": [dimensions.get(one, one) for one in vision.mrl_dimensions],
             **_toy_encoder(vision),
         },
         "text_encoder": _toy_encoder(config.text_encoder),
         **({"audio_encoder": _toy_encoder(config.audio_encoder)} if config.audio_encoder else {}),
-        **({"fusion": {"num_heads": TOY_HEADS}} if config.fusion else {}),
-        "training": _toy_training(config.training),
-        "evaluation": {
-            "bootstrap_samples": TOY_RESAMPLES,
-            "primary_metric": _toy_metric(config.evaluation.primary_metric, dimensions),
-        },
+        "evaluation": {"primary_metric": _toy_metric(config.evaluation.primary_metric, dimensions)},
     }
 
 
 def _toy_encoder(encoder: VisionEncoderConfig | TextEncoderConfig | AudioEncoderConfig) -> dict[str, Any]:
-    perceiver = encoder.perceiver
     return {
         "head": {"hidden_dim": min(encoder.head.hidden_dim, TOY_HIDDEN)},
-        "perceiver": {
-            "num_latents": min(perceiver.num_latents, TOY_LATENTS),
-            "depth": min(perceiver.depth, 1),
-            "num_heads": min(perceiver.num_heads, TOY_HEADS),
-        },
+        "perceiver": toy_perceiver(encoder.perceiver),
     }
 
 
@@ -108,7 +117,7 @@ def _toy_dataset(dataset: DatasetConfig) -> dict[str, Any]:
     toy["num_workers"] = 0
     for split in ("val", "test"):
         fraction = f"{split}_fraction"
-        own_file = getattr(dataset, f"{split}_parquet") is not None
+        own_file = any(getattr(dataset, f"{split}_{kind}") for kind in ("parquet", "conversations"))
         default = DatasetConfig.model_fields[fraction].default
         toy[fraction] = default if own_file else min(getattr(dataset, fraction), _MAX_FRACTION)
     return toy

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge_glass.config.checks import metric_problems, problems_across
-from edge_glass.config.fields import Expected, expected_at, in_words
-from edge_glass.config.overrides import key_path, key_problem, merged, nested
+from edge_glass.config.checks.unread import unread_options
+from edge_glass.config.fields import Expected, default_at, expected_at, in_words
+from edge_glass.config.overrides import key_path, key_problem, leaf_paths, merged, nested
 from edge_glass.config.problems import Origins, Problem, config_error, dotted, problems_of
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.yaml_loader import KeyPath
@@ -50,7 +51,8 @@ def variant_config(config: ExperimentConfig, variant: str, seed: int | None = No
 def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterator[Problem]:
     """Problems of the ablation section, each at the variant's key in the file.
 
-    A fault of the experiment itself is not repeated under every variant. For `surroundings` see checks.py.
+    A fault of the experiment itself is not repeated under every variant. For `surroundings` see
+    `problems_across`.
     """
     if config.ablation is None:
         return
@@ -77,8 +79,13 @@ def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterato
 def apply_variant(
     config: ExperimentConfig, overrides: Mapping[str, Any]
 ) -> tuple[ExperimentConfig | None, list[Problem]]:
-    """The variant's experiment, or what makes the schema refuse it."""
+    """The variant's experiment, or what makes the schema refuse it.
+
+    Options of the experiment that the variant leaves unread, such as the recursion where it sets decoder.kind
+    to plain, go back to their defaults; what it sets itself stays, for the checks to see.
+    """
     raw = merged(config.model_dump(), {"ablation": None})
+    written: set[KeyPath] = set()
     for key, value in overrides.items():
         path = key_path(key)
         problem = key_problem(path)
@@ -87,10 +94,16 @@ def apply_variant(
         if problem is not None:
             return None, [problem]
         raw = merged(raw, nested(path, value))
+        written.update(leaf_paths(nested(path, value)))
     try:
-        return ExperimentConfig.model_validate(raw), []
+        result = ExperimentConfig.model_validate(raw)
     except ValidationError as error:
         return None, problems_of(error, raw)
+    already = {problem.path for problem in unread_options(config)}
+    for path, _ in unread_options(result):
+        if path not in already and not any(path[: len(leaf)] == leaf for leaf in written):
+            raw = merged(raw, nested(path, default_at(path)))
+    return ExperimentConfig.model_validate(raw), []
 
 
 def _unmeasured(config: ExperimentConfig, variant: ExperimentConfig) -> Iterator[Problem]:

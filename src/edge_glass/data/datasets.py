@@ -254,15 +254,24 @@ def complete_splits(
     if missing:
         splits |= split_by_group(splits["train"], missing)
     splits = separate_pictures(splits, shared_pictures)
+    check_enough(splits)
+    measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions if captions}
+    return splits | {"train": drop_captions_of(splits["train"], measured)}
+
+
+def check_enough(splits: Mapping[str, SampleTable]) -> None:
+    """Every split has rows.
+
+    Raises:
+        DataError: One has fewer than 2.
+    """
     for name in ("train", "val", "test"):
         if len(splits[name]) < 2:
             raise DataError(
                 f"{splits['train'].source}: the {name} split has {len(splits[name])} usable rows; "
                 "at least 2 are needed.\n"
-                "Give more rows, or name separate files with dataset.val_parquet and dataset.test_parquet."
+                f"Give more rows, or name a file for {name}, such as dataset.{name}_parquet."
             )
-    measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions if captions}
-    return splits | {"train": drop_captions_of(splits["train"], measured)}
 
 
 Collate = Callable[[list[Any]], dict[str, Tensor]]

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
-from edge_glass.assets import cache_root
+from edge_glass.data.picture_files import file_below, file_problem, read_json_records, scan_files
 from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
-from edge_glass.data.scan import Scan, scan_pictures
-from edge_glass.data.writing import replacing
 from edge_glass.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 FILE_NAME = "file_name"
 
@@ -58,14 +50,13 @@ def read_folder(
             )
     root = folder.resolve()
     names = [str(record.get(FILE_NAME) or "") for record in records]
-    files = [_inside(root, name) for name in names]
+    files = [file_below(root, name) for name in names]
     problems = [
         text_problem(record.get(text_column)) or _file_problem(root, file)
         for record, file in zip(records, files, strict=True)
     ]
-    scans = _scan_files(
-        {file for file, problem in zip(files, problems, strict=True) if not problem}, str(folder)
-    )
+    readable = (file for file, problem in zip(files, problems, strict=True) if not problem)
+    scans = scan_files(readable, str(folder))
     kept, rejected = [], []
     for row, (file, name) in enumerate(zip(files, names, strict=True)):
         problem = problems[row] or scans[file].problem
@@ -85,59 +76,19 @@ def read_folder(
     )
 
 
-def _scan_files(files: set[Path], what: str) -> dict[Path, Scan]:
-    """Scan each file once; the result is kept until a file changes."""
-    ordered = sorted(files)
-    status = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in ordered]
-    stored = cache_root() / "scans" / f"{hashlib.sha256(json.dumps(status).encode()).hexdigest()[:32]}.json"
-    if stored.exists():
-        return {file: Scan(*scan) for file, scan in zip(ordered, json.loads(stored.read_text()), strict=True)}
-    chunks = scan_pictures((file.read_bytes() for file in ordered), len(ordered), what)
-    scans = [scan for chunk in chunks for _, scan in chunk]
-    try:
-        with replacing(stored) as temporary:
-            temporary.write_text(json.dumps(scans), encoding="utf-8")
-    except OSError as error:
-        logger.warning("%s: cannot be written (%s); pictures are scanned again next time", stored, error)
-    return dict(zip(ordered, scans, strict=True))
-
-
-def _inside(root: Path, name: str) -> Path:
-    """Where a file name leads; the folder itself, which is no picture, when it cannot be a file name."""
-    try:
-        file = (root / name).resolve()
-        file.is_file()  # raises when the name is too long
-    except (OSError, ValueError, RuntimeError):  # ValueError: a null byte; RuntimeError: links in a circle
-        return root
-    return file
-
-
 def _file_problem(root: Path, file: Path) -> str | None:
-    """Why a picture file cannot be read; None when it can. The row's name is said elsewhere."""
-    if not file.is_relative_to(root):
-        return f"the file lies outside {root}"
-    if file == root:
-        return f"{FILE_NAME} is missing or no file name"
-    if not file.is_file():
-        return "the file does not exist"
-    return None if os.access(file, os.R_OK) else "the file may not be read"
+    return f"{FILE_NAME} is missing or no file name" if file == root else file_problem(root, file)
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() != ".csv":
+        return read_json_records(path, "picture")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
-        if path.suffix.lower() == ".jsonl":  # split at \n alone: captions may hold other line separators
-            records = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
-            records = json.loads(text)
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except (json.JSONDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected a list of objects, one per picture")
-    return records

@@ -11,15 +11,13 @@ from torch import Tensor
 from edge_glass.data.datasets import Collate
 from edge_glass.data.labels import NOT_TRAINED
 
-_WORDS = ("id", "question", "answer", "source", "answer_type")
-
 
 class ConversationCollator:
     """Items of `ConversationDataset` → batch.
 
-    A batch has `ids` int64, `mask` bool and `labels` int64, all `[B, L]`; the lists `names` (ids of the
-    rows), `question`, `answer`, `source`, `answer_type`; and `group` int64 `[B]`. Padding is known by the
-    mask, never by its id: many tokenizers pad with the token that ends an answer.
+    A batch has `ids`, the names of its rows; `input_ids` int64, `attention_mask` bool and `labels` int64, all
+    `[B, L]`. Padding is known by the mask, never by its id: many tokenizers pad with the token that ends an
+    answer.
 
     A picture is in a batch once: `inputs` maps a modality to what its `collate` makes of the distinct items,
     and `place` maps it to int64 `[B]`, which of them each row has, -1 where it has none.
@@ -44,15 +42,12 @@ class ConversationCollator:
         ]
         kept = [torch.ones(len(row), dtype=torch.bool) for row in ids]
         batch: dict[str, Any] = {
-            "ids": pad_rows(ids, self.pad, left=self.prompts),
-            "mask": pad_rows(kept, False, left=self.prompts),
+            "ids": [item["id"] for item in items],
+            "input_ids": pad_rows(ids, self.pad, left=self.prompts),
+            "attention_mask": pad_rows(kept, False, left=self.prompts),
             "labels": pad_rows(labels, NOT_TRAINED, left=self.prompts),
-            "group": torch.tensor([item["group"] for item in items], dtype=torch.int64),
         }
-        for word in _WORDS:
-            batch["names" if word == "id" else word] = [item[word] for item in items]
-        batch |= self._inputs(items)
-        return batch
+        return batch | self._inputs(items)
 
     def _inputs(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         names = {"vision": "pixels", "audio": "mel"}

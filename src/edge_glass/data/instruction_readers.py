@@ -108,6 +108,7 @@ def read_question_parquet(
         rejected=tuple(rejected),
         sound_hashes=[heard[row].digests for row in kept] if sounds is not None else (),
         sounds=sounds,
+        text_column=question_column,
         turns=turns,
         sources=[sources[row] for row in kept],
         answer_types=[answer_types[row] for row in kept],

@@ -41,4 +41,5 @@ def join_tables(tables: Sequence[SampleTable]) -> SampleTable:
         sound_hashes=list(chain(*(table.keys("audio") for table in tables))),
         sounds=JoinedItems([table.sounds for table in tables], places),
         groups=list(chain(*(table.groups or [None] * len(table) for table in tables))),
+        text_column=tables[0].text_column,
     )

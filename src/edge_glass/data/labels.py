@@ -227,7 +227,7 @@ def check_labels(
     (pictures, markers) but `end`, which ends every stretch of labels.
 
     Args:
-        batch: `ids`, `labels` int64 `[B, L]`, `mask` bool `[B, L]`.
+        batch: `input_ids`, `labels` int64 `[B, L]`, `attention_mask` bool `[B, L]`.
         end: Id of the token that ends an answer.
         special: Ids that are never trained (`end` may be among them).
         names: Name of each row for the message, such as its id.
@@ -235,7 +235,7 @@ def check_labels(
     Raises:
         DataError: One of these does not hold; the first such row is named.
     """
-    ids, labels, mask = batch["ids"], batch["labels"], batch["mask"]
+    ids, labels, mask = batch["input_ids"], batch["labels"], batch["attention_mask"]
     trained = labels != NOT_TRAINED
     forbidden = torch.tensor(sorted(set(special) - {end}), dtype=ids.dtype, device=ids.device)
     follows = torch.zeros_like(trained)

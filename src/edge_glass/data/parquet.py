@@ -92,6 +92,7 @@ def read_parquet(
         sound_hashes=[heard[row].digests for row in kept] if sounds is not None else (),
         sounds=sounds,
         groups=[_name(texts[group_column][row]) for row in kept] if group_column else (),
+        text_column=text_column,
     )
 
 

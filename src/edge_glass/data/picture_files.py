@@ -36,12 +36,12 @@ def file_below(root: Path, name: str) -> Path:
 def file_problem(root: Path, file: Path) -> str | None:
     """Why a picture file cannot be read; None when it can. The row's name is said elsewhere."""
     if not file.is_relative_to(root):
-        return f"the picture lies outside {root}"
+        return f"the file lies outside {root}"
     if file == root:
         return "the picture's name is no file name"
     if not file.is_file():
-        return f"the picture does not exist in {root}"
-    return None if os.access(file, os.R_OK) else "the picture may not be read"
+        return f"the file does not exist in {root}"
+    return None if os.access(file, os.R_OK) else "the file may not be read"
 
 
 def scan_files(files: Iterable[Path], what: str) -> dict[Path, Scan]:
@@ -61,8 +61,12 @@ def scan_files(files: Iterable[Path], what: str) -> dict[Path, Scan]:
     return dict(zip(ordered, scans, strict=True))
 
 
-def read_json_records(path: Path) -> list[dict[str, Any]]:
+def read_json_records(path: Path, each: str = "conversation") -> list[dict[str, Any]]:
     """The objects of a JSON list, or of a JSONL file.
+
+    Args:
+        path: The file.
+        each: What one object is about, for the message.
 
     Raises:
         DataError: The file is missing, no UTF-8, no JSON, or no list of objects.
@@ -80,11 +84,11 @@ def read_json_records(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except json.JSONDecodeError as error:
         hint = "; a file with one object a line is named .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{path}: no JSON ({error}){hint}") from error
+        raise DataError(f"{path}: cannot be read as JSON ({error}){hint}") from error
     except RecursionError as error:
-        raise DataError(f"{path}: no JSON that can be read (nested too deeply)") from error
+        raise DataError(f"{path}: cannot be read as JSON (nested too deeply)") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise DataError(f"{path}: expected a list of objects, one per conversation")
+        raise DataError(f"{path}: expected a list of objects, one per {each}")
     return records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from edge_glass.errors import DataError
 logger = logging.getLogger(__name__)
 
 MODALITIES: Final = ("vision", "audio", "text")
+CAPTION_COLUMN: Final = "caption"
 
 
 class PictureBytes(Protocol):
@@ -62,6 +64,7 @@ class SampleTable:
         sound_hashes: Content hashes of each row's takes (`sound_hash`); empty for a table without sounds.
         sounds: Encoded sounds by position in the source.
         groups: Name of the group each row must not be parted from, such as its speaker; empty for none.
+        text_column: Column of a parquet file that the words are read from; of several files, of the first.
     """
 
     source: str
@@ -74,6 +77,7 @@ class SampleTable:
     sound_hashes: Sequence[Sequence[str]] = field(default=())
     sounds: SoundBytes | None = None
     groups: Sequence[str | None] = field(default=())
+    text_column: str = CAPTION_COLUMN
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -198,12 +202,20 @@ def check_rejected(table: SampleTable, max_bad_fraction: float) -> None:
         raise DataError(f"{table.source}: has no rows")
     if bad == total or bad > max_bad_fraction * total:
         first = table.rejected[0]
-        parquet = "; `edge-glass data check FILE` lists them all" if table.source.endswith(".parquet") else ""
         raise DataError(
             f"{table.source}: {bad} of {total} rows cannot be used "
             f"(first: {first}: {first.reason}).\n"
-            f"At most {max_bad_fraction:.1%} may be bad (dataset.max_bad_fraction){parquet}."
+            f"At most {max_bad_fraction:.1%} may be bad (dataset.max_bad_fraction){_how_to_list(table)}."
         )
+
+
+def _how_to_list(table: SampleTable) -> str:
+    """The command that lists all bad rows; it reads parquet files only."""
+    if not table.source.endswith(".parquet"):
+        return ""
+    named = f" --text-column {shlex.quote(table.text_column)}"
+    option = "" if table.text_column == CAPTION_COLUMN else named
+    return f"; `edge-glass data check FILE{option}` lists them all"
 
 
 def group_numbers(keys: Sequence[str]) -> np.ndarray:

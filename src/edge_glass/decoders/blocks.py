@@ -84,13 +84,13 @@ class Rotary(nn.Module):
         self.register_buffer("frequencies", base**-exponents, persistent=False)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, S]` int64 → cosines and sines `[B, S, 1, d / 2]` float32."""
-        angles = positions[..., None, None] * self.frequencies.float()
+        """`[B, S]` int64 → cosines and sines `[B, S, 1, 1, d / 2]` float32."""
+        angles = positions[..., None, None, None] * self.frequencies.float()
         return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn the pairs (i, i + d / 2) of `[B, S, H, d]` by their angles."""
+    """Turn the pairs (i, i + d / 2) of `[B, S, any, H, d]` by their angles."""
     first, second = x.chunk(2, dim=-1)
     cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
@@ -128,9 +128,11 @@ class CausalLayer(nn.Module):
         return x + self.feed_out(F.silu(gate) * value)
 
     def _attend(self, x: Tensor, sight: Sight) -> Tensor:
-        query, key, value = self.to_heads(x).unflatten(-1, (3, self.heads, -1)).unbind(dim=2)
-        query, key = (rotate(part, sight.cosine, sight.sine).transpose(1, 2) for part in (query, key))
-        value = value.transpose(1, 2)
+        parts = self.to_heads(x).unflatten(-1, (3, self.heads, -1))
+        turned = rotate(parts[:, :, :2], sight.cosine, sight.sine)
+        query, key, value = (
+            one.transpose(1, 2) for one in (turned[:, :, 0], turned[:, :, 1], parts[:, :, 2])
+        )
         if sight.cache is not None:
             key, value = sight.cache.extend(sight.next_slot(), key, value)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.seen)

@@ -29,7 +29,7 @@ from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import TokenFeatures, inference
-from edge_glass.errors import CheckpointError, ConfigError
+from edge_glass.errors import CheckpointError, ConfigError, DataError
 
 MODES = ("frozen", "lora", "full")
 
@@ -124,6 +124,17 @@ class QwenDecoder(nn.Module):
         count = torch.tensor(len(supervision.targets), device=loss.device)
         return DecoderOutput(loss, count, {"correct": correct.sum()})
 
+    def supervised_logits(
+        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Logits float32 `[K, V]` (see `Decoder.supervised_logits`)."""
+        embeddings, seen = self.join(prefix, ids, mask)
+        text = seen.shape[1] - ids.shape[1]
+        labels = torch.cat([labels.new_full((len(labels), text), NOT_TRAINED), labels], dim=1)
+        supervision = find_supervision(seen, labels)
+        hidden = self.hidden_states(embeddings, seen)[supervision.rows, supervision.positions]
+        return self.lm.get_output_embeddings()(hidden).float()
+
     def join(self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix and text as one row of embeddings `[B, P + L, width]` with its mask; zero at padding."""
         embeddings = self.embed_tokens(ids)
@@ -162,29 +173,29 @@ class QwenDecoder(nn.Module):
     ) -> Generation:
         """Answers, as `Decoder.generate`. Padding may stand on either side.
 
-        Ids the tokenizer does not know are never written, and any of the model's end tokens ends an answer.
+        Ids the tokenizer does not know are never written. Beside `settings.end`, the tokenizer's end of text
+        and the ends that the model's authors name end an answer.
 
         Raises:
-            ConfigError: Prompt and answer are more tokens than the model has positions, or a prompt without
-                any token.
+            ConfigError: Prompt and answer are more tokens than the model has positions.
+            DataError: A row has neither a prefix nor a prompt.
         """
+        end = settings.end_for(self.tokenizer)
         kind = self.device.type  # the caller's autocast is kept
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
         with inference(self, dtype):
             embeddings, seen = self.join(prefix, ids, mask)
             lengths = seen.sum(dim=1)
             if len(lengths) and not lengths.all():
-                raise ConfigError(f"decoder: prompt {int(lengths.argmin())} of the batch has no token")
+                raise DataError(f"row {int(lengths.argmin())} has neither a prefix nor a prompt to answer")
             longest = int(lengths.max()) + settings.max_new_tokens if len(lengths) else 0
             if longest > self.max_length:
                 raise ConfigError(
                     f"decoder: prompt and answer may take {longest} tokens; there are {self.max_length} "
                     "positions"
                 )
-            steps = CausalSteps(self.lm, self.tokenizer, embeddings, seen)
-            return generate(
-                steps, settings, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id, on_token
-            )
+            steps = CausalSteps(self.lm, self.tokenizer, embeddings, seen, end)
+            return generate(steps, settings, end, self.tokenizer.pad_token_id, on_token)
 
     def stream(
         self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, settings: GenerationSettings

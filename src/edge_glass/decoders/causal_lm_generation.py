@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_glass.decoders.generation import pack_right
+
 
 class CausalSteps:
     """A batch of prompts that grows word by word (`generation.Steps`).
@@ -19,16 +21,17 @@ class CausalSteps:
         tokenizer: Its tokenizer: ids that it does not know are never written.
         embeddings: `[B, S, D]`, zero at padding.
         mask: `[B, S]` bool; at least one real token in each row.
+        end: The token that stands for every end: the others are never written.
     """
 
-    def __init__(self, lm: Any, tokenizer: Any, embeddings: Tensor, mask: Tensor) -> None:
+    def __init__(self, lm: Any, tokenizer: Any, embeddings: Tensor, mask: Tensor, end: int) -> None:
         self.lm = lm
         self.embeddings, mask = pack_right(embeddings, mask)
         self.mask = mask.long()
         self.length = self.mask.sum(dim=1)
         self.cache: Any = None
-        self.end = int(tokenizer.eos_token_id)
-        self.other_ends = [end for end in stop_ids(lm, tokenizer) if end != self.end]
+        self.end = end
+        self.other_ends = [other for other in stop_ids(lm, tokenizer) if other != end]
         rows = lm.get_output_embeddings().weight.shape[0]
         unknown = torch.ones(rows, dtype=torch.bool)
         unknown[sorted(set(tokenizer.get_vocab().values()))] = False
@@ -49,7 +52,7 @@ class CausalSteps:
         return self._run(positions, input_ids=tokens[:, None])
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards."""
+        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         self.mask, self.length = self.mask[rows], self.length[rows]
         if self.cache is not None:
             self.cache.reorder_cache(rows)
@@ -78,11 +81,3 @@ def stop_ids(lm: Any, tokenizer: Any) -> list[int]:
     named = [] if named is None else [named] if isinstance(named, int) else list(named)
     known = set(tokenizer.get_vocab().values())
     return sorted({int(tokenizer.eos_token_id), *(int(end) for end in named if end in known)})
-
-
-def pack_right(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Move the real tokens of each row to its right end, in their order, and drop columns of padding."""
-    longest = int(mask.sum(dim=1).max()) if len(mask) else 0
-    order = torch.argsort(mask.long(), dim=1, stable=True)[:, mask.shape[1] - longest :]
-    packed = embeddings.gather(1, order[..., None].expand(-1, -1, embeddings.shape[-1]))
-    return packed, mask.gather(1, order)

@@ -55,6 +55,8 @@ class GenerationSettings:
             log-probability per token wins.
         seed: Of the sampling. Every row draws the same numbers, so that a row's answer does not depend on
             the rows beside it.
+        end: Id of the token that ends an answer, as conversations are written; None is the tokenizer's
+            end-of-text token. Chat templates often end answers with another one.
 
     Raises:
         ConfigError: A value out of range, or sampling with beams.
@@ -66,6 +68,7 @@ class GenerationSettings:
     top_p: float = 1.0
     num_beams: int = 1
     seed: int = 0
+    end: int | None = None
 
     def __post_init__(self) -> None:
         checks = (
@@ -73,6 +76,7 @@ class GenerationSettings:
             ("temperature", self.temperature > 0, "a number above 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("num_beams", self.num_beams >= 1, "1 or more"),
+            ("end", self.end is None or self.end >= 0, "the id of a token"),
         )
         for name, right, wanted in checks:
             if not right:
@@ -81,6 +85,20 @@ class GenerationSettings:
             raise ConfigError(
                 f"generation: do_sample with num_beams {self.num_beams}; one of the two would be right"
             )
+
+    def end_for(self, tokenizer: Any) -> int:
+        """The id that ends an answer written with this tokenizer.
+
+        Raises:
+            ConfigError: The tokenizer has no token of this id.
+        """
+        if self.end is None:
+            return int(tokenizer.eos_token_id)
+        if tokenizer.convert_ids_to_tokens(self.end) is None:
+            raise ConfigError(
+                f"generation: end is {self.end}, which is no token; the tokenizer has {len(tokenizer)}"
+            )
+        return self.end
 
 
 class Decoder(Protocol):
@@ -133,6 +151,12 @@ class Decoder(Protocol):
             on_token: Called with (row, token) as soon as a token is chosen, the end token left out; not
                 with beams, which change their mind.
         """
+        ...
+
+    def supervised_logits(
+        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Logits float32 `[K, V]` that predict the K supervised tokens, row by row; arguments as `forward`."""
         ...
 
     def trainable_state_dict(self) -> dict[str, Tensor]:

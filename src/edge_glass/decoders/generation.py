@@ -10,6 +10,10 @@ from torch import Tensor
 
 from edge_glass.decoders.decoder import Generation, GenerationSettings, OnToken
 
+# Rows that have ended are left behind when no more than this share of the batch goes on: leaving them behind
+# copies the cached keys and values of the others, so it is not done for each.
+FEWER = 0.75
+
 
 class Steps(Protocol):
     """A batch of prompts that grows word by word."""
@@ -23,7 +27,7 @@ class Steps(Protocol):
         ...
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards."""
+        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         ...
 
 
@@ -61,23 +65,30 @@ def _one_by_one(
 ) -> list[list[int]]:
     """Greedy or sampled tokens of each row, the end token among them."""
     answers: list[list[int]] = [[] for _ in logits]
-    going = [True] * len(answers)
+    running = list(range(len(answers)))  # the row that each row of `steps` writes
     generator = torch.Generator().manual_seed(settings.seed)
     for number in range(settings.max_new_tokens):
         if settings.do_sample:
             tokens = _sample(logits, settings, float(torch.rand((), generator=generator)))
         else:
             tokens = logits.argmax(dim=-1)
-        for row, token in enumerate(tokens.tolist()):
-            if going[row]:
+        going = []
+        for row, token in zip(running, tokens.tolist(), strict=True):
+            over = answers[row][-1:] == [end]
+            going.append(not over and token != end)
+            if not over:
                 answers[row].append(token)
-                going[row] = token != end
-                if on_token is not None and token != end:
-                    on_token(row, token)
+            if going[-1] and on_token is not None:
+                on_token(row, token)
         if not any(going) or number + 1 == settings.max_new_tokens:
             break
-        alive = torch.tensor(going, device=tokens.device)
-        logits = steps.step(tokens.masked_fill(~alive, pad)).float()
+        tokens = tokens.masked_fill(~torch.tensor(going, device=tokens.device), pad)
+        if sum(going) <= FEWER * len(going):
+            kept = [place for place, goes in enumerate(going) if goes]
+            rows = torch.tensor(kept, device=tokens.device)
+            steps.reorder(rows)
+            running, tokens = [running[place] for place in kept], tokens[rows]
+        logits = steps.step(tokens).float()
     return answers
 
 
@@ -91,6 +102,14 @@ def _sample(logits: Tensor, settings: GenerationSettings, drawn: float) -> Tenso
     place = (kept <= drawn * kept[:, -1:]).sum(dim=-1, keepdim=True)
     last = (before < settings.top_p).sum(dim=-1, keepdim=True) - 1  # rounding must not lead past the kept
     return order.gather(1, torch.minimum(place, last)).squeeze(1)
+
+
+def pack_right(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the real tokens of each row to its right end, in their order, and drop columns of padding."""
+    longest = int(mask.sum(dim=1).max()) if len(mask) else 0
+    order = torch.argsort(mask.long(), dim=1, stable=True)[:, mask.shape[1] - longest :]
+    packed = embeddings.gather(1, order[..., None].expand(-1, -1, embeddings.shape[-1]))
+    return packed, mask.gather(1, order)
 
 
 class _Row:

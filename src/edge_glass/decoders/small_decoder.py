@@ -122,6 +122,16 @@ class SmallDecoder(nn.Module, ABC):
         count = torch.tensor(len(supervision.rows), device=x.device)
         return DecoderOutput(loss, count, report)
 
+    def supervised_logits(
+        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
+        x, seen = self.join(prefix, ids, mask)
+        labels = F.pad(labels, (x.shape[1] - ids.shape[1], 0), value=NOT_TRAINED)
+        supervision = find_supervision(seen, labels)
+        hidden = self.answers(x, Sight(seen, x.shape[1], self.rotary))[-1]
+        return self.lm_head(hidden[supervision.rows, supervision.positions]).float()
+
     def _nothing(self, prefix: TokenFeatures | None, ids: Tensor) -> DecoderOutput:
         """A loss of zero for no rows: a rank without rows takes part in averaging gradients and reports."""
         pad = torch.full((1, 1), self.tokenizer.pad_token_id, device=ids.device)
@@ -162,8 +172,8 @@ class SmallDecoder(nn.Module, ABC):
             DataError: A row has neither a prefix nor a word.
         """
         steps = DecoderSteps(self, prefix, ids, mask, settings.max_new_tokens, cached)
-        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        return generate(steps, settings, end, pad, on_token)
+        end = settings.end_for(self.tokenizer)
+        return generate(steps, settings, end, self.tokenizer.pad_token_id, on_token)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """All tensors but frozen parameters; the fixed starting states of a recursion are among them."""

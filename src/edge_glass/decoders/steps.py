@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edge_glass.decoders.blocks import KeyValueCache, Sight
+from edge_glass.decoders.generation import pack_right
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.errors import DataError
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class DecoderSteps:
     """A batch of prompts that grows word by word; old positions are not computed again.
 
-    Position t depends only on positions up to t, in every application of every layer. So each application
-    keeps its keys and values, and a new word needs its own vectors only.
+    The rows' real tokens are moved to the right, so that all rows are continued at the same place. Position t
+    depends only on positions up to t, in every application of every layer. So each application keeps its keys
+    and values, and a new word needs its own vectors only.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class DecoderSteps:
     ) -> None:
         self.decoder, self.room, self.cached = decoder, room, cached
         with torch.no_grad():
-            self.x, self.mask = decoder.join(prefix, ids, mask)
+            self.x, self.mask = pack_right(*decoder.join(prefix, ids, mask))
         if not bool(self.mask.any(dim=1).all()):
             row = int((~self.mask.any(dim=1)).nonzero()[0])
             raise DataError(f"row {row} has neither a prefix nor a prompt to answer")
@@ -49,9 +51,7 @@ class DecoderSteps:
         if self.cached:
             self.cache = KeyValueCache(decoder.applications, length + self.room)
         sight = Sight(self.mask, length, decoder.rotary, self.cache)
-        last = torch.arange(length, device=self.mask.device).masked_fill(~self.mask, -1).amax(dim=1)
-        row = torch.arange(rows, device=last.device)
-        ends = [answer[row, last] for answer in decoder.answers(self.x, sight)]
+        ends = [answer[:, -1] for answer in decoder.answers(self.x, sight)]
         if self.cache is not None:
             self.cache.length = length
         self.depth = decoder.choose_depth(ends)
@@ -70,7 +70,7 @@ class DecoderSteps:
         return self._read([answer[:, -1] for answer in answers])
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was."""
+        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         self.x, self.mask, self.depth = self.x[rows], self.mask[rows], self.depth[rows]
         if self.cache is not None:
             self.cache.reorder(rows)

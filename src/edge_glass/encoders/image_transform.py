@@ -94,6 +94,17 @@ class ImageTransform:
         values = values * (np.float32(1) / (255 * std)) - mean / std
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
+    def to_picture(self, pixels: Tensor) -> Image.Image:
+        """Back from normalised pixels to the picture a person can look at: exactly what was normalised.
+
+        Args:
+            pixels: `[3, H, W]` as `normalize` gave them, on any device; what is beyond black and white
+                is cut.
+        """
+        mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
+        values = pixels.detach().float().cpu().numpy().transpose(1, 2, 0)
+        return Image.fromarray(np.rint((values * std + mean) * 255).clip(0, 255).astype(np.uint8))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)

@@ -1,4 +1,7 @@
-"""Tokens → one vector. Padding never changes a result; a row without real tokens gives zeros."""
+"""Tokens → one vector, or fewer tokens. Padding never changes a result; a row of padding gives zeros.
+
+Most give vectors `[B, D]`. Those with `keeps_tokens` are made for a prefix: `TokenFeatures` of `[B, M, D]`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_glass.encoders.codebook import CodebookPooling
+from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.perceiver import PerceiverResampler
 from edge_glass.errors import ConfigError
 
@@ -145,6 +149,71 @@ class PerceiverPooling(nn.Module):
         return self.resampler(tokens, mask).tokens.mean(dim=1)
 
 
+class KeepTokens(nn.Module):
+    """Every token as it is."""
+
+    learned = False
+    keeps_tokens = True
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> TokenFeatures:
+        """`[B, N, D]`, `[B, N]` bool → the same."""
+        return TokenFeatures(tokens, mask)
+
+
+class GridPooling(nn.Module):
+    """Means over the fields of a square grid: what is where, in few tokens.
+
+    The places of a square picture are the last tokens, row by row, the largest square number of them; tokens
+    before these (class, registers) are left out. Fields are those of adaptive average pooling: they overlap
+    where places do not divide by them, and repeat places where there are more fields. A grid of this size
+    already stays as it is.
+
+    Args:
+        side: Fields per side.
+
+    Raises:
+        ConfigError: `side` is not 1 or more.
+    """
+
+    learned = False
+    keeps_tokens = True
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        if side < 1:
+            raise ConfigError(f"grid pooling: side is {side}; 1 or more would be right")
+        self.side = side
+
+    def require_places(self, tokens: int) -> int:
+        """Places per side among so many tokens of a picture.
+
+        Raises:
+            ConfigError: There is no grid to be pooled.
+        """
+        places = math.isqrt(tokens)
+        if places < min(self.side, 2):
+            raise ConfigError(
+                f"pooling_type grid needs the places of a picture, and the encoder gives {tokens} token"
+                f"{'s' * (tokens != 1)}. With feature_layers that is always so: leave them out, or take "
+                "pooling_type none or mean"
+            )
+        return places
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> TokenFeatures:
+        """`[B, N, D]`, `[B, N]` bool → `[B, side², D]`; fields of nothing but padding are padding.
+
+        Raises:
+            ConfigError: One token, as `require_places`.
+        """
+        places = self.require_places(tokens.shape[1])
+        first = tokens.shape[1] - places**2
+        grid = _clean(tokens, mask)[:, first:].transpose(1, 2).unflatten(2, (places, places))
+        real = mask[:, first:].to(tokens.dtype).view(-1, 1, places, places)
+        means, share = (F.adaptive_avg_pool2d(one, self.side).flatten(2) for one in (grid, real))
+        seen = share.squeeze(1) > 0
+        return TokenFeatures((means / share.masked_fill(share == 0, 1.0)).transpose(1, 2), seen)
+
+
 def pooled_width(pooling: nn.Module, width: int) -> int:
     """Numbers of a pooled vector over tokens of `width` numbers."""
     return getattr(pooling, "out_dim", width)
@@ -158,20 +227,27 @@ Pooling = (
     | SimpleAttentionPooling
     | AttentionPooling
     | PerceiverPooling
+    | GridPooling
+    | KeepTokens
 )
 PERCEIVER_OPTIONS = ("num_latents", "depth", "num_heads", "positions", "max_tokens")
 
 
 def build_pooling(
-    kind: str, width: int, num_heads: int = 8, perceiver: Mapping[str, Any] | None = None
+    kind: str,
+    width: int,
+    num_heads: int = 8,
+    perceiver: Mapping[str, Any] | None = None,
+    grid_size: int = 3,
 ) -> Pooling:
     """Make a pooling by its name in the experiment file.
 
     Args:
-        kind: cls, mean, mean_max, codebook, simple, multihead or perceiver.
+        kind: cls, mean, mean_max, codebook, simple, multihead or perceiver; grid or none, which keep tokens.
         width: Numbers per token.
         num_heads: Heads of multihead, and of perceiver where its options do not say.
         perceiver: Options of perceiver: num_latents, depth, num_heads, positions, max_tokens.
+        grid_size: Fields per side of grid.
 
     Raises:
         ConfigError: An unknown kind or option, or sizes that do not fit.
@@ -196,6 +272,11 @@ def build_pooling(
                 f"perceiver has no option {unknown[0]!r}; it has {', '.join(PERCEIVER_OPTIONS)}"
             )
         return PerceiverPooling(width, **options)
+    if kind == "grid":
+        return GridPooling(grid_size)
+    if kind == "none":
+        return KeepTokens()
     raise ConfigError(
-        f"pooling_type is {kind!r}; cls, mean, mean_max, codebook, simple, multihead or perceiver is right"
+        f"pooling_type is {kind!r}; cls, mean, mean_max, codebook, simple, multihead, perceiver, grid or "
+        "none is right"
     )

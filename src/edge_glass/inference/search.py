@@ -10,19 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from edge_glass.data.pictures import BadPicture, decode_image
-from edge_glass.data.sounds import BadSound, decode_sound
 from edge_glass.encoders.mrl import truncate_and_normalize
-from edge_glass.errors import CheckpointError, ConfigError, DataError
+from edge_glass.errors import ConfigError, DataError
 from edge_glass.evaluation.archive import make_thumbnail
+from edge_glass.inference.finding import require_task
 from edge_glass.inference.index import PictureIndex, load_index, thumbnail
-from edge_glass.models.artefact import DESCRIPTION, load_model
-
-Picture = Image.Image | str | Path | bytes
-SoundSource = tuple[np.ndarray, int] | str | Path | bytes
-"""A sound file, its bytes, or mono samples and their rate in Hz."""
+from edge_glass.inference.inputs import Picture, SoundSource, open_picture, open_sound
+from edge_glass.models.artefact import load_model
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
@@ -42,6 +38,10 @@ class Hit:
 class AlignmentModel:
     """A finished alignment run (or its `model/` folder), ready to use.
 
+    Raises:
+        CheckpointError: The folder is no finished run, or a part of it is missing or broken.
+        ConfigError: It is a run of another task.
+
     Example:
         >>> model = edge_glass.load("runs/quickstart")
         >>> model.search("a sad animal", k=5)
@@ -50,11 +50,9 @@ class AlignmentModel:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder}: no such run or model folder.")
-        self.run = folder.parent if (folder / DESCRIPTION).is_file() else folder
-        self.model = load_model(folder if (folder / DESCRIPTION).is_file() else folder / "model")
+        found = require_task(folder, "alignment")
+        self.run = found.run
+        self.model = load_model(found.model)
 
     @property
     def dimensions(self) -> list[int]:
@@ -197,46 +195,6 @@ class AlignmentModel:
         small = [thumbnail(data) for _, data in readable]
         blank = [""] * len(names)
         return PictureIndex(np.concatenate(parts), names, blank, blank, small)
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """A picture as upright RGB(A).
-
-    Raises:
-        DataError: It is missing or cannot be decoded.
-    """
-    if isinstance(picture, Image.Image):
-        return picture
-    name = "the picture" if isinstance(picture, bytes) else str(picture)
-    try:
-        return decode_image(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file.") from error
-    except BadPicture as error:
-        raise DataError(f"{name}: {error.reason}.") from error
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}).") from error
-
-
-def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
-    """Mono samples and their rate.
-
-    Raises:
-        DataError: It is missing or cannot be decoded.
-    """
-    if isinstance(sound, tuple):
-        if not len(sound[0]):
-            raise DataError("the sound has no samples (length 0).")
-        return sound
-    name = "the sound" if isinstance(sound, bytes) else str(sound)
-    try:
-        return decode_sound(sound if isinstance(sound, bytes) else Path(sound).read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file.") from error
-    except BadSound as error:
-        raise DataError(f"{name}: {error.reason}.") from error
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}).") from error
 
 
 def _normalized(embeddings: np.ndarray, dim: int | None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -24,30 +25,20 @@ Raw = Mapping[str, Tensor]
 Encoder = TypeVar("Encoder", VisionEncoder, AudioEncoder, TextEncoder)
 
 
-class Tower(nn.Module, Generic[Encoder]):
-    """Encoder → pooling (→ normaliser) → projection, for one modality.
+class EncoderTower(nn.Module, ABC, Generic[Encoder]):
+    """Encoder → pooling: the part of a modality's way that a cache may keep when the encoder is frozen.
 
     Args:
         encoder: Gives token features.
-        pooling: Tokens → one vector.
-        projection: Vector → embedding.
-        normalizer: Brings pooled features to one scale before the projection.
+        pooling: Tokens → one vector, or fewer tokens.
     """
 
     encoder: Encoder
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        pooling: Pooling,
-        projection: MRLProjection,
-        normalizer: FeatureNormalizer | None = None,
-    ) -> None:
+    def __init__(self, encoder: Any, pooling: Pooling) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
-        self.normalizer = normalizer
-        self.projection = projection
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -55,9 +46,9 @@ class Tower(nn.Module, Generic[Encoder]):
         return fast_dtype(self.device)
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where the trained part is; an encoder of another library may have no parameters of torch's."""
-        return next(self.projection.parameters()).device
 
     def features(self, raw: Raw) -> TokenFeatures:
         """The part that a feature cache may keep when the encoder is frozen.
@@ -67,15 +58,17 @@ class Tower(nn.Module, Generic[Encoder]):
                 are features already.
 
         Returns:
-            Tokens `[B, N, D]`; pooled to N = 1 when the pooling has nothing to learn. What is pooled stays
-            so.
+            Tokens `[B, N, D]`; pooled (to N = 1, or fewer tokens) when the pooling has nothing to learn. What
+            is pooled stays so.
         """
         features = self.tokens(raw)
         already = features.tokens.shape[-1] != self.encoder.width
         if self.pooling.learned or already:
             return features
-        pooled = self.pooling(*features).unsqueeze(1)
-        return TokenFeatures(pooled, features.mask.any(dim=1, keepdim=True))
+        pooled = self.pooling(*features)
+        if isinstance(pooled, TokenFeatures):
+            return pooled
+        return TokenFeatures(pooled.unsqueeze(1), features.mask.any(dim=1, keepdim=True))
 
     def tokens(self, raw: Raw) -> TokenFeatures:
         """What the encoder gives, not pooled: tokens `[B, N, D]`; `raw` as for `features`."""
@@ -88,6 +81,32 @@ class Tower(nn.Module, Generic[Encoder]):
         if self.encoder.frozen:
             return self.encoder.frozen_forward(inputs, dtype=self.frozen_dtype)
         return self.encoder(inputs)
+
+
+class Tower(EncoderTower[Encoder]):
+    """Encoder → pooling (→ normaliser) → projection, for one modality.
+
+    Args:
+        encoder: Gives token features.
+        pooling: Tokens → one vector.
+        projection: Vector → embedding.
+        normalizer: Brings pooled features to one scale before the projection.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        projection: MRLProjection,
+        normalizer: FeatureNormalizer | None = None,
+    ) -> None:
+        super().__init__(encoder, pooling)
+        self.normalizer = normalizer
+        self.projection = projection
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.projection.parameters()).device
 
     def embed(self, features: TokenFeatures) -> Tensor:
         """Tokens `[B, N, D]`, pooled or not → `[B, out_dim]`, not normalised."""

@@ -67,7 +67,8 @@ def write_ablation_report(
     Args:
         folder: Made when missing.
         rows: See the module.
-        metrics: Columns, in order; by default all names that occur, without dimensions below the full one.
+        metrics: Columns, in order; by default all names that occur, without dimensions below the full one and
+            without those by answer type or source.
 
     Returns:
         The path of the page.
@@ -208,7 +209,7 @@ def _differences(variants: Sequence[Variant], metrics: Sequence[str]) -> list[Li
 
 def _metric_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(str(name) for row in rows for name in (row.get("metrics") or {}))
-    return [name for name in names if "@" not in name] or list(names)
+    return [name for name in names if "@" not in name and "/" not in name] or list(names)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:

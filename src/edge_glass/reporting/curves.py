@@ -10,7 +10,7 @@ from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.pair_curves import complete_loss, draw_pair_components, guessing_level, pairs_of
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.sides import BACK
-from edge_glass.reporting.smoothing import level, raw_and_smooth, usual
+from edge_glass.reporting.smoothing import level, mark_best, raw_and_smooth, usual
 from edge_glass.reporting.style import FAINT, GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
 from edge_glass.reporting.wording import measured_sides, metric_label
 
@@ -171,7 +171,7 @@ def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
     steps, values = run.series(names[-1])
     if steps[0] == 0 and np.isfinite(values[0]):
         level(axes, values[0], f"untouched model: {values[0]:.3f}")
-    best = _mark_best(axes, steps, values, written=not many)
+    best = mark_best(axes, steps, values, written=not many)
     axes.set_ylim(0, max(highest * 1.18, 0.01))
     if many:
         # Beside the curves there is no room for words that crosses none of them.
@@ -179,23 +179,3 @@ def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         axes.legend(loc="lower right")
-
-
-def _mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray, written: bool) -> str:
-    """A ring around the highest point; returns its number and step, which are also `written` beside it."""
-    if not np.isfinite(values).any():
-        return ""
-    best = int(np.nanargmax(values))
-    axes.plot(steps[best], values[best], "o", markersize=10, markerfacecolor="none", markeredgecolor=GOOD)
-    text = f"best {values[best]:.3f} at step {steps[best]:.0f}"
-    if written:
-        axes.annotate(
-            text,
-            (steps[best], values[best]),
-            xytext=(0, 12),
-            textcoords="offset points",
-            color=GOOD,
-            fontsize=9.5,
-            ha="right" if steps[best] > 0.5 * steps[-1] else "left",
-        )
-    return text

@@ -56,6 +56,7 @@ def write_page(path: Path, template: str, **context: Any) -> Path:
     text = environment().get_template(template).render(**context)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text, encoding="utf-8")
+    # Half of a surrogate pair, as JSON files of users may hold, is no UTF-8.
+    temporary.write_text(text, encoding="utf-8", errors="replace")
     temporary.replace(path)
     return path

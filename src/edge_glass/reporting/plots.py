@@ -8,6 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_glass.reporting.answers.curves import (
+    draw_answer_loss_parts,
+    draw_answer_metrics,
+    draw_answer_training,
+)
+from edge_glass.reporting.answers.types_plot import draw_answer_types
 from edge_glass.reporting.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
 from edge_glass.reporting.matryoshka import draw_mrl_performance
 from edge_glass.reporting.run_folder import RunFolder
@@ -22,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingVisualizer:
-    """Draws the plots of one run folder into its `plots/`.
+    """Draws the plots of one run folder into its `plots/`: those that its task has.
 
     Every method returns the path of its PNG, or None when the run does not hold what the plot needs (a run
     that is still going has no embeddings yet); `left_out` then says why, by file name. No plot stops a run.
@@ -33,15 +39,24 @@ class TrainingVisualizer:
 
     def __init__(self, run_folder: Path | str | RunFolder) -> None:
         self.run = run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
+        self.answers = self.run.task == "instruction"
         self.left_out: dict[str, str] = {}
 
     def plot_training_curves(self) -> Path | None:
-        """`training_curves.png`: loss with its guessing level, and validation recall in every direction."""
-        return self._draw("training_curves.png", (11, 4.2), partial(draw_training_curves, self.run))
+        """`training_curves.png`: loss with its guessing level, and validation recall in every direction.
+
+        Of answers: loss and token accuracy.
+        """
+        draw = draw_answer_training if self.answers else draw_training_curves
+        return self._draw("training_curves.png", (11, 4.2), partial(draw, self.run))
 
     def plot_loss_components(self) -> Path | None:
-        """`loss_components.png`: parts of the loss by pair, ln(batch), temperature, signs of collapse."""
-        return self._draw("loss_components.png", (11, 7), partial(draw_loss_components, self.run))
+        """`loss_components.png`: parts of the loss by pair, ln(batch), temperature, signs of collapse.
+
+        Of answers: parts of the loss, halting and the norm of the gradient, where they were logged.
+        """
+        size, draw = ((11, 4.0), draw_answer_loss_parts) if self.answers else ((11, 7), draw_loss_components)
+        return self._draw("loss_components.png", size, partial(draw, self.run))
 
     def plot_lr_schedule(self) -> Path | None:
         """`lr_schedule.png`: learning rate over steps."""
@@ -60,8 +75,25 @@ class TrainingVisualizer:
         """`mrl_performance.png`: recall against dimension, with intervals and baselines."""
         return self._draw("mrl_performance.png", (11, 7), partial(draw_mrl_performance, self.run))
 
+    def plot_answer_metrics(self) -> Path | None:
+        """`answer_metrics.png`: metrics of written answers over steps, the untouched model at 0."""
+        return self._draw("answer_metrics.png", (11, 4.9), partial(draw_answer_metrics, self.run))
+
+    def plot_answer_types(self) -> Path | None:
+        """`answer_types.png`: the primary metric by type of answer, of all models measured."""
+        return self._draw("answer_types.png", (11, 4), partial(draw_answer_types, self.run))
+
     def plot_all(self) -> list[Path]:
         """Draw everything the run has data for."""
+        if self.answers:
+            drawn = [
+                self.plot_training_curves(),
+                self.plot_answer_metrics(),
+                self.plot_answer_types(),
+                self.plot_loss_components(),
+                self.plot_lr_schedule(),
+            ]
+            return [path for path in drawn if path is not None]
         drawn = [
             self.plot_training_curves(),
             self.plot_mrl_performance(),

@@ -9,11 +9,16 @@
                           "train/effective_rank", "train/temperature", "val/loss", "val/i2t_r1", … (any
                           retrieval metric). With several pairs of modalities a pair's numbers have its name
                           behind them ("train/loss_clip_audio_text"); those without are the mean over the
-                          pairs that the batch had. The untouched model's validation stands at step 0. After a
-                          resume later lines win over earlier lines of the same step.
+                          pairs that the batch had. Runs of answers have "train/token_accuracy",
+                          "val/token_accuracy", "val/vqa_accuracy", … The untouched model's validation stands
+                          at step 0. After a resume later lines win over earlier lines of the same step.
+    samples.jsonl         {"step": int, "samples": [{"id", "question", "reference", "answer", "ended"}]}:
+                          one line for each validation of a run of answers
     baseline.json         {"split": …, "metrics": {NAME: {"value", "low", "high"}}}: the untouched model
     results.json          see `edge_glass.evaluation.results`
     evaluation/test.npz … see `edge_glass.evaluation.archive`
+    evaluation/test_answers.jsonl … see `edge_glass.evaluation.answer_archive`
+    compared/NAME/        whole run folders of runs trained to compare with: blind, same_size, same_compute
 
 A run that is still going or was killed lacks some of them; a reader then returns an empty value.
 """
@@ -34,10 +39,13 @@ import numpy as np
 import yaml
 
 from edge_glass.errors import DataError
+from edge_glass.evaluation.answer_archive import AnswerRecord, load_answers
 from edge_glass.evaluation.archive import EvaluationArchive, load_archive
 from edge_glass.evaluation.results import read_json, read_results
 
 logger = logging.getLogger(__name__)
+
+COMPANIONS = ("blind", "same_size", "same_compute")
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,16 @@ class RunFolder:
             logger.warning("%s: not YAML: %s", self.path / "config.yaml", error)
             return {}
         return loaded if isinstance(loaded, dict) else {}
+
+    @property
+    def task(self) -> str:
+        """`alignment` or `instruction`."""
+        return str(self.results.get("task") or self.config.get("task") or "alignment")
+
+    @property
+    def split(self) -> str:
+        """Which split the results are about."""
+        return str(self.results.get("split", "test"))
 
     @cached_property
     def config_text(self) -> str:
@@ -110,14 +128,36 @@ class RunFolder:
     @cached_property
     def archive(self) -> EvaluationArchive | None:
         """Embeddings, captions and thumbnails of the evaluated split, or None."""
-        split = str(self.results.get("split", "test"))
-        if not (self.path / "evaluation" / f"{split}.npz").exists():
+        if not (self.path / "evaluation" / f"{self.split}.npz").exists():
             return None
         try:
-            return load_archive(self.path, split)
+            return load_archive(self.path, self.split)
         except DataError as error:
             logger.warning("%s", error)
             return None
+
+    @cached_property
+    def answers(self) -> list[AnswerRecord]:
+        """Answers to the evaluated split, or []."""
+        if not (self.path / "evaluation" / f"{self.split}_answers.jsonl").exists():
+            return []
+        try:
+            return load_answers(self.path, self.split)
+        except DataError as error:
+            logger.warning("%s", error)
+            return []
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """Lines of `samples.jsonl` in the order of their steps."""
+        return read_metrics(self.path / "samples.jsonl")
+
+    @cached_property
+    def companions(self) -> dict[str, RunFolder]:
+        """Name → the run it is compared with, those of `COMPANIONS` first."""
+        found = {path.name: path for path in sorted(self.path.glob("compared/*")) if path.is_dir()}
+        names = [name for name in COMPANIONS if name in found]
+        return {name: RunFolder(found[name]) for name in dict.fromkeys((*names, *found))}
 
     @property
     def plots(self) -> Path:

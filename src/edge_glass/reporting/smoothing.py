@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_glass.reporting.style import FAINT, UNTOUCHED
+from edge_glass.reporting.style import FAINT, GOOD, UNTOUCHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,3 +57,23 @@ def level(axes: Axes, value: float, text: str) -> None:
         color=FAINT,
         fontsize=9.5,
     )
+
+
+def mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray, written: bool) -> str:
+    """A ring around the highest point; returns its number and step, which are also `written` beside it."""
+    if not np.isfinite(values).any():
+        return ""
+    best = int(np.nanargmax(values))
+    axes.plot(steps[best], values[best], "o", markersize=10, markerfacecolor="none", markeredgecolor=GOOD)
+    text = f"best {values[best]:.3f} at step {steps[best]:.0f}"
+    if written:
+        axes.annotate(
+            text,
+            (steps[best], values[best]),
+            xytext=(0, 12),
+            textcoords="offset points",
+            color=GOOD,
+            fontsize=9.5,
+            ha="right" if steps[best] > 0.5 * steps[-1] else "left",
+        )
+    return text

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from edge_glass.evaluation.results import read_results
+from edge_glass.evaluation.text import PER_ANSWER
+from edge_glass.reporting.answers.summary import answers_table, describe_answers
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.terminal import as_text, cell, table
 from edge_glass.reporting.wording import (
     SIDES,
     averaged_sides,
@@ -25,16 +26,11 @@ from edge_glass.reporting.wording import (
 _MEASURES = ("r1", "r5", "r10")
 
 
-def as_text(*renderables: Any, width: int = 110) -> str:
-    """Rich renderables as text: with colours on a terminal, plain in a file."""
-    buffer = io.StringIO()
-    Console(file=buffer, width=width, force_terminal=False).print(*renderables, sep="\n")
-    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())
-
-
 def describe_run(folder: Path) -> str:
-    """Verdict, main numbers, and where to look next."""
+    """Verdict, main numbers, and where to look next; of any task."""
     results = read_results(folder / "results.json")
+    if results.get("task") == "instruction":
+        return describe_answers(RunFolder(folder))
     sentences = [headline(results), closed_form_sentence(results)]
     lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
     lines.append(f"report   {folder / 'report.html'}")
@@ -51,73 +47,78 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     sides = measured_sides(results["metrics"])
     several = len(sides) > 2
     models = ("untouched", "closed form", "trained")
-    table = _table(f"{results['split']}", right=models, left=("",) if several else ())
+    shown = table(f"{results['split']}", right=models, left=("",) if several else ())
     names = [f"{side}_{measure}" for side in sides for measure in _MEASURES if not several or measure != "r5"]
     if several:
         names += ["mean_r1", "mean_r10"]
     for name in names:
-        cells = [_cell(results.get(part, {}).get(name)) for part in ("baseline", "closed_form", "metrics")]
+        cells = [cell(results.get(part, {}).get(name)) for part in ("baseline", "closed_form", "metrics")]
         label = metric_label(name)
         if name.startswith("mean_"):
             label = f"{label} of the {len(averaged_sides(results['metrics']))} directions"
-        table.add_row(name, *cells, *((label,) if several else ()))
-    return as_text(table)
+        shown.add_row(name, *cells, *((label,) if several else ()))
+    return as_text(shown)
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
-    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction)."""
+    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction).
+
+    Of answers: one row per metric.
+    """
     metrics = results["metrics"]
+    if any(name in PER_ANSWER for name in metrics):
+        return answers_table(results)
     suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))
     sides = measured_sides(metrics)
     title = f"{results['split']}: {results['rows']} rows"
     if len(sides) > 2:
         return f"{title}\n{_table_by_direction(metrics, suffixes, sides)}"
     columns = [f"{side}_{measure}" for side in sides for measure in _MEASURES]
-    table = _table("dimension", right=columns)
+    shown = table("dimension", right=columns)
     for suffix in suffixes:
         names = [f"{name}@{suffix}" if suffix else name for name in columns]
-        table.add_row(suffix or "full", *(_cell(metrics.get(name)) for name in names))
-    return f"{title}\n{as_text(table, width=150)}"
+        shown.add_row(suffix or "full", *(cell(metrics.get(name)) for name in names))
+    return f"{title}\n{as_text(shown, width=150)}"
 
 
 def _table_by_direction(metrics: Mapping[str, Any], suffixes: Sequence[str], sides: Sequence[str]) -> str:
     """A row per dimension and direction: six directions side by side do not fit on a terminal."""
-    table = _table("dimension", left=("direction", ""))
+    shown = table("dimension", left=("direction", ""))
     for name in ("R@1", "R@5", "R@10"):
-        table.add_column(name, justify="right", no_wrap=True)
+        shown.add_column(name, justify="right", no_wrap=True)
     for suffix in suffixes:
         for side in (*sides, "mean"):
             names = [f"{side}_{measure}" + (f"@{suffix}" if suffix else "") for measure in _MEASURES]
             words = SIDES[side] if side != "mean" else f"of the {len(averaged_sides(metrics))} directions"
-            table.add_row(suffix or "full", side, words, *(_cell(metrics.get(name)) for name in names))
-    return as_text(table)
+            shown.add_row(suffix or "full", side, words, *(cell(metrics.get(name)) for name in names))
+    return as_text(shown)
 
 
 def hits_table(hits: Sequence[Any]) -> str:
     """Search results as rank, score, name, caption and split."""
-    table = _table("rank", right=("score",), left=("picture", "caption", "split"))
+    shown = table("rank", right=("score",), left=("picture", "caption", "split"))
     for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.identifier), Text(hit.caption), hit.split)
-    return as_text(table)
+        shown.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.identifier), Text(hit.caption), hit.split)
+    return as_text(shown)
 
 
 def assets_table(rows: Iterable[Any]) -> str:
     """Assets with size, licence and source."""
-    table = _table("name", right=("download", "unpacked"), left=("here", "licence", "from", "what"))
+    shown = table("name", right=("download", "unpacked"), left=("here", "licence", "from", "what"))
     for row in rows:
         sizes = (_mebibytes(row.download_size), _mebibytes(row.size))
-        table.add_row(
+        shown.add_row(
             row.name, *sizes, "yes" if row.fetched else "no", row.licence, row.source, row.description
         )
-    return as_text(table, width=180)
+    return as_text(shown, width=180)
 
 
 def cache_table(entries: Iterable[tuple[Mapping[str, Any], int, int]]) -> str:
     """Cached features: what they are, how many, how large."""
-    table = _table("encoder", right=("samples", "size"), left=("dtype", "kept as", "transform"))
+    shown = table("encoder", right=("samples", "size"), left=("dtype", "kept as", "transform"))
     for about, samples, size in entries:
         encoder = str(about.get("encoder", "?"))[:12]
-        table.add_row(
+        shown.add_row(
             encoder,
             f"{samples:,}",
             _mebibytes(size),
@@ -125,21 +126,7 @@ def cache_table(entries: Iterable[tuple[Mapping[str, Any], int, int]]) -> str:
             str(about.get("pooling", "?")),
             str(about.get("transform", "?")),
         )
-    return as_text(table, width=150)
-
-
-def _table(first: str, right: Sequence[str] = (), left: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(first, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in left:
-        table.add_column(name)
-    return table
-
-
-def _cell(entry: Mapping[str, float] | None) -> str:
-    return f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]" if entry else "-"
+    return as_text(shown, width=150)
 
 
 def _mebibytes(size: int) -> str:

@@ -25,12 +25,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A labelled row; `first` starts a new block."""
+    """A labelled row; `first` starts a new block, `note` stands small under the label."""
 
     label: str
     cells: list[Cell]
     first: bool = False
     primary: bool = False
+    note: str = ""
 
 
 def measured_models(results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -83,18 +84,23 @@ def dimension_rows(
 
 
 def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
-    cells: list[Cell] = []
-    for name in names:
-        values = [number(results[key], name) for key, _ in measured_models(results)]
-        known = [v for v in values if v is not None]
-        better = (max if higher_is_better(name) else min)(known) if known else None
-        for (key, _), value in zip(measured_models(results), values, strict=True):
-            low, high = number(results[key], name, "low"), number(results[key], name, "high")
-            interval = "" if low is None else f"{format_value(name, low)} – {format_value(name, high)}"
-            share = value if value is not None and higher_is_better(name) and 0 <= value <= 1 else None
-            lead = value is not None and value == better and known.count(value) == 1
-            cells.append(Cell(format_value(name, value), interval, share, lead))
-    return cells
+    models = [results[key] for key, _ in measured_models(results)]
+    return [cell for name in names for cell in cells(models, name)]
+
+
+def cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:
+    """One metric of several models side by side, each as "metrics" in results.json; the best is marked."""
+    values = [number(model, name) for model in models]
+    known = [value for value in values if value is not None]
+    better = (max if higher_is_better(name) else min)(known) if known else None
+    found = []
+    for model, value in zip(models, values, strict=True):
+        low, high = number(model, name, "low"), number(model, name, "high")
+        interval = "" if low is None else f"{format_value(name, low)} – {format_value(name, high)}"
+        share = value if value is not None and higher_is_better(name) and 0 <= value <= 1 else None
+        lead = value is not None and value == better and known.count(value) == 1
+        found.append(Cell(format_value(name, value), interval, share, lead))
+    return found
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -27,6 +27,15 @@ PAIR_WORDS = {
     "vision_audio": "pictures and sounds",
     "fused": "two together and the third",
 }
+ANSWER_WORDS = {
+    "vqa_accuracy": "VQA accuracy",
+    "exact_match": "exact match",
+    "token_f1": "token F1",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "bleu": "BLEU",
+    "never_ended": "never ended",
+}
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
 
 
@@ -42,7 +51,16 @@ def averaged_sides(metrics: Iterable[str]) -> list[str]:
 
 
 def metric_label(metric: str) -> str:
-    """`i2t_r1@256` → "picture → words R@1 at 256 numbers"; unknown names stay as they are."""
+    """`i2t_r1@256` → "picture → words R@1 at 256 numbers"; unknown names stay as they are.
+
+    `token_f1/type/color` → "token F1, color"; `token_f1/source/easy-vqa` → "token F1 from easy-vqa".
+    """
+    answers, _, part = metric.partition("/")
+    if answers in ANSWER_WORDS:
+        kind, _, name = part.partition("/")
+        return ANSWER_WORDS[answers] + (
+            "" if not name else f" from {name}" if kind == "source" else f", {name}"
+        )
     base, _, dimension = metric.partition("@")
     side, _, measure = base.partition("_")
     if side not in SIDES or not measure:

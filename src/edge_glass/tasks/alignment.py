@@ -23,7 +23,6 @@ from edge_glass.data.splits import connected_groups
 from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.evaluation.metrics import retrieval_values
-from edge_glass.evaluation.results import SplitCount
 from edge_glass.evaluation.retrieval import RetrievalResult, fused_hits, joined, retrieval_hits
 from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model, fused_queries
 from edge_glass.tasks.feature_rows import FeatureRows, normalized_vectors
@@ -107,7 +106,9 @@ class AlignmentTask:
             if isinstance(tower.pooling, CodebookPooling):
                 places = self.places("train", name)
                 places = places[:: max(1, len(places) // CODEBOOK_ITEMS)]
-                own = [place.table.item(name, place.row, place.take) for place in _share(places)]
+                own = [
+                    place.table.item(name, place.row, place.take) for place in distributed.own_share(places)
+                ]
                 parts = [live.tokens(name, part) for part in _parts(own)]
                 nothing = torch.zeros(0, tower.encoder.width)  # more ranks than items
                 tokens = torch.cat([nothing, *(part.tokens[part.mask].float().cpu() for part in parts)])
@@ -192,7 +193,7 @@ class AlignmentTask:
             embedded = {}
             for name, tower in model.towers.items():
                 places = self.places(split, name)
-                own = _share(places)
+                own = distributed.own_share(places)
                 parts = [tower.embed(self._features(name, part)).float() for part in _parts(own)]
                 width = tower.projection.out_dim
                 mine = torch.cat([torch.zeros(0, width, device=tower.device), *parts])
@@ -235,16 +236,6 @@ class AlignmentTask:
     def pooled(self, modality: str, places: Sequence[Place]) -> np.ndarray:
         """Pooled frozen features of these items as a tower without learned pooling has them, `[N, D]`."""
         return np.concatenate([_mean(self.source.features(modality, part)) for part in _parts(places)])
-
-    def split_counts(self) -> dict[str, SplitCount]:
-        """Rows used and left out, by split."""
-        counts = {}
-        for name, table in self.splits.items():
-            reasons: dict[str, int] = {}
-            for rejected in table.rejected:
-                reasons[rejected.reason] = reasons.get(rejected.reason, 0) + 1
-            counts[name] = SplitCount(len(table), reasons)
-        return counts
 
     def _features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
         return TokenFeatures(*self._moved(list(self.source.features(modality, places))))
@@ -323,12 +314,6 @@ def retrieval_between(
                 )
             )
     return joined(results)
-
-
-def _share(items: Sequence[Any]) -> list[Any]:
-    """This rank's part of a list, the parts being consecutive and nearly equal."""
-    ranks, rank = distributed.world_size(), distributed.rank()
-    return list(items[len(items) * rank // ranks : len(items) * (rank + 1) // ranks])
 
 
 def _parts(rows: Sequence[Any]) -> list[Sequence[Any]]:

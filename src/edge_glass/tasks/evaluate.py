@@ -8,10 +8,10 @@ from typing import Any
 
 from edge_glass.config import load_config
 from edge_glass.errors import CheckpointError
-from edge_glass.evaluation.metrics import estimate_retrieval
 from edge_glass.evaluation.results import metrics_dict, write_json
+from edge_glass.models.answering_artefact import load_answering_model
 from edge_glass.models.artefact import load_model
-from edge_glass.tasks.alignment import AlignmentTask
+from edge_glass.tasks.experiment import build_experiment
 
 
 def evaluate_run(
@@ -23,18 +23,26 @@ def evaluate_run(
         run: A run folder.
         overrides: Such as `dataset.test_parquet=other.parquet`.
         split: `val` or `test`.
+        progress: Show progress bars.
 
     Raises:
         CheckpointError: The run is not finished.
     """
     if not (run / "config.yaml").is_file():
         raise CheckpointError(f"{run}: no run here (config.yaml is missing).")
-    model = load_model(run / "model")
     config = load_config(run / "config.yaml", overrides)
-    task = AlignmentTask(config, progress, model)
-    estimates = estimate_retrieval(
-        task.retrieval(task.model, split), config.evaluation.bootstrap_samples, config.seed
-    )
-    results = {"split": split, "rows": len(task.splits[split]), "metrics": metrics_dict(estimates)}
+    model: Any
+    if config.task == "instruction":
+        model, _ = load_answering_model(run / "model")
+    else:
+        model = load_model(run / "model")
+    task = build_experiment(config, progress, model)
+    estimates = task.estimates(task.measure(split), split)
+    results = {
+        "split": split,
+        "task": config.task,
+        "rows": len(task.splits[split]),
+        "metrics": metrics_dict(estimates),
+    }
     write_json(run / "evaluation" / f"{split}.json", results)
     return results

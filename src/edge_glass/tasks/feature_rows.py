@@ -88,7 +88,7 @@ def normalized_vectors(source: CachedFeatures) -> dict[str, Tensor]:
     vectors = {}
     for name, tower in source.live.towers.items():
         table = source.tables[name]
-        if tower.normalizer is None or tower.pooling.learned:
+        if not isinstance(tower, Tower) or tower.normalizer is None or tower.pooling.learned:
             continue
         if len(table) * tower.normalizer.out_dim * 4 <= MOST_VECTOR_BYTES:
             vectors[name] = _normalized(tower, table)

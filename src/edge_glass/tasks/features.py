@@ -23,7 +23,7 @@ from edge_glass.data.samples import SampleTable
 from edge_glass.data.scan import progress_bar
 from edge_glass.encoders.allocator import keep_freed_memory
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.models.tower import Tower
+from edge_glass.models.tower import EncoderTower
 from edge_glass.training import distributed
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class FeatureSource(Protocol):
 class LiveFeatures:
     """Runs the towers each time it is asked, without gradients."""
 
-    def __init__(self, towers: Mapping[str, Tower]) -> None:
+    def __init__(self, towers: Mapping[str, EncoderTower[Any]]) -> None:
         self.towers = towers
 
     def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
@@ -99,7 +99,9 @@ class CachedFeatures:
         index: Modality → item (a content hash, or a caption) → its row in `tables`.
     """
 
-    def __init__(self, towers: Mapping[str, Tower], cache: FeatureCache, progress: bool = True) -> None:
+    def __init__(
+        self, towers: Mapping[str, EncoderTower[Any]], cache: FeatureCache, progress: bool = True
+    ) -> None:
         self.live = LiveFeatures(towers)
         self.cache = cache
         self.progress = progress
@@ -128,7 +130,7 @@ class CachedFeatures:
         rows = [index[place.table.keys(modality)[place.row][place.take]] for place in places]
         return TokenFeatures(*self.tables[modality].gather(rows))
 
-    def _about(self, tower: Tower) -> dict[str, Any]:
+    def _about(self, tower: EncoderTower[Any]) -> dict[str, Any]:
         return {
             "encoder": tower.encoder.fingerprint,
             "transform": tower.encoder.transform_id,

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_glass.config import ExperimentConfig
 from edge_glass.errors import CheckpointError, Interrupted
-from edge_glass.evaluation.archive import EvaluationArchive, make_thumbnail, save_archive
-from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.metrics import estimate_retrieval
-from edge_glass.evaluation.results import assemble_results, metrics_dict, read_results, write_json
-from edge_glass.evaluation.retrieval import Direction, RetrievalResult
-from edge_glass.inference.index import write_index
-from edge_glass.models.alignment import build_alignment_model
-from edge_glass.models.artefact import save_model
+from edge_glass.evaluation.results import metrics_dict, read_results, write_json
 from edge_glass.reporting.report import write_report
-from edge_glass.tasks.alignment import AlignmentTask, Embedded, SplitEmbeddings, retrieval_of
-from edge_glass.tasks.closed_form import (
-    ClosedForm,
-    closed_form_retrieval,
-    fit_closed_form,
-    start_from_closed_form,
-)
+from edge_glass.tasks.companions import run_companions
+from edge_glass.tasks.experiment import Cost, Experiment, build_experiment
 from edge_glass.tasks.run_folder import begin, run_folder_of, write_environment
-from edge_glass.tasks.sources import load_encoders, training_device
 from edge_glass.training import distributed
 from edge_glass.training.sharding import whole_state
 
@@ -64,36 +47,60 @@ def train(
     Raises:
         EdgeGlassError: See its subclasses; `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint written.
     """
+    folder = run_folder_of(config, output)
     with distributed.processes(config.training.device):
-        return _train(config, run_folder_of(config, output), resume, progress)
+        result = _train(config, folder, resume, progress)
+    run_companions(config, folder, train_companion, progress)
+    return result
+
+
+def train_companion(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    """One run to compare another with, in a process of its own or on all of this run's."""
+    train(config, output=folder, resume="latest", progress=progress)
 
 
 def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress: bool) -> RunResult:
-    """One run on all its processes: each trains and encodes its share, rank 0 alone writes."""
+    """One run on all its processes: each trains and measures its share, rank 0 alone writes."""
     main = distributed.on_main
     if resume == "latest" and main((folder / "results.json").exists):
         return main(lambda: _finished(folder))
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
     with _quiet_libraries(), _full_disk_named(folder):
-        task = AlignmentTask(config, progress and distributed.is_local_main())
-        untouched = task.retrieval(task.model, "test")
+        task = build_experiment(config, progress and distributed.is_local_main())
+        untouched = task.measure("test")
         main(lambda: _write_before(task, folder, untouched))
-        closed_form = fit_closed_form(task) if _needs_closed_form(config) else None
-        if closed_form is not None and config.training.warm_start == "closed_form":
-            start_from_closed_form(task, closed_form)
-        seconds, samples = _fit(task, folder, checkpoint, progress and distributed.is_main())
-        embedded = {name: task.embed(task.model, name) for name in task.splits}
-        results = main(lambda: _finish(task, folder, untouched, embedded, closed_form, seconds, samples))
+        task.prepare()
+        cost = _fit(task, folder, checkpoint, progress and distributed.is_main())
+        memory = _peak_memory()
+        results = task.finish(folder, untouched, cost)
+        main(lambda: _write_after(task, folder, results, cost, memory))
     return RunResult(folder, results)
 
 
-def _write_before(task: AlignmentTask, folder: Path, untouched: RetrievalResult) -> None:
+def _write_before(task: Experiment, folder: Path, untouched: Any) -> None:
     """What a run stands on."""
-    write_json(folder / "parameters.json", _parameters(task))
-    write_environment(folder, _fingerprints(task))
-    estimates = _estimates(task.config, untouched)
+    task.model.print_parameter_counts()
+    counts = task.model.parameter_counts()
+    parameters = {row.component: {"total": row.total, "trained": row.trained} for row in counts}
+    write_json(folder / "parameters.json", parameters)
+    write_environment(folder, task.fingerprints())
+    estimates = task.estimates(untouched)
     write_json(folder / "baseline.json", {"split": "test", "metrics": metrics_dict(estimates)})
+
+
+def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: Cost, memory: int) -> None:
+    """`results.json` is what marks a finished run; the report follows it."""
+    parameters = list(task.model.parameters())
+    results["cost"] = {
+        "samples_per_second": cost.samples / max(cost.seconds, 1e-9),
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "total_parameters": sum(p.numel() for p in parameters),
+        "peak_memory_bytes": memory,
+        "processes": distributed.world_size(),
+    }
+    write_json(folder / "results.json", results)
+    write_report(folder)
 
 
 def _finished(folder: Path) -> RunResult:
@@ -105,12 +112,8 @@ def _finished(folder: Path) -> RunResult:
     return RunResult(folder, read_results(folder / "results.json"))
 
 
-def _needs_closed_form(config: ExperimentConfig) -> bool:
-    return config.evaluation.closed_form_baseline or config.training.warm_start == "closed_form"
-
-
-def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: bool) -> tuple[float, int]:
-    """Train to the end, leave the best weights in `task.model`; returns seconds and pairs seen."""
+def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool) -> Cost:
+    """Train to the end, leave the best weights in `task.model`."""
     from transformers import EarlyStoppingCallback
 
     from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
@@ -118,19 +121,21 @@ def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: b
 
     config = task.config
     rows = len(task.splits["train"])
-    plan = TrainingPlan.of(config, rows, kinds=task.row_kinds)
+    plan = TrainingPlan.of(config, rows, kinds=getattr(task, "row_kinds", None))
     arguments = training_arguments(
         config, plan, folder / "checkpoints", task.primary_metric, task.greater_is_better
     )
     stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
-    callbacks = [metrics, stop, *(_loggers(config, folder) if distributed.is_main() else [])]
+    callbacks = [metrics, stop, *task.callbacks(folder)]
+    callbacks += _loggers(config, folder) if distributed.is_main() else []
     if config.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
     sharded = config.training.sharding == "fsdp"
     trainer = MultimodalTrainer(
         task, task.model, arguments, config.training.keep_checkpoints, callbacks, sharded
     )
-    rows_per_step = config.dataset.batch_size * distributed.world_size()
+    accumulated = config.training.gradient_accumulation_steps
+    rows_per_step = config.dataset.batch_size * accumulated * distributed.world_size()
     bar = LiveProgress(rows_per_step, lambda: trainer.wait_seconds)
     if progress:
         trainer.add_callback(bar)
@@ -144,15 +149,9 @@ def _fit(task: AlignmentTask, folder: Path, checkpoint: Path | None, progress: b
     if (
         sharded and distributed.world_size() > 1
     ):  # the trained model stays sharded; what follows wants a whole one
-        _rebuild(task, whole_state(trainer.model.trainable_state_dict()))
+        task.rebuild(whole_state(trainer.model.trainable_state_dict()))
     samples = min(trainer.state.global_step * rows_per_step, int((trainer.state.epoch or 0) * rows))
-    return metrics.elapsed(), samples
-
-
-def _rebuild(task: AlignmentTask, state: dict[str, Any]) -> None:
-    model = build_alignment_model(task.config, *load_encoders(task.config))
-    model.load_trainable_state_dict(state)
-    task.model = model.to(training_device(task.config)).eval()
+    return Cost(metrics.elapsed(), samples)
 
 
 def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
@@ -168,105 +167,6 @@ def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
             WeightsAndBiases(config.training.wandb_project, config.name, folder, config.model_dump())
         )
     return loggers
-
-
-def _finish(
-    task: AlignmentTask,
-    folder: Path,
-    untouched: RetrievalResult,
-    embedded: dict[str, SplitEmbeddings],
-    closed_form: ClosedForm | None,
-    seconds: float,
-    samples: int,
-) -> dict[str, Any]:
-    """Final numbers, artefact, index and report; `results.json` is what marks a finished run."""
-    config = task.config
-    memory = _peak_memory()
-    trained = retrieval_of(embedded["test"], task.model)
-    solved = closed_form_retrieval(task, closed_form, embedded["test"]) if closed_form is not None else None
-    results = assemble_results(
-        split="test",
-        metric=config.evaluation.primary_metric,
-        trained=_estimates(config, trained),
-        baseline=_estimates(config, untouched),
-        closed_form=_estimates(config, solved) if solved is not None else None,
-        seconds=seconds,
-        samples=samples,
-        data=task.split_counts(),
-    )
-    results["cost"] = {
-        "samples_per_second": samples / max(seconds, 1e-9),
-        "trained_parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-        "peak_memory_bytes": memory,
-        "processes": distributed.world_size(),
-    }
-    _save_archive(task, folder, embedded["test"], untouched)
-    save_model(task.model, config, folder / "model")
-    write_index(
-        folder / "index", {name: (table, embedded[name]["vision"]) for name, table in task.splits.items()}
-    )
-    write_json(folder / "results.json", results)
-    write_report(folder)
-    return results
-
-
-def _estimates(config: ExperimentConfig, result: RetrievalResult) -> dict[str, Estimate]:
-    return estimate_retrieval(result, config.evaluation.bootstrap_samples, config.seed)
-
-
-def _save_archive(
-    task: AlignmentTask, folder: Path, embeddings: SplitEmbeddings, untouched: RetrievalResult
-) -> None:
-    from edge_glass.data.pictures import decode_image
-
-    table = task.splits["test"]
-    pictures, words, sounds = embeddings["vision"], embeddings["text"], embeddings.get("audio")
-    save_archive(
-        folder,
-        "test",
-        EvaluationArchive(
-            image_embeddings=pictures.vectors,
-            text_embeddings=words.vectors,
-            image_groups=pictures.groups,
-            text_groups=words.groups,
-            image_ids=[table.ids[row] for row in pictures.rows],
-            captions=[table.captions[row][0] for row in words.rows],
-            thumbnails=[make_thumbnail(decode_image(table.picture(row))) for row in pictures.rows],
-            baseline_image_ranks=_ranks_of(pictures, untouched, "i2t"),
-            baseline_text_ranks=_ranks_of(words, untouched, "t2i"),
-            audio_embeddings=sounds.vectors if sounds else None,
-            audio_groups=sounds.groups if sounds else None,
-            audio_ids=[table.ids[row] for row in sounds.rows] if sounds else None,
-        ),
-    )
-
-
-def _ranks_of(items: Embedded, result: RetrievalResult, direction: Direction) -> np.ndarray | None:
-    """Rank of every item at the full dimension, int64 `[N]`; 0 where it has no counterpart to ask for."""
-    found = result.ranks.get((direction, result.dimensions[0]))
-    if found is None:
-        return None
-    ranks = np.zeros(len(items.groups), dtype=np.int64)
-    ranks[np.isin(items.groups, result.query_groups[direction])] = found
-    return ranks
-
-
-def _parameters(task: AlignmentTask) -> dict[str, dict[str, int]]:
-    task.model.print_parameter_counts()
-    return {
-        row.component: {"total": row.total, "trained": row.trained} for row in task.model.parameter_counts()
-    }
-
-
-def _fingerprints(task: AlignmentTask) -> dict[str, Any]:
-    digests = {
-        name: hashlib.sha256(
-            "\n".join(chain(*table.keys("vision"), *table.keys("audio"))).encode()
-        ).hexdigest()
-        for name, table in task.splits.items()
-    }
-    encoders = {name: tower.encoder.fingerprint for name, tower in task.model.towers.items()}
-    return {"weights": encoders, "pictures": digests}
 
 
 def _set_threads(config: ExperimentConfig) -> None:

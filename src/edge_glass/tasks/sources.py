@@ -60,13 +60,14 @@ def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, SampleTable]
         "test": [dataset.test_parquet],
     }
     return {
-        name: join_tables([_read(dataset, path, sounds) for path in paths if path is not None])
+        name: join_tables([read_captions(dataset, path, sounds) for path in paths if path is not None])
         for name, paths in files.items()
         if paths[0] is not None
     }
 
 
-def _read(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
+def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
+    """One parquet file of pictures, captions and perhaps sounds."""
     return read_parquet(
         path,
         dataset.image_column,
@@ -82,23 +83,41 @@ def _read(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
 def load_encoders(
     config: ExperimentConfig,
 ) -> tuple[VisionEncoder, TextEncoder] | tuple[VisionEncoder, TextEncoder, AudioEncoder]:
-    """The encoders of an experiment, frozen as it says."""
-    vision, text, audio = config.vision_encoder, config.text_encoder, config.audio_encoder
+    """The encoders of an alignment experiment, frozen as it says."""
+    pictures, words, audio = load_vision(config), load_text(config), load_audio(config)
+    return (pictures, words) if audio is None else (pictures, words, audio)
+
+
+def load_vision(config: ExperimentConfig) -> VisionEncoder:
+    """The picture encoder of an experiment."""
+    vision = config.vision_encoder
     if config.tiny:
         architecture = "test_vit" if vision.pooling_type == "cls" else "test_efficientnet"
         layers = ["blocks.*"] if vision.feature_layers else []
-        pictures = VisionEncoder.tiny(config.seed, architecture, frozen=vision.frozen, layers=layers)
-        words = TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else [])
-        if audio is None:
-            return pictures, words
-        return pictures, words, AudioEncoder.tiny(config.seed, audio.frozen)
-    pictures = VisionEncoder.load(
+        return VisionEncoder.tiny(config.seed, architecture, frozen=vision.frozen, layers=layers)
+    return VisionEncoder.load(
         vision.source, vision.image_size, vision.frozen, vision.feature_layers, vision.layer_pooling
     )
-    words = TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers)
+
+
+def load_text(config: ExperimentConfig) -> TextEncoder:
+    """The text encoder of an experiment."""
+    text = config.text_encoder
+    if config.tiny:
+        return TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else [])
+    return TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers)
+
+
+def load_audio(config: ExperimentConfig) -> AudioEncoder | None:
+    """The sound encoder of an experiment, if it has one."""
+    audio = config.audio_encoder
     if audio is None:
-        return pictures, words
-    return pictures, words, AudioEncoder.load(audio.source, audio.frozen)
+        return None
+    return (
+        AudioEncoder.tiny(config.seed, audio.frozen)
+        if config.tiny
+        else AudioEncoder.load(audio.source, audio.frozen)
+    )
 
 
 def training_device(config: ExperimentConfig) -> torch.device:

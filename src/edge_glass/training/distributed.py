@@ -10,7 +10,7 @@ import gc
 import math
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from edge_glass.training.liveness import Liveness
 TIMEOUT_SECONDS = 600.0
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 _liveness: Liveness | None = None
 
@@ -110,6 +111,12 @@ def from_all(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def own_share(items: Sequence[Item]) -> list[Item]:
+    """This rank's part of a list that all ranks have; the parts are consecutive and nearly equal."""
+    ranks = world_size()
+    return list(items[len(items) * rank() // ranks : len(items) * (rank() + 1) // ranks])
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -13,17 +13,23 @@ Report = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """What the trainer asks of a task. Adding a task touches no file of the trainer."""
+    """What the trainer asks of a task. Adding a task touches no file of the trainer.
+
+    A task may have more:
+
+    - `row_kinds`, an int array `[N]`: rows of different kinds never share a batch;
+    - `weight(batch) -> int`: what a batch counts, such as its supervised tokens. The loss of a step is then
+      the weighted mean over the accumulated batches of all ranks; without it, the plain one;
+    - `canary(model)` and `check_canary(model, tensors, what)`: outputs that are stored in every checkpoint,
+      and compared with those of the model that was loaded from it.
+    """
 
     primary_metric: str
     greater_is_better: bool
 
     @property
     def train_dataset(self) -> Dataset:
-        """Map-style; its items are fetched by `(epoch, index)` keys from `EpochBatchSampler`.
-
-        A task may also have `row_kinds`, an int array `[N]`: rows of different kinds never share a batch.
-        """
+        """Map-style; its items are fetched by `(epoch, index)` keys from `EpochBatchSampler`."""
         ...
 
     def collate(self, items: Sequence[Any]) -> Batch:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ STATE = "trainer_state.json"
 SCHEDULER = "scheduler.json"
 SCALER = "scaler.json"
 AVERAGES = "averages.json"
+CANARY = "canary.safetensors"
 
 
 class MultimodalTrainer(Trainer):
@@ -87,6 +88,8 @@ class MultimodalTrainer(Trainer):
         self._step_ids: list[Any] = []
         self._trained: list[nn.Parameter] = []
         self._finished = False
+        self._weigh: Callable[[Batch], int] | None = getattr(task, "weight", None)
+        self._step_weight = 1
         self.wait_seconds = 0.0
         super().__init__(
             model=model,
@@ -128,7 +131,21 @@ class MultimodalTrainer(Trainer):
         start = time.perf_counter()
         samples = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.wait_seconds += time.perf_counter() - start
+        if self._weigh is not None:
+            own = sum(self._weigh(batch) for batch in samples[0])
+            self._step_weight = max(1, sum(distributed.from_all(own)))
         return samples
+
+    def _weighed(self, loss: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """A batch's mean → its part of the mean over the accumulated batches of all ranks.
+
+        Every batch counts as it weighs. The library divides by the number of accumulated batches and of
+        ranks, which is undone here.
+        """
+        if self._weigh is None:
+            return loss
+        parts = self.current_gradient_accumulation_steps * distributed.world_size()
+        return loss * (self._weigh(batch) * parts / self._step_weight)
 
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -149,6 +166,7 @@ class MultimodalTrainer(Trainer):
             )
         self._averages.add(report)
         self._step_ids += inputs.get("ids", [])
+        loss = self._weighed(loss, inputs)
         return (loss, None) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -237,18 +255,26 @@ class MultimodalTrainer(Trainer):
         weights = sharding.whole_state(self.model.trainable_state_dict())
         moments, optimizer_document = optimizer_state.flatten(self.optimizer.state_dict())
         moments = sharding.whole_state(moments)
+        tensors = {MODEL: weights, optimizer_state.TENSORS: moments} | self._canary()
         error = None
         if self.args.should_save:
             try:
-                self._write_checkpoint(weights, moments, optimizer_document)
+                self._write_checkpoint(tensors, optimizer_document)
             except CheckpointError as caught:
                 error = caught
         distributed.barrier()
         if distributed.agree(error is not None):
             raise error or CheckpointError("rank 0 could not write the checkpoint; it says why")
 
+    def _canary(self) -> dict[str, dict[str, torch.Tensor]]:
+        """What the task stores to recognise the model by, if it does."""
+        if not hasattr(self.task, "canary"):
+            return {}
+        with sharding.whole_parameters(self.model):
+            return {CANARY: self.task.canary(self.model).tensors()}
+
     def _write_checkpoint(
-        self, weights: dict[str, Any], moments: dict[str, Any], optimizer_document: dict[str, Any]
+        self, tensors: dict[str, dict[str, Any]], optimizer_document: dict[str, Any]
     ) -> None:
         documents = {
             STATE: json.loads(json.dumps(self._state_document(), default=float)),
@@ -259,7 +285,6 @@ class MultimodalTrainer(Trainer):
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None:
             documents[SCALER] = scaler.state_dict()
-        tensors = {MODEL: weights, optimizer_state.TENSORS: moments}
         write_checkpoint(self.checkpoints, self.state.global_step, tensors, documents)
         best = self.state.best_model_checkpoint
         prune_checkpoints(self.checkpoints, self.keep_checkpoints, [Path(best)] if best else [])
@@ -323,6 +348,8 @@ class MultimodalTrainer(Trainer):
             self._globalstep_last_logged = self._unlogged["last_logged"]
             self._averages.load(self._unlogged)
             self._unlogged = None
+        if self.state.global_step == 0 and getattr(self.task, "validates_untouched", False):
+            self.evaluate()
         super()._run_epoch(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -330,6 +357,9 @@ class MultimodalTrainer(Trainer):
         target: Any = self.model
         own = target.trainable_state_dict()
         target.load_trainable_state_dict(sharding.split_like(tensors[MODEL], own))
+        if CANARY in tensors and hasattr(self.task, "check_canary"):
+            with sharding.whole_parameters(self.model):
+                self.task.check_canary(self.model, tensors[CANARY], resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

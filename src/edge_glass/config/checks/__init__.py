@@ -1,0 +1,63 @@
+"""What one field cannot tell alone: checks across fields, of files and of installed packages.
+
+Each check takes a whole config and returns the problems it sees. They run before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from edge_glass.config.checks import alignment, answers, common, data, metrics, unread
+from edge_glass.config.checks.metrics import metric_problems
+from edge_glass.config.problems import Problem
+from edge_glass.config.schema import ExperimentConfig
+
+__all__ = ["metric_problems", "problems_across"]
+
+Check = Callable[[ExperimentConfig], Iterator[Problem]]
+
+TASK_CHECKS: dict[str, tuple[Check, ...]] = {
+    "alignment": (
+        alignment.matryoshka,
+        alignment.loss_weights,
+        alignment.batch,
+        alignment.accumulation,
+        alignment.closed_form,
+        alignment.modalities,
+        alignment.pooling,
+    ),
+    "instruction": (
+        answers.prefix_pooling,
+        answers.prefix_fusion,
+        answers.blindness,
+        answers.comparisons,
+        answers.decoder_sizes,
+        answers.decoder_on_gpu,
+        answers.generation,
+    ),
+}
+SETTING_CHECKS: tuple[Check, ...] = (
+    common.optimizer,
+    metrics.metric_names,
+    common.precision,
+    common.split_shares,
+    unread.unread_options,
+)
+SURROUNDINGS_CHECKS: tuple[Check, ...] = (
+    common.loggers,
+    answers.decoder_packages,
+    data.data_source,
+    data.data_files,
+)
+
+
+def problems_across(config: ExperimentConfig, *, surroundings: bool) -> list[Problem]:
+    """All problems of a valid-looking config.
+
+    Args:
+        config: the experiment.
+        surroundings: also look for data files and packages; never done for tiny configs, which need neither.
+    """
+    checks = TASK_CHECKS[config.task] + SETTING_CHECKS
+    checks += SURROUNDINGS_CHECKS if surroundings and not config.tiny else ()
+    return [problem for check in checks for problem in check(config)]

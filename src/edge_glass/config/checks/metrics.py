@@ -1,0 +1,123 @@
+"""Names of metrics: they exist, are measured in this experiment, and their packages are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+
+from edge_glass.config.fields import nearest_word
+from edge_glass.config.problems import Problem
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.yaml_loader import KeyPath
+
+_SIDES = {
+    "mean": None,
+    "i2t": "vision_text",
+    "t2i": "vision_text",
+    "a2t": "audio_text",
+    "t2a": "audio_text",
+    "v2a": "vision_audio",
+    "a2v": "vision_audio",
+    "at2v": "fusion",
+    "vt2a": "fusion",
+    "va2t": "fusion",
+}
+_RECALLS, _MEDIAN = ("r1", "r5", "r10"), "medr"
+_METRIC = re.compile(r"(?P<side>[a-z0-9]+)_(?P<measure>[a-z0-9]+)(?:@(?P<dimension>[1-9][0-9]*))?")
+
+# Those of evaluation/text.py, which config may not import; a test holds them together.
+ANSWER_METRICS = ("exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu")
+BROKEN_DOWN = ("exact_match", "vqa_accuracy", "token_f1")
+NEVER_ENDED = "never_ended"
+METRIC_PACKAGES = {"meteor": "nltk", "bleu": "sacrebleu"}
+_PART = re.compile(r"(type|source)/.+")
+
+
+def metric_names(config: ExperimentConfig) -> Iterator[Problem]:
+    """The primary metric and the columns of the ablation's table exist."""
+    primary = config.evaluation.primary_metric
+    yield from metric_problems(config, ("evaluation", "primary_metric"), primary, primary=True)
+    for index, name in enumerate(config.ablation.metrics if config.ablation else []):
+        yield from metric_problems(config, ("ablation", "metrics", index), name)
+
+
+def metric_problems(
+    config: ExperimentConfig, path: KeyPath, name: str, *, primary: bool = False
+) -> Iterator[Problem]:
+    """What is wrong with a metric's name, if anything; a primary metric is better when it is higher."""
+    of_task = {"alignment": _retrieval_problems, "instruction": _answer_problems}[config.task]
+    return of_task(config, path, name, primary)
+
+
+def _answer_problems(config: ExperimentConfig, path: KeyPath, name: str, primary: bool) -> Iterator[Problem]:
+    """A metric of answers, or of those of one type or source, as in exact_match/type/color."""
+    whole, slash, part = name.partition("/")
+    known = ANSWER_METRICS if primary else (*ANSWER_METRICS, NEVER_ENDED)
+    if whole not in known:
+        nearest = nearest_word(whole, list(known))
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        yield Problem(path, f"{name!r} is not a metric: expected one of {', '.join(known)}{hint}")
+    elif slash and primary:
+        yield Problem(
+            path, f"{name!r} is of some of the rows; here one of all rows is needed, such as {whole}"
+        )
+    elif slash and (whole not in BROKEN_DOWN or _PART.fullmatch(part) is None):
+        yield Problem(
+            path,
+            f"{name!r} is not a metric: expected {', '.join(BROKEN_DOWN[:-1])} or {BROKEN_DOWN[-1]}, "
+            "then /type/ or /source/ and its name",
+        )
+    elif whole in METRIC_PACKAGES and importlib.util.find_spec(METRIC_PACKAGES[whole]) is None:
+        yield Problem(
+            path,
+            f"{whole} needs {METRIC_PACKAGES[whole]}, which is not installed; "
+            "pip install 'edge-glass[text]', or choose another metric",
+        )
+
+
+def _retrieval_problems(
+    config: ExperimentConfig, path: KeyPath, name: str, primary: bool
+) -> Iterator[Problem]:
+    """A metric of searches: its form, a pair that is compared, a dimension that is measured."""
+    measures = _RECALLS if primary else (*_RECALLS, _MEDIAN)
+    match = _METRIC.fullmatch(name)
+    if match is None or match["side"] not in _SIDES or match["measure"] not in measures:
+        nearest = nearest_word(
+            name.partition("@")[0], [f"{side}_{one}" for side in _SIDES for one in measures]
+        )
+        hint = f"did you mean {nearest}?" if nearest else "such as mean_r1, i2t_r5 or t2i_r10@256"
+        endings = ", ".join(f"_{one}" for one in measures[:-1]) + f" or _{measures[-1]}"
+        sides = ", ".join(_SIDES)
+        yield Problem(path, f"{name!r} is not a metric: expected {sides}, then {endings}; {hint}")
+        return
+    yield from _unmeasured_pair(config, path, name, match["side"])
+    encoder = config.vision_encoder
+    dimension = int(match["dimension"] or 0)
+    if dimension == encoder.projection_dim:
+        plain = name.partition("@")[0]
+        yield Problem(
+            path, f"{name}: {dimension} is the full embedding, whose metrics have no @; write {plain}"
+        )
+    elif dimension and dimension not in encoder.mrl_dimensions:
+        smaller = [str(one) for one in encoder.mrl_dimensions if one != encoder.projection_dim]
+        known = (
+            f"vision_encoder has {', '.join(smaller)}"
+            if smaller
+            else "vision_encoder.mrl_dimensions has none"
+        )
+        yield Problem(path, f"{name}: there is no dimension {dimension} below the full one; {known}")
+
+
+def _unmeasured_pair(config: ExperimentConfig, path: KeyPath, name: str, side: str) -> Iterator[Problem]:
+    """A direction between two modalities that this experiment does not compare."""
+    pair = _SIDES[side]
+    if pair is None:
+        return
+    if pair == "fusion":
+        if config.fusion is None:
+            yield Problem(path, f"{name!r} is of fused queries, but there is no fusion")
+    elif "audio" in pair and config.audio_encoder is None:
+        yield Problem(path, f"{name!r} needs sounds, but there is no audio_encoder")
+    elif getattr(config.losses.pairs, pair) == 0:
+        yield Problem(path, f"{name!r} needs the pair {pair}, whose weight losses.pairs.{pair} is 0")

@@ -1,0 +1,1 @@
+"""The sections of the experiment file; schema.py puts them together."""

@@ -1,0 +1,115 @@
+"""From pictures, words and sounds to features and embeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edge_glass.config.sections.base import Section
+
+
+class HeadConfig(Section):
+    """The trained part on top of an encoder: pooled features → embedding."""
+
+    kind: Literal["linear", "mlp", "residual"] = Field(
+        "linear", description="Shape of the projection; residual is linear plus an mlp that starts at zero."
+    )
+    hidden_dim: int = Field(1024, ge=1, description="Width of the hidden layer (mlp, residual).")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the features and inside the mlp.")
+    components: int | None = Field(
+        None,
+        ge=1,
+        description="Standardise the pooled features and keep so many principal components, measured on the "
+        "training rows; default: features as they are.",
+    )
+
+
+class PerceiverConfig(Section):
+    """A resampler: any number of tokens in, a fixed number of latents out."""
+
+    num_latents: int = Field(
+        16, ge=1, description="Latents: tokens of the prefix, or averaged into one vector (pooling_type)."
+    )
+    depth: int = Field(2, ge=1, description="Blocks of cross attention and feed-forward.")
+    num_heads: int = Field(
+        8, ge=1, description="Attention heads; they divide the encoder's width (prefix: the decoder's)."
+    )
+    positions: Literal["none", "fourier", "learned"] = Field(
+        "none", description="What tells the latents where a token stands."
+    )
+
+
+class VisionEncoderConfig(Section):
+    """The picture side: frozen encoder, pooling, projection, Matryoshka dimensions."""
+
+    source: str = Field(
+        "asset:efficientnet-lite0",
+        description="asset:NAME, a local folder, timm/NAME or hf-hub:ID for timm, or a Hugging Face hub id.",
+    )
+    image_size: int | None = Field(
+        None, ge=16, description="Side of the square picture; default: the encoder's."
+    )
+    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    feature_layers: list[str] = Field(
+        default=[],
+        description="Join features of these layers, each pooled over its places, instead of the last one; "
+        "* stands for anything between two dots.",
+    )
+    layer_pooling: Literal["max", "mean"] = Field("max", description="How feature_layers are pooled.")
+    pooling_type: Literal["cls", "mean", "grid", "none", "simple", "multihead", "perceiver"] | None = Field(
+        None,
+        description="How tokens become one vector; default: mean, or simple with use_attention_pooling. "
+        "Instruction: what is kept for the prefix; grid averages over grid_size x grid_size fields, none "
+        "(the default there) keeps every token.",
+    )
+    grid_size: int = Field(3, ge=1, description="Fields per side of pooling_type grid.")
+    perceiver: PerceiverConfig = PerceiverConfig()
+    use_attention_pooling: bool = Field(
+        False, description="Learn the pooling (simple unless pooling_type says)."
+    )
+    projection_dim: int = Field(1024, ge=1, le=4096, description="Width of the shared embedding space.")
+    mrl_dimensions: list[int] = Field(
+        default=[1024, 512, 256, 128], description="Matryoshka dimensions; the full one is always among them."
+    )
+    head: HeadConfig = HeadConfig()
+
+
+class TextEncoderConfig(Section):
+    """The words side: frozen encoder, pooling, projection into the pictures' space."""
+
+    source: str = Field("asset:all-minilm-l6-v2", description="asset:NAME, a local folder or a hub id.")
+    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    feature_layers: list[int] = Field(
+        default=[], description="Join the hidden states of these layers instead of the last; 0: embeddings."
+    )
+    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] = Field(
+        "mean", description="How tokens become one vector."
+    )
+    perceiver: PerceiverConfig = PerceiverConfig()
+    head: HeadConfig = HeadConfig()
+
+
+class AudioEncoderConfig(Section):
+    """The sound side: a Whisper encoder, pooling, projection into the pictures' space."""
+
+    source: str = Field(
+        "asset:whisper-tiny-en",
+        description="asset:NAME, a local folder (transformers or CTranslate2 Whisper) or a hub id.",
+    )
+    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+    pooling_type: Literal["mean", "mean_max", "codebook", "none", "simple", "multihead", "perceiver"] = Field(
+        "mean_max",
+        description="How tokens become one vector; codebook: their mean and a histogram of typical ones, "
+        "measured on the training rows. Instruction: none keeps every token for prefix.perceiver.",
+    )
+    perceiver: PerceiverConfig = PerceiverConfig()
+    head: HeadConfig = HeadConfig()
+
+
+class FusionConfig(Section):
+    """Two modalities as one query for the third; in the task instruction, as one prefix."""
+
+    kind: Literal["concat", "cross_attention", "gated"] = Field("gated", description="How they are joined.")
+    num_heads: int = Field(8, ge=1, description="Attention heads of cross_attention.")
+    weight: float = Field(1.0, ge=0.0, description="Weight of the loss between fused queries and the third.")

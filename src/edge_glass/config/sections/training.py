@@ -1,0 +1,124 @@
+"""What is minimised and how, how the numbers are made, and what is varied."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edge_glass.config.sections.base import Section
+
+
+class PairWeightsConfig(Section):
+    """Weights of the losses between two modalities; 0 leaves a pair out."""
+
+    vision_text: float = Field(1.0, ge=0.0, description="Pictures and words.")
+    audio_text: float = Field(1.0, ge=0.0, description="Sounds and words, with an audio encoder.")
+    vision_audio: float = Field(1.0, ge=0.0, description="Pictures and sounds, with an audio encoder.")
+
+
+class LossesConfig(Section):
+    """What is minimised: contrastive * L(full) + mrl * mean over dimensions of L(d)."""
+
+    kind: Literal["infonce", "siglip"] = Field("infonce", description="Form of the contrastive loss.")
+    contrastive: float = Field(0.25, ge=0.0, description="Weight of the loss on the full embedding.")
+    mrl: float = Field(1.0, ge=0.0, description="Weight of the Matryoshka loss.")
+    sample_single_mrl_dim: bool = Field(
+        False, description="Draw one Matryoshka dimension per step instead of summing all of them."
+    )
+    temperature: float = Field(0.07, gt=0.0, description="Starting temperature; each pair learns its own.")
+    pairs: PairWeightsConfig = PairWeightsConfig()
+
+
+class OptimizationConfig(Section):
+    """AdamW and its schedule."""
+
+    lr: float = Field(2e-4, gt=0.0, description="Peak learning rate.")
+    weight_decay: float = Field(0.01, ge=0.0, description="On matrices only, never on the temperature.")
+    betas: tuple[float, float] = Field((0.9, 0.95), strict=False, description="AdamW's two decays.")
+    max_grad_norm: float = Field(1.0, ge=0.0, description="Gradients are clipped to this norm; 0 is off.")
+    warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0, description="Share of the steps that warm up.")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="Shape after warm-up.")
+
+
+class TrainingConfig(Section):
+    """How long, how precisely, and what is kept."""
+
+    epochs: int = Field(10, ge=1, description="Passes over the training rows.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever epochs says.")
+    precision: Literal["auto", "fast", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="Of the trained part; auto: bf16 on GPUs that have it, else fp32; "
+        "fast: on CPUs that have it too.",
+    )
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, description="Parts of a step; refused above 1 with in-batch negatives: it adds none."
+    )
+    eval_epochs: float = Field(1.0, gt=0.0, description="Measure and save every so many epochs.")
+    logging_steps: int | None = Field(
+        None, ge=1, description="Steps per log line; default: about 200 lines a run."
+    )
+    warm_start: Literal["none", "closed_form"] = Field(
+        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
+    )
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="Stop after this many evaluations without a better primary metric."
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept, besides the best.")
+    feature_cache: str = Field(
+        "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none", description="fsdp spreads weights, gradients and optimizer state over the processes."
+    )
+    device: Literal["auto", "cpu"] = Field("auto", description="cpu keeps the run off the GPU.")
+    num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; default: torch's own.")
+    report_to: list[Literal["tensorboard", "wandb"]] = Field(
+        default=["tensorboard"], description="Loggers besides metrics.jsonl."
+    )
+    wandb_project: str = Field("edge-glass", description="W&B project, when report_to has wandb.")
+
+
+class EvaluationConfig(Section):
+    """How the numbers are made."""
+
+    primary_metric: str = Field(
+        "mean_r1",
+        description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10. Instruction: "
+        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor or bleu.",
+    )
+    validation_rows: int = Field(
+        512, ge=1, description="Instruction: rows, evenly spread, whose answers are written at a validation."
+    )
+    test_rows: int | None = Field(
+        None, ge=1, description="Instruction: the same for the final numbers; default: all."
+    )
+    compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
+        default=[],
+        description="Instruction: further runs, trained alike and reported beside this one: without the "
+        "picture, and for a trm plain decoders of its size and of its compute.",
+    )
+    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
+    closed_form_baseline: bool = Field(
+        True, description="Also fit regularised CCA in closed form; a trained model has to beat it."
+    )
+    closed_form_regularization: tuple[float, float] = Field(
+        (0.2, 1.0),
+        strict=False,
+        description="Of pictures and of words, as multiples of their features' mean variance.",
+    )
+    closed_form_audio_regularization: float = Field(
+        1.0, gt=0.0, description="Of sounds, as a multiple of their features' mean variance."
+    )
+
+
+class AblationConfig(Section):
+    """Variants of this experiment, run by `edge-glass ablate`."""
+
+    variants: dict[str, dict[str, Any]] = Field(description="Name → dotted overrides.")
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="Each variant runs once per seed.")
+    metrics: list[str] = Field(
+        default=["i2t_r1", "t2i_r1"],
+        min_length=1,
+        description="Columns of the table; default for instruction: exact_match and vqa_accuracy.",
+    )

@@ -1,0 +1,19 @@
+"""Fewer log lines where they would be in the way of what is shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def only_warnings(name: str) -> Iterator[None]:
+    """Only warnings and errors of one logger, such as `edge_glass.decoders.lora`."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

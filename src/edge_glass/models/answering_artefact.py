@@ -1,0 +1,253 @@
+"""A finished answering model as a folder.
+
+model.json             what was built: the sections of the experiment it depends on
+trained.safetensors    everything that was trained
+canary.safetensors     a sample with its logits, trained and untouched; see `edge_glass.models.canary`
+vision_encoder/        weights, architecture and preprocessing; audio_encoder/ in models that hear
+decoder/               the tokenizer; the LoRA adapter in peft's form
+
+A language model that was adapted is named (`decoder.source`), not copied. `save_merged_model` writes it out,
+as a plain Hugging Face folder (config.json, model.safetensors, tokenizer.json) with the above beside it, but
+for decoder/; trained.safetensors then holds the prefix alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.decoders.causal_lm import QwenDecoder
+from edge_glass.decoders.tokenizers import load_tokenizer
+from edge_glass.encoders.audio import AudioEncoder
+from edge_glass.encoders.sources import quiet_transformers
+from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.errors import CheckpointError
+from edge_glass.models import canary
+from edge_glass.models.answering import AnsweringModel
+from edge_glass.models.answering_build import build_answering_model, build_decoder
+
+DESCRIPTION = "model.json"
+TRAINED = "trained.safetensors"
+CANARY = "canary.safetensors"
+DECODER = "decoder"
+SECTIONS = (
+    "name",
+    "task",
+    "seed",
+    "tiny",
+    "dataset",
+    "vision_encoder",
+    "audio_encoder",
+    "fusion",
+    "prefix",
+    "decoder",
+    "generation",
+    "evaluation",
+)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A sample, and its logits `[K, V]` before and after training."""
+
+    sample: Mapping[str, Tensor]
+    trained: Tensor
+    untouched: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As one flat mapping, for a file."""
+        sample = {f"sample.{name}": value for name, value in self.sample.items()}
+        return {**sample, "trained": self.trained, "untouched": self.untouched}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Canary:
+        """What `tensors` gave."""
+        sample = {
+            name.removeprefix("sample."): value
+            for name, value in tensors.items()
+            if name.startswith("sample.")
+        }
+        return cls(sample, tensors["trained"], tensors["untouched"])
+
+
+def save_answering_model(
+    model: AnsweringModel, config: ExperimentConfig, folder: Path, canary: Canary
+) -> Path:
+    """Write the finished model; the folder appears whole or not at all.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    with _appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
+        (temporary / DECODER).mkdir()
+        model.decoder.tokenizer.save_pretrained(temporary / DECODER)
+        if isinstance(model.decoder, QwenDecoder) and model.decoder.adapter is not None:
+            model.decoder.save_adapter(temporary / DECODER)
+        _save_parts(model, temporary, canary)
+        write_description(config, temporary)
+    return folder
+
+
+def save_merged_model(
+    model: AnsweringModel,
+    config: ExperimentConfig,
+    folder: Path,
+    canary: Canary,
+    measured: Mapping[str, Any],
+) -> Path:
+    """Write a model whose adapters were merged, as a plain Hugging Face folder that stands by itself.
+
+    Args:
+        model: After `QwenDecoder.merge`.
+        config: Of the run.
+        folder: Appears whole or not at all.
+        canary: With the merged model's logits.
+        measured: What was compared with the unmerged model; kept in model.json.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    with _appearing(folder, "Free some space, or choose another folder with --output.") as temporary:
+        with quiet_transformers():
+            model.decoder.save(temporary)
+        _save_parts(model, temporary, canary)
+        dtype = str(next(model.decoder.parameters()).dtype).removeprefix("torch.")
+        plain = config.decoder.model_copy(update={"mode": "frozen", "quantization": "none", "dtype": dtype})
+        write_description(config.model_copy(update={"decoder": plain}), temporary, dict(measured))
+    return folder
+
+
+@contextmanager
+def _appearing(folder: Path, advice: str) -> Iterator[Path]:
+    """A folder beside this one that takes its place when all has been written."""
+    temporary = folder.with_name(f".tmp-{folder.name}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the model could not be written ({error}). {advice}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save_parts(model: AnsweringModel, folder: Path, canary: Canary) -> None:
+    """Encoders, trained tensors and canary."""
+    for name, tower in model.towers.items():
+        tower.encoder.save(folder / f"{name}_encoder")
+    state = {name: value.detach().cpu() for name, value in model.trainable_state_dict().items()}
+    save_file(state, folder / TRAINED)
+    save_file(canary.tensors(), folder / CANARY)
+
+
+def write_description(
+    config: ExperimentConfig, folder: Path, merged: Mapping[str, Any] | None = None
+) -> None:
+    """Write what the model is built from; of a merged one, what was measured too."""
+    record: dict[str, Any] = {"format": 1}
+    if merged is not None:
+        record["merged"] = merged
+    record["config"] = config.model_dump(mode="json", include=set(SECTIONS))
+    (folder / DESCRIPTION).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def read_description(folder: Path) -> ExperimentConfig:
+    """What a saved model was built from.
+
+    Raises:
+        CheckpointError: The folder is no finished model.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise CheckpointError(
+            f"{folder} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
+        )
+    try:
+        record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return ExperimentConfig.model_validate_json(json.dumps(record["config"]))
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"{folder / DESCRIPTION} cannot be read ({error}).") from error
+
+
+def load_answering_model(folder: Path) -> tuple[AnsweringModel, ExperimentConfig]:
+    """Rebuild a saved model in eval mode: tensors checked by name and shape, and the canary's logits.
+
+    Raises:
+        CheckpointError: The folder is no finished model, a part is missing or broken, or it answers otherwise
+            than when it was saved.
+        AssetError: The language model it was trained on cannot be found.
+    """
+    config = read_description(folder)
+    model = _load_parts(folder, config)
+    stored = read_canary(folder)
+    canary.check(model, stored.sample, stored.trained, stored.untouched, str(folder))
+    return model, config
+
+
+def load_unquantized_model(folder: Path) -> AnsweringModel:
+    """A saved model whose language model is loaded without quantization, to be merged.
+
+    It answers a little otherwise than it did in training, so its canary is not checked.
+    """
+    config = read_description(folder)
+    plain = config.decoder.model_copy(update={"quantization": "none"})
+    return _load_parts(folder, config.model_copy(update={"decoder": plain}))
+
+
+def read_canary(folder: Path) -> Canary:
+    """The canary of a saved model.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    try:
+        return Canary.of(load_file(folder / CANARY))
+    except (OSError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
+
+
+def _load_parts(folder: Path, config: ExperimentConfig) -> AnsweringModel:
+    """The model with its trained tensors, in eval mode."""
+    model = build_answering_model(config, _load_decoder(config, folder), _load_encoders(config, folder))
+    try:
+        state = load_file(folder / TRAINED)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
+    model.load_trainable_state_dict(state)
+    # A quantised language model is on the GPU already: the rest goes where the decoder is.
+    return model.to(next(model.decoder.parameters()).device).eval()
+
+
+def _load_decoder(config: ExperimentConfig, folder: Path) -> Any:
+    decoder = config.decoder
+    if decoder.kind != "causal_lm":
+        return build_decoder(config, load_tokenizer(folder / DECODER))
+    if (folder / DECODER).is_dir():
+        return build_decoder(config)
+    return QwenDecoder.load(  # merged: a plain language model stands here
+        folder, mode="frozen", attention=decoder.attention, dtype=getattr(torch, decoder.dtype)
+    )
+
+
+def _load_encoders(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+    if config.prefix.blind:
+        return {}
+    encoders: dict[str, Any] = {
+        "vision": VisionEncoder.load(folder / "vision_encoder", frozen=config.vision_encoder.frozen)
+    }
+    if config.audio_encoder is not None:
+        encoders["audio"] = AudioEncoder.load(folder / "audio_encoder", frozen=config.audio_encoder.frozen)
+    return encoders

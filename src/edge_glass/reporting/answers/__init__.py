@@ -1,0 +1,1 @@
+"""The report, plots and tables of runs that answer questions (`task: instruction`)."""

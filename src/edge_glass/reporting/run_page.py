@@ -1,0 +1,56 @@
+"""What the pages of all runs show, whatever the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.tables import flatten
+from edge_glass.reporting.wording import format_count, format_seconds, headline, left_out_sentence
+
+PlotText = tuple[str, str, str]
+"""File name, heading, how to read it."""
+Tile = tuple[str, str, str]
+"""Value, what it is, small print."""
+
+
+def page_context(run: RunFolder, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """What stands in `run.html.j2`, as plain data; a task adds its `tiles` and `plots`."""
+    results = run.results
+    return {
+        "name": str(run.config.get("name", run.path.name)),
+        "task": run.task,
+        "results": results,
+        "verdict": results.get("verdict") or {},
+        "headline": headline(results) if results else None,
+        "data": [left_out_sentence(name, split) for name, split in (results.get("data") or {}).items()],
+        "left_out": dict(left_out),
+        "parameters": _parameters(run),
+        "config_text": run.config_text,
+        "environment": flatten(run.environment),
+        "last_step": run.metrics[-1] if run.metrics else None,
+    }
+
+
+def shown_plots(run: RunFolder, plots: Sequence[PlotText]) -> list[dict[str, Any]]:
+    """Those that were drawn, with their bytes."""
+    return [
+        {"title": title, "text": text, "data": (run.plots / name).read_bytes(), "name": name}
+        for name, title, text in plots
+        if (run.plots / name).is_file()
+    ]
+
+
+def training_tile(results: Mapping[str, Any]) -> Tile:
+    """How long training took."""
+    seconds, samples = results.get("seconds"), results.get("samples")
+    speed = f", {format_count(samples / seconds)}/s" if seconds and samples else ""
+    return format_seconds(seconds), "of training", f"{format_count(samples)} samples{speed}"
+
+
+def _parameters(run: RunFolder) -> dict[str, Any] | None:
+    if not run.parameters:
+        return None
+    rows = [(name, counts["total"], counts["trained"]) for name, counts in run.parameters.items()]
+    return {"rows": rows, "total": sum(r[1] for r in rows), "trained": sum(r[2] for r in rows)}

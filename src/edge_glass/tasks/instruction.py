@@ -1,0 +1,328 @@
+"""The instruction task: questions about pictures and sounds, answered in words. Where its rooms meet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from edge_glass.assets import cache_root
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.data.feature_cache import FeatureCache
+from edge_glass.data.instruction_batches import ConversationCollator, stack_pixels
+from edge_glass.data.instruction_datasets import ConversationDataset
+from edge_glass.data.instructions import InstructionTable
+from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
+from edge_glass.data.scan import progress_bar
+from edge_glass.decoders.decoder import NOT_TRAINED as DECODER_NOT_TRAINED
+from edge_glass.evaluation.text import AnswerSet, answer_values
+from edge_glass.models import canary
+from edge_glass.models.answering import AnsweringModel
+from edge_glass.models.answering_artefact import Canary
+from edge_glass.models.answering_build import (
+    build_answering_model,
+    build_decoder,
+    build_tokenizer,
+    generation_settings,
+)
+from edge_glass.tasks.conversation_rows import ConversationRows
+from edge_glass.tasks.conversation_sources import SPLITS, load_conversations, texts_of
+from edge_glass.tasks.features import CachedFeatures
+from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
+from edge_glass.training import distributed
+from edge_glass.training.arguments import resolve_precision
+from edge_glass.training.task import Batch, Report
+
+assert NOT_TRAINED == DECODER_NOT_TRAINED  # data and decoders do not know each other
+
+logger = logging.getLogger(__name__)
+
+SHOWN_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model wrote for some rows of a split."""
+
+    rows: list[int]
+    texts: list[str]
+    ended: list[bool]
+
+
+class InstructionTask:
+    """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`.
+
+    Args:
+        config: The experiment.
+        progress: Show progress bars.
+        model: A finished model to measure; by default a fresh one is built.
+
+    Attributes:
+        samples: Some answers of the last validation, as plain data.
+
+    Raises:
+        EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
+    """
+
+    greater_is_better = True
+    validates_untouched = True  # the curves of the answers begin at step 0
+
+    def __init__(
+        self, config: ExperimentConfig, progress: bool = True, model: AnsweringModel | None = None
+    ) -> None:
+        self.config, self.progress = config, progress
+        self.primary_metric = config.evaluation.primary_metric
+        tables = load_conversations(config)
+        self._learned_from = tables["train"]
+        self.model = (model or self.fresh_model()).to(training_device(config))
+        self.tokenizer = ConversationTokenizer(self.model.decoder.tokenizer)
+        self.settings = generation_settings(config, self.tokenizer.end)
+        self.datasets = {name: self._dataset(tables[name], name == "train") for name in SPLITS}
+        self.source = self._feature_source()
+        self.samples: list[dict[str, Any]] = []
+        self._checked = False
+        self._rows: dict[tuple[str, bool], Dataset] = {}
+        self._canary_sample = canary.canary_sample(self._batch("test", [self._richest_row("test")]))
+        self._untouched = canary.sing(self.model, self._canary_sample)
+
+    def fresh_model(self) -> AnsweringModel:
+        """The model that training starts from."""
+        config = self.config
+        tokenizer = None
+        if config.decoder.kind != "causal_lm":
+            tokenizer = build_tokenizer(config.decoder, texts_of(self._learned_from))
+        decoder = build_decoder(config, tokenizer)
+        encoders: dict[str, Any] = {}
+        if not config.prefix.blind:
+            encoders["vision"] = load_vision(config)
+            if (audio := load_audio(config)) is not None:
+                encoders["audio"] = audio
+        return build_answering_model(config, decoder, encoders)
+
+    def _dataset(self, table: InstructionTable, training: bool) -> ConversationDataset:
+        dataset = self.config.dataset
+        cached = cache_obstacle(self.config) is None
+        preprocess = {} if cached else self._preprocess()
+        return ConversationDataset(
+            table,
+            self.tokenizer,
+            preprocess,
+            max_question=dataset.max_question_length,
+            max_answer=dataset.max_answer_length,
+            too_long=dataset.too_long,
+            training=training,
+            seed=self.config.seed,
+            augmentation=dataset.augmentation,
+            audio_augmentation=dataset.audio_augmentation,
+        )
+
+    def _preprocess(self) -> dict[str, Any]:
+        return {name: tower.encoder.preprocess for name, tower in self.model.towers.items()}
+
+    def _feature_source(self) -> CachedFeatures | None:
+        """The filled cache; None where there is nothing to cache, or caching would be wrong."""
+        reason = cache_obstacle(self.config)
+        if reason is not None or not self.model.towers:
+            logger.info("the feature cache is off: %s", reason or "the model sees nothing")
+            return None
+        choice = self.config.training.feature_cache
+        cache = FeatureCache(cache_root() if choice == "auto" else Path(choice))
+        source = CachedFeatures(self.model.towers, cache, self.progress)
+        source.fill(dataset.table for dataset in self.datasets.values())
+        return source
+
+    # What the trainer asks for
+
+    @property
+    def splits(self) -> dict[str, InstructionTable]:
+        """The rows of each split that fit."""
+        return {name: dataset.table for name, dataset in self.datasets.items()}
+
+    @property
+    def train_dataset(self) -> Dataset:
+        """Rows to train on."""
+        return self.rows("train")
+
+    def rows(self, split: str, prompts: bool = False) -> Dataset:
+        """A split as the loader reads it: whole batches from the cache, or items to be collated."""
+        key = split, prompts
+        if key not in self._rows:
+            dataset = self.datasets[split]
+            live = self.source is None and self.model.towers
+            self._rows[key] = (
+                dataset if live else ConversationRows(dataset, self.source, self._collator(prompts))
+            )
+        return self._rows[key]
+
+    def collate(self, items: Any) -> Batch:
+        """Cached rows arrive as a batch; decoded ones are padded and stacked."""
+        batch = items if isinstance(items, dict) else self._collator()(items)
+        if not self._checked:  # every batch is made alike
+            check_labels(batch, self.tokenizer.end, self.tokenizer.special, batch["ids"])
+            self._checked = True
+        return batch
+
+    def _collator(self, prompts: bool = False) -> ConversationCollator:
+        collate: dict[str, Any] = {}
+        for name, tower in self.model.towers.items():
+            collate[name] = stack_pixels if name == "vision" else tower.encoder.collate
+        return ConversationCollator(self.model.decoder.tokenizer.pad_token_id, prompts, collate)
+
+    def weight(self, batch: Batch) -> int:
+        """Supervised tokens: what a batch counts among those of one step."""
+        return int((batch["labels"] != NOT_TRAINED).sum())
+
+    def loss(self, model: nn.Module, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
+        """Mean cross entropy over the supervised tokens of a batch."""
+        output = model(batch)
+        count = output.count.clamp(min=1)
+        report = {name: value / count for name, value in output.report.items()}
+        report["token_accuracy"] = report.pop("correct")
+        return output.loss_sum / count, report
+
+    def evaluate(self, model: AnsweringModel, split: str) -> dict[str, float]:
+        """Loss and token accuracy, and the metrics of the answers that the model writes."""
+        rows = self.measured_rows(split)
+        answers = self.answer(model, split, rows)
+        self.samples = self._samples(split, answers)
+        return self.validation_loss(model, split, rows) | answer_values(self.answer_set(split, answers))
+
+    # Measuring
+
+    def measured_rows(self, split: str) -> list[int]:
+        """Rows that are measured, evenly spread over a split."""
+        total = len(self.splits[split])
+        evaluation = self.config.evaluation
+        most = evaluation.validation_rows if split == "val" else evaluation.test_rows
+        if most is None or most >= total:
+            return list(range(total))
+        return [total * number // most for number in range(most)]
+
+    @torch.no_grad()
+    def validation_loss(self, model: AnsweringModel, split: str, rows: Sequence[int]) -> dict[str, float]:
+        """Mean over all supervised tokens of these rows; each rank measures its share."""
+        loss, correct, count = 0.0, 0.0, 0
+        with _evaluating(model), self._precision():
+            for part in _parts(distributed.own_share(rows), self.config.generation.batch_size):
+                output = model(self._moved(self._batch(split, part)))
+                loss, count = loss + float(output.loss_sum), count + int(output.count)
+                correct += float(output.report["correct"])
+        sums = np.sum(distributed.from_all((loss, correct, float(count))), axis=0)
+        total = max(sums[2], 1.0)
+        return {"loss": sums[0] / total, "token_accuracy": sums[1] / total}
+
+    def answer(
+        self, model: AnsweringModel, split: str, rows: Sequence[int], progress: bool = False
+    ) -> Answers:
+        """Write answers to these rows; each rank writes its share, and all get all of them."""
+        own, texts, ended = distributed.own_share(rows), [], []
+        with (
+            self._precision(),
+            progress_bar(f"answering {split} questions", len(own), progress) as advance,
+        ):
+            for part in _parts(own, self.config.generation.batch_size):
+                batch = self._moved(self._batch(split, part, prompts=True))
+                written = model.generate(batch, self.settings)
+                texts += [self.text(tokens) for tokens in written.tokens]
+                ended += written.ended
+                advance(len(part))
+        gathered = distributed.from_all((list(own), texts, ended))
+        return Answers(*(list(chain(*parts)) for parts in zip(*gathered, strict=True)))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Generated tokens as an answer."""
+        return self.model.decoder.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+
+    def answer_set(self, split: str, answers: Answers) -> AnswerSet:
+        """Answers beside what they should have been; the questions of one picture are one unit."""
+        table, groups = self.splits[split], self.datasets[split].groups
+        return AnswerSet(
+            predictions=answers.texts,
+            references=[[table.answer(row)] for row in answers.rows],
+            units=groups[answers.rows],
+            answer_types=[table.answer_types[row] for row in answers.rows],
+            sources=[table.sources[row] for row in answers.rows],
+            ended=answers.ended,
+        )
+
+    def _samples(self, split: str, answers: Answers) -> list[dict[str, Any]]:
+        table, count = self.splits[split], len(answers.rows)
+        chosen = sorted({count * number // SHOWN_SAMPLES for number in range(SHOWN_SAMPLES)})
+        return [
+            {
+                "id": table.ids[answers.rows[at]],
+                "question": table.question(answers.rows[at]),
+                "reference": table.answer(answers.rows[at]),
+                "answer": answers.texts[at],
+                "ended": answers.ended[at],
+            }
+            for at in chosen
+        ]
+
+    # The canary
+
+    def canary(self, model: AnsweringModel) -> Canary:
+        """A stored sample with the logits that this model gives it, and those of the untouched one."""
+        return Canary(self._canary_sample, canary.sing(model, self._canary_sample), self._untouched)
+
+    def check_canary(self, model: AnsweringModel, tensors: Mapping[str, Tensor], what: str) -> None:
+        """Refuse weights that do not answer as they did when they were stored.
+
+        Raises:
+            CheckpointError: See `canary.check`.
+        """
+        stored = Canary.of(tensors)
+        canary.check(model, stored.sample, stored.trained, stored.untouched, what)
+
+    def _richest_row(self, split: str) -> int:
+        """The first row with the most that is seen and heard: no tower should go without a canary."""
+        table = self.splits[split]
+        has = [np.array([bool(keys) for keys in table.keys(name)], dtype=int) for name in self.model.towers]
+        return int(np.sum(has, axis=0).argmax()) if has else 0
+
+    # Batches
+
+    def _batch(self, split: str, rows: Sequence[int], prompts: bool = False) -> Batch:
+        source: Any = self.rows(split, prompts)
+        keys = [(0, row) for row in rows]
+        if isinstance(source, ConversationRows):
+            return source.__getitems__(keys)
+        return self._collator(prompts)([source[key] for key in keys])
+
+    def _moved(self, value: Any) -> Any:
+        """Tensors within mappings, on the model's device."""
+        if isinstance(value, Tensor):
+            return value.to(self.model.device)
+        return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The arithmetic of training."""
+        training = self.config.training
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        dtype = kinds.get(resolve_precision(training.precision, training.device))
+        with torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

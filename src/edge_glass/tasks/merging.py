@@ -1,0 +1,253 @@
+"""Adding the LoRA adapters of a finished run to its language model, and making sure that nothing changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge_glass.config import ExperimentConfig, load_config
+from edge_glass.data.conversations import BadConversation
+from edge_glass.data.instructions import InstructionTable
+from edge_glass.data.labels import tokenize_conversation
+from edge_glass.data.scan import progress_bar
+from edge_glass.errors import CheckpointError, ConfigError
+from edge_glass.evaluation.text import AnswerSet, answer_values
+from edge_glass.inference.answering import Answerer
+from edge_glass.inference.finding import require_task
+from edge_glass.inference.prompting import Asked
+from edge_glass.models import canary
+from edge_glass.models.answering_artefact import (
+    Canary,
+    load_answering_model,
+    load_unquantized_model,
+    read_canary,
+    read_description,
+    save_merged_model,
+)
+from edge_glass.tasks.conversation_sources import load_conversations
+from edge_glass.tasks.sources import training_device
+
+ROWS = 64
+METRIC_BOUND = 0.02  # one answer of 64
+LEAST_EQUAL = 0.9
+HALF_LEAST_EQUAL = 0.5  # with bfloat16 weights a long answer may take another turn
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merged model was compared by.
+
+    Attributes:
+        folder: Where it is.
+        logits: Largest difference of logits, as a share of the largest logit.
+        rows: Test rows that both models answered; 0 when only logits were compared.
+        equal: Share of them with the same answer.
+        metric: The primary metric.
+        unmerged: Its value before.
+        merged: Its value after.
+    """
+
+    folder: Path
+    logits: float
+    rows: int
+    equal: float
+    metric: str
+    unmerged: float
+    merged: float
+
+    def lines(self) -> list[str]:
+        """What was measured, in words."""
+        lines = [f"logits differ by at most {self.logits:.2g} of the largest"]
+        if self.rows:
+            lines.append(
+                f"{self.equal:.1%} of {self.rows} test answers are equal; {self.metric} "
+                f"{self.unmerged:.3f} unmerged, {self.merged:.3f} merged"
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Logits of the canary's sample, and the answers to the compared rows."""
+
+    logits: Tensor
+    answers: dict[int, str]
+
+
+def merge_run(
+    run: Path,
+    output: Path | None = None,
+    bound: float | None = None,
+    rows: int = ROWS,
+    progress: bool = True,
+) -> Merged:
+    """Write a run's language model with its adapters in the weights, as a plain Hugging Face folder.
+
+    The merged model and the unmerged one answer the same test rows first; when they differ, nothing is
+    written.
+
+    Args:
+        run: A run folder of LoRA training.
+        output: Where to; by default `merged` in the run folder.
+        bound: Largest difference of logits allowed, as a share of the largest; by default 0.001, and 0.05 for
+            bfloat16 weights or a run whose language model was quantised.
+        rows: Test rows that both answer; 0 compares logits alone and needs no data.
+        progress: Show progress bars.
+
+    Raises:
+        ConfigError: The run has no adapters, or `output` holds something else.
+        CheckpointError: The run is not finished, or the merged model answers otherwise.
+        DataError: The run's data are not there any more.
+    """
+    found = require_task(run, "instruction")
+    config = read_description(found.model)
+    _require_adapters(run, config)
+    folder = output or found.run / "merged"
+    _require_replaceable(folder)
+    table = _compared_rows(found.run, rows)
+    model, _ = load_answering_model(found.model)
+    stored = read_canary(found.model)
+    device = training_device(config)
+    before = _hear(Answerer(model.to(device), config), table, stored, progress)
+    quantised = config.decoder.quantization != "none"
+    if quantised:  # what comes out must be plain weights, so plain weights must go in
+        del model
+        model = load_unquantized_model(found.model).to(device)
+    half = quantised or next(model.decoder.parameters()).dtype != torch.float32
+    bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
+    model.decoder.merge(bound)
+    after = _hear(Answerer(model, config), table, stored, progress)
+    measured = _compare(folder, config, table, before, after)
+    _require_equal(measured, bound, HALF_LEAST_EQUAL if half else LEAST_EQUAL)
+    numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
+    signed = Canary(stored.sample, after.logits, stored.untouched)
+    save_merged_model(model, config, folder, signed, {**numbers, "run": str(run)})
+    return measured
+
+
+def _require_adapters(run: Path, config: ExperimentConfig) -> None:
+    decoder = config.decoder
+    if decoder.kind != "causal_lm":
+        raise ConfigError(
+            f"{run}: its decoder is {decoder.kind}; only a language model has adapters to merge"
+        )
+    if decoder.mode != "lora":
+        raise ConfigError(f"{run}: decoder.mode is {decoder.mode}, so there are no adapters to merge")
+
+
+def _require_replaceable(folder: Path) -> None:
+    """Only an earlier merged model may be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_merged(folder):
+        raise ConfigError(f"{folder} holds something else than a merged model; choose another with --output")
+
+
+def _is_merged(folder: Path) -> bool:
+    try:
+        return read_description(folder).decoder.mode == "frozen" and (folder / "config.json").is_file()
+    except CheckpointError:
+        return False
+
+
+def _compared_rows(run: Path, count: int) -> InstructionTable | None:
+    """Test rows, evenly spread; None for none."""
+    if not count:
+        return None
+    if not (run / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{run}: config.yaml is missing, so its test rows are not known; --rows 0 compares logits alone"
+        )
+    try:
+        table = load_conversations(load_config(run / "config.yaml"))["test"]
+    except ConfigError as error:
+        raise ConfigError(f"{error}\nThe test rows are compared; --rows 0 compares logits alone.") from error
+    chosen = min(count, len(table))
+    return table.select([len(table) * number // chosen for number in range(chosen)])
+
+
+def _hear(answerer: Answerer, table: InstructionTable | None, stored: Canary, progress: bool) -> _Heard:
+    logits = canary.sing(answerer.model, stored.sample)
+    if table is None:
+        return _Heard(logits, {})
+    rows = _answerable(answerer, table)
+    size = answerer.config.generation.batch_size
+    answers: list[str] = []
+    with progress_bar("answering test questions", len(rows), progress) as advance:
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            answers += answerer.write([_asked(answerer, table, row) for row in part])
+            advance(len(part))
+    return _Heard(logits, dict(zip(rows, answers, strict=True)))
+
+
+def _answerable(answerer: Answerer, table: InstructionTable) -> list[int]:
+    """Rows that training would not have left out."""
+    dataset, rows = answerer.config.dataset, []
+    for row, turns in enumerate(table.turns):
+        try:
+            tokenize_conversation(
+                answerer.prompts.tokenizer, turns, dataset.max_question_length, dataset.max_answer_length
+            )
+        except BadConversation:
+            continue
+        rows.append(row)
+    return rows
+
+
+def _asked(answerer: Answerer, table: InstructionTable, row: int) -> Asked:
+    seen, heard = (bool(table.keys(modality)[row]) for modality in ("vision", "audio"))
+    return Asked(
+        tuple(table.turns[row][:-1]),
+        partial(table.image, row) if seen else None,
+        partial(table.sound, row) if heard else None,
+    )
+
+
+def _compare(
+    folder: Path, config: ExperimentConfig, table: InstructionTable | None, before: _Heard, after: _Heard
+) -> Merged:
+    largest = before.logits.abs().max().clamp(min=1e-12)
+    difference = float((after.logits - before.logits).abs().max() / largest)
+    metric, rows = config.evaluation.primary_metric, list(before.answers)
+    same = [before.answers[row] == after.answers[row] for row in rows]
+    values = [0.0, 0.0]
+    if table is not None and rows:
+        values = [_metric(table, heard.answers, metric) for heard in (before, after)]
+    return Merged(folder, difference, len(rows), sum(same) / max(len(rows), 1), metric, *values)
+
+
+def _metric(table: InstructionTable, answers: dict[int, str], metric: str) -> float:
+    answered = AnswerSet(
+        predictions=list(answers.values()),
+        references=[[table.answer(row)] for row in answers],
+        units=range(len(answers)),
+        answer_types=[table.answer_types[row] for row in answers],
+        sources=[table.sources[row] for row in answers],
+    )
+    values = answer_values(answered)
+    return values.get(metric, values[metric.partition("/")[0]])  # a type may not be among so few rows
+
+
+def _require_equal(measured: Merged, bound: float, least_equal: float) -> None:
+    """Refuse a merged model that answers otherwise.
+
+    Raises:
+        CheckpointError: Logits, answers or the metric differ too much.
+    """
+    change = abs(measured.merged - measured.unmerged)
+    wrong = [
+        (not measured.logits <= bound, f"logits by {bound:g} of the largest"),  # NaN is not below anything
+        (measured.rows > 0 and measured.equal < least_equal, f"{1 - least_equal:.0%} of the answers"),
+        (not change <= METRIC_BOUND, f"{measured.metric} by {METRIC_BOUND:g}"),
+    ]
+    allowed = [words for fails, words in wrong if fails]
+    if allowed:
+        raise CheckpointError(
+            f"the merged model answers otherwise than the unmerged one: {'; '.join(measured.lines())}.\n"
+            f"At most {' and '.join(allowed)} may differ; nothing was written."
+        )
