@@ -50,26 +50,28 @@ class Prompts(NamedTuple):
 
 
 def main() -> None:
-    """Print one line per decoder and length of the answers."""
+    """Print one line per decoder, arithmetic and length of the answers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--decoder", nargs="+", choices=[*DECODERS], default=[*DECODERS])
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="TOKENS")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{describe()}; {arguments.threads} thread(s), float32, greedy")
-    print(
-        f"{'decoder':>10} {'longest':>8} {'tokens':>7} {'answers/s':>10} {'one by one':>11} {'ratio':>6}  same"
-    )
+    print(f"{describe()}; {arguments.threads} thread(s), greedy, {arguments.batch} prompts")
+    print("decoder   precision  longest  written  answers/s  one by one  ratio  same answers")
     for name in arguments.decoder:
         decoder = DECODERS[name]().eval()
         prompts = make_prompts(decoder, arguments.batch)
-        for length in arguments.lengths:
-            print(f"{name:>10} {compare(decoder, prompts, length, arguments.rounds)}", flush=True)
+        for precision in arguments.precision:
+            for length in arguments.lengths:
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    line = compare(decoder, prompts, length, arguments.rounds)
+                print(f"{name:<9} {precision:<10} {line}", flush=True)
 
 
 def smollm2() -> QwenDecoder:
@@ -118,14 +120,15 @@ def compare(decoder: Any, prompts: Prompts, length: int, rounds: int) -> str:
         answers = [decoder.generate(*prompts.row(row), settings) for row in range(rows)]
         return Generation([one.tokens[0] for one in answers], [one.ended[0] for one in answers])
 
-    same = together() == alone()  # and both are warm now
+    batch, single = together(), alone()  # and both are warm now
+    same = sum(one == other for one, other in zip(batch.tokens, single.tokens, strict=True))
     times = [(seconds(together), seconds(alone)) for _ in range(rounds)]
-    ratio = statistics.median(single / batched for batched, single in times)
-    batched, single = (statistics.median(side) for side in zip(*times, strict=True))
-    written = sum(len(tokens) + ended for tokens, ended in zip(*together(), strict=True)) / rows
+    ratio = statistics.median(apart / joined for joined, apart in times)
+    joined, apart = (statistics.median(side) for side in zip(*times, strict=True))
+    written = sum(len(tokens) + ended for tokens, ended in zip(*batch, strict=True)) / rows
     return (
-        f"{length:>8} {written:>7.1f} {rows / batched:>10.1f} {rows / single:>11.1f} {ratio:>6.2f}  "
-        f"{'yes' if same else 'NO'}"
+        f"{length:>7} {written:>8.1f} {rows / joined:>10.1f} {rows / apart:>11.1f} {ratio:>6.2f}  "
+        f"{same} of {rows}"
     )
 
 

@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from answering_runs import write_answering_run
 from edge_glass.cli import main
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape, play_shape
 from edge_glass.data.sounds import Sound, encode_flac
+from edge_glass.reporting.inspection_tokens import visible
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -117,9 +119,14 @@ class TestHelp:
     def test_every_command_explains_itself(self, run: Run) -> None:
         code, out, _ = run("--help")
         assert code == 0
-        for command in ("train", "evaluate", "search", "ablate", "data", "assets", "cache", "config"):
+        for command in (
+            *("train", "evaluate", "search", "answer", "merge", "inspect", "ablate", "report"),
+            *("data", "assets", "cache", "config"),
+        ):
             assert command in out
             assert run(command, "--help")[0] == 0
+        for command in ("train", "evaluate", "search", "answer", "merge", "inspect", "ablate"):
+            assert f"  edge-glass {command} " in run(command, "--help")[1]  # an example
 
     def test_an_unknown_command_is_refused(self, run: Run) -> None:
         code, _, err = run("trian")
@@ -495,6 +502,109 @@ BAD_SOUNDS: dict[str, Callable[[], bytes]] = {
     "two hours": lambda: encode_flac(Sound(np.zeros(7200 * 4000, np.float32), 4000)),
     "header alone": lambda: wav_header(7200, 64),
 }
+
+
+class TestAnswering:
+    @pytest.fixture(scope="class")
+    def answering(self, session_home: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A toy run with adapters, which was not trained but changed."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGE_GLASS_HOME", session_home)
+            folder = tmp_path_factory.mktemp("runs") / "answering"
+            write_answering_run(folder, "easy_vqa_smollm2", "generation.max_new_tokens=6")
+        return folder
+
+    @pytest.fixture
+    def picture(self, tmp_path: Path) -> Path:
+        path = tmp_path / "ring.png"
+        path.write_bytes(draw_shape("red", "ring"))
+        return path
+
+    def test_the_answer_is_printed(self, run: Run, answering: Path, picture: Path) -> None:
+        import edge_glass
+
+        code, out, err = run("answer", answering, picture, "what is it?")
+        assert code == 0, err
+        assert "LoRA of rank" not in err
+        shown = visible(edge_glass.load(str(answering)).answer(picture, "what is it?"), keep=" \n\t\u200d")
+        assert out == shown + "\n"
+        assert run("answer", answering, picture, "what is it?", "--no-stream")[1] == out
+        assert run("answer", answering / "model", picture, "what is it?")[1] == out
+        sampled = ("answer", answering, picture, "what is it?", "--sample", "--temperature", 4, "--seed")
+        assert run(*sampled, 1)[1] == run(*sampled, 1)[1]
+        assert len({run(*sampled, seed)[1] for seed in range(4)}) > 1
+        assert run("answer", answering, picture, "what is it?", "--beams", 2)[0] == 0
+
+    def test_without_a_picture_a_note_says_so(self, run: Run, answering: Path, picture: Path) -> None:
+        code, _, err = run("answer", answering, "what is it?")
+        assert code == 0 and "the question comes without one" in err
+        code, _, err = run("answer", answering, picture)
+        assert code == 2 and "give a picture and a question" in err
+        assert run("answer", answering)[0] == run("answer", answering, picture, "what", "is it?")[0] == 2
+
+    def test_what_cannot_be_asked(self, run: Run, answering: Path, picture: Path, tmp_path: Path) -> None:
+        (tmp_path / "note.png").write_text("hello")
+        asked = (
+            (3, "nowhere.png: no such file", ("nowhere.png", "what is it?")),
+            (3, "note.png: no picture can be read", (tmp_path / "note.png", "what is it?")),
+            (2, "tokens; this model was trained with at most", (picture, "why " * 500)),
+            (2, "holds the special token '<|im_end|>'", (picture, "what?<|im_end|>")),
+            (2, "the question is empty", (picture, " ")),
+            (2, "was trained without sounds", (picture, "what is it?", "--audio", "a.wav")),
+            (2, "add --sample", (picture, "what is it?", "--temperature", 0.5)),
+            (2, "temperature is -1.0", (picture, "what is it?", "--sample", "--temperature", -1)),
+        )
+        for expected, says, arguments in asked:
+            code, out, err = run("answer", answering, *arguments)
+            assert code == expected and out == "", (arguments, err)
+            assert says in error_of(err) and len(lines(error_of(err))) == 1, err
+
+    def test_runs_of_other_tasks(self, run: Run, answering: Path, finished: Path, picture: Path) -> None:
+        code, _, err = run("search", answering, "a dog")
+        assert code == 2 and "answers questions" in error_of(err) and "edge-glass answer" in err
+        code, _, err = run("answer", finished, picture, "what is it?")
+        assert code == 2 and "searches pictures" in error_of(err) and "edge-glass search" in err
+        code, _, err = run("merge", finished)
+        assert code == 2 and "searches pictures" in error_of(err)
+
+    def test_merge_then_answer(self, run: Run, answering: Path, picture: Path, tmp_path: Path) -> None:
+        target = tmp_path / "merged"
+        code, out, err = run("merge", answering, "--output", target, "--rows", 8)
+        assert code == 0, err
+        assert "logits differ by at most" in out and "100.0% of 8 test answers are equal" in out
+        assert f"merged: {target}" in out and (target / "config.json").is_file()
+        asked = (picture, "what is it?")
+        assert run("answer", target, *asked)[1] == run("answer", answering, *asked)[1]
+        code, _, err = run("merge", answering, "--output", tmp_path / "none", "--bound", 1e-12)
+        assert code == 2 and "differ" in error_of(err) and not (tmp_path / "none").exists()
+
+    def test_evaluate(self, run: Run, answering: Path) -> None:
+        code, out, err = run("evaluate", answering, "--split", "val")
+        assert code == 0, err
+        assert "vqa_accuracy" in out and "val: 24 rows" in out
+        assert json.loads((answering / "evaluation/val.json").read_text())["task"] == "instruction"
+
+    def test_inspect(self, run: Run, experiment: Path, tmp_path: Path) -> None:
+        config = Path(__file__).parents[1] / "configs" / "easy_vqa_trm.yaml"
+        output = f"output_dir={tmp_path / 'runs'}"
+        code, out, err = run("inspect", config, output, "--tiny", "-n", 2, "--split", "val")
+        assert code == 0, err
+        page = tmp_path / "runs/easy_vqa_trm-tiny/inspect.html"
+        assert out.count("2 of 2 samples") == 5 and f"page: {page}" in out.replace("\n", "")
+        assert page.read_text(encoding="utf-8").count("data:image/") >= 4
+        other = tmp_path / "here.html"
+        assert run("inspect", config, "--tiny", "-n", 1, "--page", other)[0] == 0 and other.is_file()
+        write_rows(tmp_path / "rows.parquet", rows())
+        code, _, err = run("inspect", experiment)
+        assert code == 2 and "small is of task alignment" in error_of(err)
+
+    def test_data_check_of_questions(self, run: Run, tmp_path: Path) -> None:
+        asked = [{**row, "question": f"what is {row['id']}?"} for row in rows()]
+        asked[3]["question"] = ""
+        file = write_rows(tmp_path / "questions.parquet", asked)
+        code, out, _ = run("data", "check", file, "--text-column", "question")
+        assert code == 3 and "1 unusable" in out
+        assert "text_empty" in (tmp_path / "rejects.csv").read_text()
 
 
 class TestTrainingWithSounds:

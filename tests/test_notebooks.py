@@ -30,7 +30,12 @@ def kernel(tmp_path: Path) -> AsyncKernelManager:
 
 
 def test_there_are_lessons() -> None:
-    expected = {"01_vision_text_alignment", "02_pixmo_vision_text_alignment", "04_trimodal_alignment"}
+    expected = {
+        "01_vision_text_alignment",
+        "02_pixmo_vision_text_alignment",
+        "03_trm_vlm_qa_training",
+        "04_trimodal_alignment",
+    }
     assert expected <= set(LESSONS)
 
 

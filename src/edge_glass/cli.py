@@ -35,6 +35,7 @@ def cli(debug: bool, quiet: bool) -> None:
     edge-glass data build emoji                     # 1,918 pictures with names
     edge-glass train configs/quickstart.yaml        # align pictures and words
     edge-glass search runs/quickstart "a sad animal"
+
     \b
     edge-glass data build easy-vqa                  # questions about pictures of shapes
     edge-glass inspect configs/easy_vqa_trm.yaml    # what the model will see

@@ -7,6 +7,7 @@ import torch
 from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from transformers import GenerationConfig
 
+from edge_glass.decoders.causal_lm_generation import CausalSteps, weights_in
 from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.errors import ConfigError
@@ -110,3 +111,36 @@ def test_streaming_gives_the_answer_in_pieces() -> None:
         made.stream(None, ids, mask, GenerationSettings(num_beams=2))
     with pytest.raises(ConfigError, match="512 positions"):  # raised in the thread, seen here
         list(made.stream(None, ids, mask, GenerationSettings(max_new_tokens=600)))
+
+
+@pytest.mark.parametrize("mode", ["frozen", "lora"])
+def test_under_autocast_weights_are_cast_once(mode: str) -> None:
+    """And to what autocast would have cast them to, in each step."""
+    made = decoder(mode=mode)
+    ids, mask = tokenize(made, TEXTS, "left")
+    weights = {name: tensor.clone() for name, tensor in made.lm.state_dict().items()}
+    found = []
+    for cast in (torch.float32, torch.bfloat16):
+        with weights_in(made.lm, cast), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            dtypes = {name: tensor.dtype for name, tensor in made.lm.named_parameters()}
+            steps = CausalSteps(made.lm, *made.join(prefix(), ids, mask), made.known, [2])
+            found.append(torch.stack([steps.start(), steps.step(ids[:, -1])]))
+        cast_names = {name for name, dtype in dtypes.items() if dtype != torch.float32}
+        assert all("proj" in name and "lora" not in name for name in cast_names)
+        assert len(cast_names) == (14 if cast == torch.bfloat16 else 0)
+    assert torch.equal(*found)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in made.lm.state_dict().items())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = made.generate(prefix(), ids, mask, GenerationSettings(max_new_tokens=3))
+    exact = made.generate(prefix(), ids, mask, GenerationSettings(max_new_tokens=3))
+    assert sum(a[:1] == b[:1] for a, b in zip(rough.tokens, exact.tokens, strict=True)) >= 2
+
+
+def test_weights_come_back_after_an_error() -> None:
+    made = decoder(mode="frozen")
+    before = dict(made.lm.named_parameters())
+    data = {name: parameter.data_ptr() for name, parameter in before.items()}
+    with pytest.raises(KeyError), weights_in(made.lm, torch.bfloat16):
+        raise KeyError
+    for name, parameter in made.lm.named_parameters():
+        assert parameter is before[name] and parameter.data_ptr() == data[name]

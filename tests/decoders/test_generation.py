@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from edge_glass.decoders.generation import generate
 from edge_glass.decoders.plain import PlainDecoder
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.steps import DecoderSteps
+from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.trm import TRMDecoder
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.errors import ConfigError, DataError
@@ -224,6 +226,25 @@ def test_greedy_by_hand_and_nothing_after_the_end() -> None:
     assert set(result.ended) == {True, False}
 
 
+def test_rows_that_have_ended_are_left_behind() -> None:
+    class Countdown(TableSteps):
+        """Row r ends after r + 1 tokens; all that are asked for a word are counted."""
+
+        asked: ClassVar[list[int]] = []
+
+        def logits(self, text: tuple[int, ...]) -> Tensor:
+            return torch.tensor([0.0, 9.0 if len(text) > text[0] + 1 else -9.0, 1.0, 2.0])
+
+        def step(self, tokens: Tensor) -> Tensor:
+            self.asked.append(len(tokens))
+            return super().step(tokens)
+
+    result = generate(Countdown(8, 4), GenerationSettings(20), END, 0)
+    assert [len(tokens) for tokens in result.tokens] == list(range(1, 9))
+    assert all(result.ended)
+    assert Countdown.asked == [8, 8, 6, 6, 4, 3, 2, 1]
+
+
 def test_sampling_follows_the_probabilities_and_top_p() -> None:
     class Same(TableSteps):
         def logits(self, text: tuple[int, ...]) -> Tensor:
@@ -239,6 +260,16 @@ def test_sampling_follows_the_probabilities_and_top_p() -> None:
     # squared and normalised: 0.66, 0.11, 0.24; the two best are kept
     expected = torch.tensor([0.25, 0.0, 0.0, 0.09]) / 0.34
     torch.testing.assert_close(share, expected, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_decoders_stream_too(kind: str) -> None:
+    decoder = make(kind)
+    prefix, ids, mask = prompts()
+    first = TokenFeatures(prefix.tokens[:1], prefix.mask[:1]), ids[:1], mask[:1]
+    pieces = list(stream_text(decoder, *first, SETTINGS["greedy"]))
+    tokens = decoder.generate(*first, SETTINGS["greedy"]).tokens[0]
+    assert "".join(pieces) == decoder.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def test_no_rows_and_a_row_of_nothing() -> None:

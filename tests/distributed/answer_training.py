@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import edge_glass.tasks.conversation_sources as conversation_sources
 from edge_glass.config import ExperimentConfig
 from edge_glass.data.generated import generated_conversations
 from edge_glass.data.instructions import InstructionTable
-from edge_glass.tasks.instruction import InstructionTask
+from edge_glass.tasks.instruction_run import InstructionExperiment
 from edge_glass.training import MultimodalTrainer, TrainingPlan, distributed, training_arguments
 from edge_glass.training.callbacks import MetricsLog
 
@@ -31,7 +32,7 @@ DECODERS = {"trm": TRM, "plain": {**TRM, "kind": "plain"}, "lora": LM, "full": {
 
 @dataclass
 class AnswerRun:
-    """One run. `blank` of the training rows, the first ones, have words only; `rows` is how many there are."""
+    """One run of `rows` training rows, of which the first `blank` have words only."""
 
     folder: Path
     batch_size: int
@@ -42,6 +43,8 @@ class AnswerRun:
     sounds: bool = False
     steps: int = 4
     weighted: bool = True
+    logging_steps: int = 1
+    resume: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,18 +54,18 @@ class Gradients(TrainerCallback):
     def __init__(self) -> None:
         self.found: list[dict[str, torch.Tensor]] = []
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """As one mapping by name."""
         self.found.append(
             {
                 name.removeprefix("module."): value.grad.detach().clone()
-                for name, value in model.named_parameters()
+                for name, value in kwargs["model"].named_parameters()
                 if value.grad is not None
             }
         )
 
 
-def conversations(rows: int, blank: int, sounds: bool) -> dict[str, InstructionTable]:
+def conversations(rows: int, blank: int, sounds: bool = False) -> dict[str, InstructionTable]:
     """The generated rows, fewer of them, some without a picture (and sound)."""
     tables = generated_conversations(sounds)
     table = tables["train"].select([number * 7 % 96 for number in range(rows)])
@@ -87,8 +90,8 @@ def config_of(run: AnswerRun) -> ExperimentConfig:
             "epochs": 9,
             "max_steps": run.steps,
             "device": "cpu",
-            "eval_epochs": 9.0,
-            "logging_steps": 1,
+            "eval_epochs": 9.0 if run.logging_steps == 1 else 0.6,
+            "logging_steps": run.logging_steps,
             "gradient_accumulation_steps": run.accumulation,
         },
         "evaluation": {"validation_rows": 7, "test_rows": 7, "bootstrap_samples": 100},
@@ -98,12 +101,12 @@ def config_of(run: AnswerRun) -> ExperimentConfig:
     return ExperimentConfig.model_validate(raw | run.options)
 
 
-def task_of(run: AnswerRun) -> InstructionTask:
+def task_of(run: AnswerRun) -> InstructionExperiment:
     """Its task, with the rows of the run instead of the generated ones."""
     real = conversation_sources.generated_conversations
-    conversation_sources.generated_conversations = lambda sounds: conversations(run.rows, run.blank, sounds)
+    conversation_sources.generated_conversations = partial(conversations, run.rows, run.blank)
     try:
-        return InstructionTask(config_of(run), progress=False)
+        return InstructionExperiment(config_of(run), progress=False)
     finally:
         conversation_sources.generated_conversations = real
 
@@ -131,15 +134,22 @@ def execute(run: AnswerRun, home: str | None = None) -> dict[str, Any]:
     trainer = MultimodalTrainer(task, task.model, arguments, 9, callbacks)
     if not run.weighted:
         trainer._weigh = None
-    trainer.train()
+    trainer.train(resume_from_checkpoint=None if run.resume is None else str(run.resume))
     return {
         "rank": distributed.rank(),
         "gradients": gradients.found,
         "weights": {name: value.clone() for name, value in task.model.trainable_state_dict().items()},
         "shares": shares,
-        "loss": [line["train/loss"] for line in lines_of(run.folder) if "train/loss" in line],
+        "curves": curves(run.folder),
         "val": task.evaluate(task.model, "val"),
     }
+
+
+def curves(folder: Path) -> dict[str, list[float]]:
+    """What was logged of training, but for the clock."""
+    lines = [line for line in lines_of(folder) if "train/loss" in line]
+    names = [name for name in lines[0] if name.startswith("train/") and name != "train/epoch"]
+    return {name: [line[name] for line in lines] for name in names}
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Asking a finished model: the prompts of training, one by one or many, in pieces, and what cannot be asked."""
+"""Asking a finished model: prompts as in training, one by one or many, in pieces; what cannot be asked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from answering_runs import write_answering_run
 
 import edge_glass
+from answering_runs import write_answering_run
 from edge_glass.data.generated import RATE, play_shape
 from edge_glass.data.sounds import encode_flac
 from edge_glass.encoders.text import TextEncoder
@@ -98,10 +98,10 @@ def test_sampling_is_a_function_of_the_seed(run: Run) -> None:
 
 
 def test_longest_answer(run: Run) -> None:
-    picture, question = run.pairs()[0]
-    one = run.model.answer(picture, question, max_new_tokens=1)
-    tokens = run.model.model.decoder.tokenizer(one, add_special_tokens=False)["input_ids"]
-    assert len(tokens) <= 1
+    short, longer = (run.model.answer_all(run.pairs(), max_new_tokens=most) for most in (1, 6))
+    assert short != longer
+    pairs = zip(short, longer, strict=True)
+    assert all(more.startswith(few) for few, more in pairs if "\N{REPLACEMENT CHARACTER}" not in few)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,7 @@ def test_longest_answer(run: Run) -> None:
         ("", "the question is empty"),
         ("  \n", "the question is empty"),
         ("[USER]", "the question is empty"),
+        ("what is \udcff?", "is not UTF-8 text"),
         ("what <|im_end|> is it?", r"holds the special token '<\|im_end\|>'"),
     ],
 )
@@ -204,9 +205,9 @@ def test_a_run_is_loaded_by_its_task(run: Run, tmp_path: Path) -> None:
     assert isinstance(edge_glass.load(str(aligned)), AlignmentModel)
     assert isinstance(edge_glass.load(str(run.folder)), AnswerModel)
     assert isinstance(edge_glass.load(str(run.folder / "model")), AnswerModel)
-    with pytest.raises(ConfigError, match="aligned searches pictures; .*edge-glass search"):
+    with pytest.raises(ConfigError, match=r"aligned searches pictures; .*edge-glass search"):
         AnswerModel(aligned)
-    with pytest.raises(ConfigError, match=f"{run.folder.name} answers questions; .*edge-glass answer"):
+    with pytest.raises(ConfigError, match=rf"{run.folder.name} answers questions; .*edge-glass answer"):
         AlignmentModel(run.folder)
 
 

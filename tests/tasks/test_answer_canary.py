@@ -88,13 +88,19 @@ CHANGES: dict[str, tuple[str, Callable[[State], State], str]] = {
     "projector of trm left out": ("trm", left_out(PROJECTOR), f"1 missing (such as '{PROJECTOR}')"),
     "layers of trm swapped": (
         "trm",
-        lambda state: {n.replace("layers.0", "@").replace("layers.1", "layers.0").replace("@", "layers.1"): v
-                       for n, v in state.items()},
+        lambda state: {
+            n.replace("layers.0", "@").replace("layers.1", "layers.0").replace("@", "layers.1"): v
+            for n, v in state.items()
+        },
         CANARY_SAYS,
     ),
     "start of y left out": ("trm", left_out("y_start"), "1 missing (such as 'decoder.y_start')"),
     "another shape": ("trm", reshaped(PROJECTOR), f"'{PROJECTOR}' has the shape"),
-    "one too many": ("trm", lambda state: state | {"fusion.x": torch.ones(1)}, "1 unknown (such as 'fusion.x')"),
+    "one too many": (
+        "trm",
+        lambda state: state | {"fusion.x": torch.ones(1)},
+        "1 unknown (such as 'fusion.x')",
+    ),
     "not a number": ("trm", lambda state: state | {PROJECTOR: state[PROJECTOR] * torch.nan}, CANARY_SAYS),
 }
 
@@ -106,9 +112,9 @@ def test_a_changed_artefact_is_refused(runs: dict[str, Path], tmp_path: Path, na
     shutil.copytree(runs[kind] / "model", folder)
     state = load_file(folder / "trained.safetensors")
     changed = {name: value.contiguous() for name, value in change(state).items()}
-    assert changed.keys() != state.keys() or any(
-        not torch.equal(changed[n], state[n]) for n in state
-    ), "nothing was changed"
+    assert changed.keys() != state.keys() or any(not torch.equal(changed[n], state[n]) for n in state), (
+        "nothing was changed"
+    )
     save_file(changed, folder / "trained.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load_answering_model(folder)

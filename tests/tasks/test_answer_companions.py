@@ -139,7 +139,7 @@ def test_killed_in_the_middle_of_a_companion(
     real = run_module.build_experiment
 
     def build(config: Any, progress: bool = True, model: Any = None) -> Any:
-        task = real(config, progress, model)
+        task: Any = real(config, progress, model)
         if config.prefix.blind:
             stopping = task.evaluate
             calls = []

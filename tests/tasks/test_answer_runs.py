@@ -1,4 +1,4 @@
-"""Whole runs of the task instruction in the toy size: every kind of decoder and prefix, and what they leave."""
+"""Whole runs of the task instruction in the toy size: each decoder and prefix, and what they leave."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ def assert_logs(folder: Path, config: ExperimentConfig) -> None:
     assert [line["step"] for line in shown] == [0, steps]
     for line in shown:
         assert 1 <= len(line["samples"]) <= 8
-        assert all(
-            set(one) == {"id", "question", "reference", "answer", "ended"} for one in line["samples"]
-        )
+        assert all(set(one) == {"id", "question", "reference", "answer", "ended"} for one in line["samples"])
 
 
 def assert_archive(folder: Path, results: dict[str, Any]) -> None:

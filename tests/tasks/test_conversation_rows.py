@@ -57,7 +57,8 @@ def seen(task: InstructionTask, batch: dict[str, Any]) -> dict[str, tuple[Tensor
     for name, inputs in batch["inputs"].items():
         with torch.no_grad():
             features = task.model.towers[name].features(inputs)
-        found[name] = tuple(spread(features, batch["place"][name]))
+        tokens, mask = spread(features, batch["place"][name])
+        found[name] = (tokens, mask)
     return found
 
 

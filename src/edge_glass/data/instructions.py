@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from edge_glass.data.conversations import ASSISTANT, USER, Turn
+from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.datasets import check_enough
 from edge_glass.data.joining import join_tables
 from edge_glass.data.samples import SampleTable
@@ -112,6 +112,12 @@ def join_instructions(tables: Sequence[InstructionTable]) -> InstructionTable:
         list(chain(*(table.sources for table in tables))),
         list(chain(*(table.answer_types for table in tables))),
     )
+
+
+def with_system_prompt(table: InstructionTable, prompt: str) -> InstructionTable:
+    """Every conversation begins with this system turn, but those that have one of their own."""
+    turns = [own if own[0].role == SYSTEM else (Turn(SYSTEM, prompt), *own) for own in table.turns]
+    return replace(table, turns=turns)
 
 
 def captions_as_answers(table: SampleTable, question: str, source: str = "") -> InstructionTable:

@@ -9,9 +9,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from edge_glass.decoders.causal_lm_generation import CausalSteps
+from edge_glass.decoders.causal_lm_generation import CausalSteps, stop_ids, weights_in
 from edge_glass.decoders.causal_lm_loading import (
     checkpoint_layers,
+    fit_tokenizer,
     load_causal_lm,
     require_plain_head,
     tiny_causal_lm,
@@ -45,7 +46,10 @@ class QwenDecoder(nn.Module):
         vocabulary: Rows of the LM head.
         tokenizer: Fast tokenizer with pad and end ids.
         max_length: Most tokens at once, prefix included.
+        known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
     """
+
+    known: Tensor
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class QwenDecoder(nn.Module):
             raise ConfigError(f"decoder: lora settings with mode {mode}; mode lora would be right")
         if mode == "full" and getattr(lm, "is_quantized", False):
             raise ConfigError("decoder: mode full cannot train quantised weights; mode lora would be right")
+        fit_tokenizer(lm, tokenizer, type(lm).__name__)
         require_plain_head(lm)
         self.lm = lm
         self.mode = mode
@@ -71,6 +76,9 @@ class QwenDecoder(nn.Module):
         self.width = int(lm.get_input_embeddings().weight.shape[1])
         self.vocabulary = int(lm.get_output_embeddings().weight.shape[0])
         self.max_length = int(getattr(lm.config, "max_position_embeddings", None) or 2**31)
+        known = torch.zeros(self.vocabulary, dtype=torch.bool)
+        known[list(tokenizer.get_vocab().values())] = True
+        self.register_buffer("known", known.to(self.device), persistent=False)
         self.gradient_checkpointing = gradient_checkpointing
         lm.requires_grad_(mode == "full")
         self.adapter = LoraAdapter(lm, lora or LoraSettings(), seed) if mode == "lora" else None
@@ -86,9 +94,8 @@ class QwenDecoder(nn.Module):
     @property
     def embedding_rms(self) -> float:
         """Root mean square of the embeddings of the tokens there are: the scale a prefix should have."""
-        known = sorted(set(self.tokenizer.get_vocab().values()))
         weight = self.lm.get_input_embeddings().weight.detach()
-        return float(weight[torch.tensor(known, device=weight.device)].float().square().mean().sqrt())
+        return float(weight[self.known.nonzero()[:, 0]].float().square().mean().sqrt())
 
     def train(self, mode: bool = True) -> Self:
         """Switch mode, except that a frozen language model stays in eval mode: dropout is no part of it."""
@@ -183,7 +190,7 @@ class QwenDecoder(nn.Module):
         end = settings.end_for(self.tokenizer)
         kind = self.device.type  # the caller's autocast is kept
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-        with inference(self, dtype):
+        with weights_in(self.lm, dtype), inference(self, dtype):
             embeddings, seen = self.join(prefix, ids, mask)
             lengths = seen.sum(dim=1)
             if len(lengths) and not lengths.all():
@@ -194,7 +201,8 @@ class QwenDecoder(nn.Module):
                     f"decoder: prompt and answer may take {longest} tokens; there are {self.max_length} "
                     "positions"
                 )
-            steps = CausalSteps(self.lm, self.tokenizer, embeddings, seen, end)
+            ends = [end, *stop_ids(self.lm, self.tokenizer)]
+            steps = CausalSteps(self.lm, embeddings, seen, self.known, ends)
             return generate(steps, settings, end, self.tokenizer.pad_token_id, on_token)
 
     def stream(
@@ -251,8 +259,8 @@ class QwenDecoder(nn.Module):
 
     def _sample_logits(self) -> Tensor:
         """Logits of 16 fixed tokens from all over the vocabulary, float32 `[16, V]`."""
-        known = sorted(set(self.tokenizer.get_vocab().values()))
-        ids = torch.tensor([[known[len(known) * i // 16] for i in range(16)]], device=self.device)
+        known = self.known.nonzero()[:, 0]
+        ids = known[len(known) * torch.arange(16, device=self.device) // 16][None]
         with inference(self):
             embeddings, mask = self.join(None, ids, torch.ones_like(ids, dtype=torch.bool))
             return self.lm.get_output_embeddings()(self.hidden_states(embeddings, mask)[0]).float()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from edge_glass.decoders.generation import pack_right
 
@@ -18,24 +21,21 @@ class CausalSteps:
 
     Args:
         lm: A causal language model of transformers.
-        tokenizer: Its tokenizer: ids that it does not know are never written.
         embeddings: `[B, S, D]`, zero at padding.
         mask: `[B, S]` bool; at least one real token in each row.
-        end: The token that stands for every end: the others are never written.
+        known: `[V]` bool; the other ids are never written.
+        ends: Tokens that end an answer. The first stands for all of them: the others are never written.
     """
 
-    def __init__(self, lm: Any, tokenizer: Any, embeddings: Tensor, mask: Tensor, end: int) -> None:
+    def __init__(self, lm: Any, embeddings: Tensor, mask: Tensor, known: Tensor, ends: Sequence[int]) -> None:
         self.lm = lm
         self.embeddings, mask = pack_right(embeddings, mask)
         self.mask = mask.long()
         self.length = self.mask.sum(dim=1)
         self.cache: Any = None
-        self.end = end
-        self.other_ends = [other for other in stop_ids(lm, tokenizer) if other != end]
-        rows = lm.get_output_embeddings().weight.shape[0]
-        unknown = torch.ones(rows, dtype=torch.bool)
-        unknown[sorted(set(tokenizer.get_vocab().values()))] = False
-        self.forbidden = unknown.to(embeddings.device)
+        self.ends = list(dict.fromkeys(ends))
+        self.forbidden = ~known
+        self.head = _cast_head(lm.get_output_embeddings(), embeddings.device.type)
 
     def start(self) -> Tensor:
         """Read the prompts; the logits of the first word, `[B, V]`."""
@@ -46,7 +46,7 @@ class CausalSteps:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append `tokens` `[B]`; the logits of the next word, `[B, V]`."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+        self.mask = F.pad(self.mask, (0, 1), value=1)
         positions = self.length[:, None]
         self.length = self.length + 1
         return self._run(positions, input_ids=tokens[:, None])
@@ -66,18 +66,50 @@ class CausalSteps:
             use_cache=True,
         )
         self.cache = output.past_key_values
-        logits = self.lm.get_output_embeddings()(output.last_hidden_state[:, -1]).float()
+        logits = self.head(output.last_hidden_state[:, -1]).float()
         logits = logits.masked_fill(self.forbidden, -torch.inf)
-        if self.other_ends:  # whichever end it is, the answer has ended: one token with all their probability
-            ends = [self.end, *self.other_ends]
-            logits[:, self.end] = logits[:, ends].logsumexp(dim=1)
-            logits[:, self.other_ends] = -torch.inf
+        end, *others = self.ends
+        if others:  # whichever end it is, the answer has ended: one token with all their probability
+            logits[:, end] = logits[:, self.ends].logsumexp(dim=1)
+            logits[:, others] = -torch.inf
         return logits
 
 
+def _cast_head(head: Any, kind: str) -> Callable[[Tensor], Tensor]:
+    """The LM head in the dtype of autocast, which would cast it anew in each step."""
+    if not torch.is_autocast_enabled(kind) or head.weight.dtype != torch.float32:
+        return head
+    weight = head.weight.to(torch.get_autocast_dtype(kind))
+    return lambda hidden: F.linear(hidden, weight, head.bias)
+
+
 def stop_ids(lm: Any, tokenizer: Any) -> list[int]:
-    """All tokens that end an answer: the tokenizer's end, and those the model's authors name."""
+    """Tokens that always end an answer: the tokenizer's end of text, and those the model's authors name."""
     named = getattr(lm.generation_config, "eos_token_id", None)
     named = [] if named is None else [named] if isinstance(named, int) else list(named)
-    known = set(tokenizer.get_vocab().values())
-    return sorted({int(tokenizer.eos_token_id), *(int(end) for end in named if end in known)})
+    known = [int(end) for end in named if tokenizer.convert_ids_to_tokens(int(end)) is not None]
+    return sorted({int(tokenizer.eos_token_id), *known})
+
+
+@contextmanager
+def weights_in(lm: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Frozen float32 weights of linear layers in `dtype` meanwhile.
+
+    Autocast casts frozen weights anew whenever they are used, which takes longer than a step of generation.
+    """
+    # What is looked up in an embedding is what all layers add to: it stays as it is.
+    tables = {id(layer.weight) for layer in lm.modules() if isinstance(layer, nn.Embedding)}
+    kept = [
+        (layer.weight, layer.weight.data)
+        for layer in lm.modules()
+        if isinstance(layer, nn.Linear)
+        and layer.weight.dtype == torch.float32
+        and not (layer.weight.requires_grad or id(layer.weight) in tables)
+    ]
+    try:
+        for weight, data in kept:
+            weight.data = data.to(dtype)
+        yield
+    finally:
+        for weight, data in kept:
+            weight.data = data

@@ -156,7 +156,7 @@ class Decoder(Protocol):
     def supervised_logits(
         self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
     ) -> Tensor:
-        """Logits float32 `[K, V]` that predict the K supervised tokens, row by row; arguments as `forward`."""
+        """Logits float32 `[K, V]` that predict the K supervised tokens; arguments as those of `forward`."""
         ...
 
     def trainable_state_dict(self) -> dict[str, Tensor]:

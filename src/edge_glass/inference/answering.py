@@ -14,7 +14,7 @@ from edge_glass.errors import ConfigError
 from edge_glass.inference.finding import require_task
 from edge_glass.inference.hushing import only_warnings
 from edge_glass.inference.inputs import Picture, SoundSource, open_picture, open_sound
-from edge_glass.inference.prompting import Asked, Prompts, checked_question, chosen_settings
+from edge_glass.inference.prompting import Asked, Prompts, checked_turns, chosen_settings
 from edge_glass.models.answering import AnsweringModel
 from edge_glass.models.answering_artefact import load_answering_model
 from edge_glass.models.answering_build import generation_settings
@@ -92,9 +92,8 @@ class Answerer:
         for given, modality, word in ((picture, "vision", "pictures"), (audio, "audio", "sounds")):
             if given is not None and modality not in self.model.modalities:
                 raise ConfigError(f"{self.name} was trained without {word}; leave them out")
-        turn = checked_question(question, self.prompts.tokenizer, self.config.dataset.max_question_length)
         return Asked(
-            (turn,),
+            checked_turns(question, self.prompts.tokenizer, self.config.dataset),
             None if picture is None else lambda: open_picture(picture),
             None if audio is None else lambda: open_sound(audio),
         )

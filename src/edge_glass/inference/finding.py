@@ -64,5 +64,5 @@ def require_task(folder: str | Path, task: str) -> Finished:
         does, command = _USES.get(found.task, (f"is of task {found.task}", "edge-glass --help"))
         wanted = _USES[task][0]
         example = command.format(folder=shlex.quote(str(folder)))
-        raise ConfigError(f"{folder} {does}; a model that {wanted} is needed here. To use this one: {example}")
+        raise ConfigError(f"{folder} {does}; one that {wanted} is needed here. To use this one: {example}")
     return found

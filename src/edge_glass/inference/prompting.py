@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edge_glass.data.conversations import BadConversation, Turn, question_and_answer
+from edge_glass.config.schema import DatasetConfig
+from edge_glass.data.conversations import SYSTEM, BadConversation, Turn, question_and_answer
 from edge_glass.data.instruction_batches import ConversationCollator, stack_pixels
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
 from edge_glass.decoders.decoder import GenerationSettings
@@ -35,29 +36,35 @@ class Asked(NamedTuple):
     sound: Callable[[], tuple[np.ndarray, int]] | None = None
 
 
-def checked_question(question: str, tokenizer: ConversationTokenizer, longest: int) -> Turn:
-    """A question as the training data has it: without the markers of data sets, and not beyond the limit.
+def checked_turns(
+    question: str, tokenizer: ConversationTokenizer, dataset: DatasetConfig
+) -> tuple[Turn, ...]:
+    """A question as training had it: behind the system prompt, without the markers that data sets put on it.
 
     Args:
         question: What is asked.
         tokenizer: Of the model.
-        longest: Most tokens it may have.
+        dataset: That the model was trained on: its limit of length, and its system prompt.
 
     Raises:
         ConfigError: It is empty, too long, or holds a special token or a character that is unknown.
     """
+    system = () if dataset.system_prompt is None else (Turn(SYSTEM, dataset.system_prompt),)
     try:
         turn = question_and_answer(question, "-").turns[0]
-        tokenizer.prompt([turn])
-    except BadConversation as bad:
-        raise ConfigError(f"the question cannot be asked: {bad.reason}") from bad
+        turn.text.encode()  # what a terminal hands on need not be text
+        tokenizer.prompt([*system, turn])
+    except (BadConversation, UnicodeEncodeError) as bad:
+        reason = bad.reason if isinstance(bad, BadConversation) else "it is not UTF-8 text"
+        raise ConfigError(f"the question cannot be asked: {reason}") from bad
     count = len(tokenizer.tokenizer(turn.text, add_special_tokens=False)["input_ids"])
+    longest = dataset.max_question_length
     if count > longest:
         raise ConfigError(
             f"the question has {count} tokens; this model was trained with at most {longest} "
             "(dataset.max_question_length)"
         )
-    return turn
+    return (*system, turn)
 
 
 def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) -> GenerationSettings:

@@ -13,6 +13,7 @@ from edge_glass.data.instructions import (
     captions_as_answers,
     complete_conversations,
     join_instructions,
+    with_system_prompt,
 )
 from edge_glass.data.samples import check_rejected
 from edge_glass.tasks.sources import read_captions
@@ -30,6 +31,8 @@ def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
     tables = generated_conversations(sounds) if config.tiny else _read_tables(dataset, sounds)
     for table in tables.values():
         check_rejected(table, dataset.max_bad_fraction)
+    if dataset.system_prompt is not None:
+        tables = {name: with_system_prompt(table, dataset.system_prompt) for name, table in tables.items()}
     return complete_conversations(
         tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures
     )

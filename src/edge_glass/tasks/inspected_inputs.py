@@ -58,8 +58,7 @@ class InputInspector:
     ) -> InspectedInput:
         source = table.image(row)
         seen = self.encoders["vision"].transform.to_picture(pixels)
-        sizes = (f"{one.width} × {one.height}" for one in (source, seen))
-        return InspectedInput("vision", tokens, source, seen, *sizes, note)
+        return InspectedInput("vision", tokens, source, seen, _size(source), _size(seen), note)
 
     def _sound(
         self, table: InstructionTable, row: int, mel: Tensor, tokens: int, note: str
@@ -76,18 +75,19 @@ class InputInspector:
         """Prefix tokens of one item."""
         if self.config.prefix.perceiver is not None:
             return self.config.prefix.perceiver.num_latents
-        encoder, vision, audio = (
-            self.encoders[modality],
-            self.config.vision_encoder,
-            self.config.audio_encoder,
-        )
-        if modality == "vision" or audio is None:
-            pooling, raw = vision.pooling_type or "none", stack_pixels([tensor])["pixels"]
-        else:
-            pooling, raw = audio.pooling_type, encoder.collate([tensor])
+        encoder, audio = self.encoders[modality], self.config.audio_encoder
+        pooling: str = self.config.vision_encoder.pooling_type or "none"
+        if modality == "audio" and audio is not None:
+            pooling = audio.pooling_type
+        raw = stack_pixels([tensor])["pixels"] if modality == "vision" else encoder.collate([tensor])
         features = encoder.frozen_forward(raw)
-        pooled = build_pooling(pooling, encoder.width, grid_size=vision.grid_size)(*features)
+        pool = build_pooling(pooling, encoder.width, grid_size=self.config.vision_encoder.grid_size)
+        pooled = pool(*features)
         return int(pooled.mask.sum()) if hasattr(pooled, "mask") else 1
+
+
+def _size(picture: Image.Image) -> str:
+    return f"{picture.width} × {picture.height}"
 
 
 def _spectrogram(mel: Tensor) -> Image.Image | None:

@@ -211,7 +211,7 @@ class InstructionTask:
     def validation_loss(self, model: AnsweringModel, split: str, rows: Sequence[int]) -> dict[str, float]:
         """Mean over all supervised tokens of these rows; each rank measures its share."""
         loss, correct, count = 0.0, 0.0, 0
-        with _evaluating(model), self._precision():
+        with _evaluating(model), self.precision():
             for part in _parts(distributed.own_share(rows), self.config.generation.batch_size):
                 output = model(self._moved(self._batch(split, part)))
                 loss, count = loss + float(output.loss_sum), count + int(output.count)
@@ -226,7 +226,7 @@ class InstructionTask:
         """Write answers to these rows; each rank writes its share, and all get all of them."""
         own, texts, ended = distributed.own_share(rows), [], []
         with (
-            self._precision(),
+            self.precision(),
             progress_bar(f"answering {split} questions", len(own), progress) as advance,
         ):
             for part in _parts(own, self.config.generation.batch_size):
@@ -305,7 +305,7 @@ class InstructionTask:
         return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
 
     @contextmanager
-    def _precision(self) -> Iterator[None]:
+    def precision(self) -> Iterator[None]:
         """The arithmetic of training."""
         training = self.config.training
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -91,7 +91,8 @@ class InstructionExperiment(InstructionTask):
         return most_frequent_answers(learned, [asked.question(row) for row in rows])
 
     def _save_archive(self, folder: Path, answers: Answers, untouched: Answers) -> None:
-        table, score = self.splits["test"], PER_ANSWER.get(self.primary_metric, PER_ANSWER["exact_match"])
+        table = self.splits["test"]
+        score = PER_ANSWER.get(self.primary_metric, PER_ANSWER["token_f1"])  # bleu is one of whole sets
         pairs = zip(answers.rows, answers.texts, answers.ended, untouched.texts, strict=True)
         records = [
             AnswerRecord(
@@ -143,7 +144,7 @@ class SampleAnswers(TrainerCallback):
             return
         kept = [line for line in read_lines(self.path) if 0 < state.global_step >= line["step"]]
         temporary = self.path.with_suffix(".tmp")
-        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept]
+        lines = [f"{json.dumps(line)}\n" for line in kept]
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(self.path)
 
@@ -154,7 +155,7 @@ class SampleAnswers(TrainerCallback):
             return
         line = {"step": state.global_step, "samples": self.task.samples}
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(line) + "\n")
         for sample in self.task.samples[:SAID]:
             right = sample["answer"] == sample["reference"]
             said = "" if right else f" (right: {sample['reference']})"

@@ -18,6 +18,7 @@ from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.evaluation.text import AnswerSet, answer_values
 from edge_glass.inference.answering import Answerer
 from edge_glass.inference.finding import require_task
+from edge_glass.inference.hushing import only_warnings
 from edge_glass.inference.prompting import Asked
 from edge_glass.models import canary
 from edge_glass.models.answering_artefact import (
@@ -31,6 +32,7 @@ from edge_glass.models.answering_artefact import (
 from edge_glass.tasks.conversation_sources import load_conversations
 from edge_glass.tasks.sources import training_device
 
+LORA = "edge_glass.decoders.lora"
 ROWS = 64
 METRIC_BOUND = 0.02  # one answer of 64
 LEAST_EQUAL = 0.9
@@ -109,20 +111,22 @@ def merge_run(
     folder = output or found.run / "merged"
     _require_replaceable(folder)
     table = _compared_rows(found.run, rows)
-    model, _ = load_answering_model(found.model)
+    with only_warnings(LORA):  # which layers are adapted was said in training
+        model, _ = load_answering_model(found.model)
     stored = read_canary(found.model)
     device = training_device(config)
     before = _hear(Answerer(model.to(device), config), table, stored, progress)
     quantised = config.decoder.quantization != "none"
     if quantised:  # what comes out must be plain weights, so plain weights must go in
         del model
-        model = load_unquantized_model(found.model).to(device)
+        with only_warnings(LORA):
+            model = load_unquantized_model(found.model).to(device)
     half = quantised or next(model.decoder.parameters()).dtype != torch.float32
     bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
     model.decoder.merge(bound)
     after = _hear(Answerer(model, config), table, stored, progress)
     measured = _compare(folder, config, table, before, after)
-    _require_equal(measured, bound, HALF_LEAST_EQUAL if half else LEAST_EQUAL)
+    require_equal(measured, bound, HALF_LEAST_EQUAL if half else LEAST_EQUAL)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
     signed = Canary(stored.sample, after.logits, stored.untouched)
     save_merged_model(model, config, folder, signed, {**numbers, "run": str(run)})
@@ -233,7 +237,7 @@ def _metric(table: InstructionTable, answers: dict[int, str], metric: str) -> fl
     return values.get(metric, values[metric.partition("/")[0]])  # a type may not be among so few rows
 
 
-def _require_equal(measured: Merged, bound: float, least_equal: float) -> None:
+def require_equal(measured: Merged, bound: float, least_equal: float) -> None:
     """Refuse a merged model that answers otherwise.
 
     Raises:

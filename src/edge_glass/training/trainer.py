@@ -164,7 +164,7 @@ class MultimodalTrainer(Trainer):
                 f"Nothing was saved from this step; the newest checkpoint in {self.checkpoints} is intact. "
                 "Look at these samples, or lower optimization.lr."
             )
-        self._averages.add(report)
+        self._averages.add({name: self._weighed(value, inputs) for name, value in report.items()})
         self._step_ids += inputs.get("ids", [])
         loss = self._weighed(loss, inputs)
         return (loss, None) if return_outputs else loss
@@ -228,7 +228,7 @@ class MultimodalTrainer(Trainer):
             return
         renamed = {_LOG_NAMES.get(name, name): value for name, value in logs.items() if name != "epoch"}
         if "train/loss" in renamed:
-            renamed |= {f"train/{name}": mean for name, mean in self._averages.take().items()}
+            renamed |= {f"train/{name}": mean for name, mean in self._of_all(self._averages.take()).items()}
             renamed |= {"train/step": self.state.global_step, "train/epoch": self.state.epoch or 0.0}
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, renamed)
 
@@ -256,10 +256,11 @@ class MultimodalTrainer(Trainer):
         moments, optimizer_document = optimizer_state.flatten(self.optimizer.state_dict())
         moments = sharding.whole_state(moments)
         tensors = {MODEL: weights, optimizer_state.TENSORS: moments} | self._canary()
+        unlogged = self._unlogged_averages()
         error = None
         if self.args.should_save:
             try:
-                self._write_checkpoint(tensors, optimizer_document)
+                self._write_checkpoint(tensors, optimizer_document, unlogged)
             except CheckpointError as caught:
                 error = caught
         distributed.barrier()
@@ -274,13 +275,16 @@ class MultimodalTrainer(Trainer):
             return {CANARY: self.task.canary(self.model).tensors()}
 
     def _write_checkpoint(
-        self, tensors: dict[str, dict[str, Any]], optimizer_document: dict[str, Any]
+        self,
+        tensors: dict[str, dict[str, Any]],
+        optimizer_document: dict[str, Any],
+        unlogged: dict[str, Any],
     ) -> None:
         documents = {
             STATE: json.loads(json.dumps(self._state_document(), default=float)),
             SCHEDULER: self.lr_scheduler.state_dict(),
             optimizer_state.DOCUMENT: optimizer_document,
-            AVERAGES: self._unlogged_averages(),
+            AVERAGES: unlogged,
         }
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None:
@@ -291,7 +295,16 @@ class MultimodalTrainer(Trainer):
 
     def _unlogged_averages(self) -> dict[str, Any]:
         last_logged = self._globalstep_last_logged
-        return {"loss": float(self._tr_loss), "last_logged": last_logged} | self._averages.state()
+        state = self._averages.state()
+        sums = self._of_all({"loss": float(self._tr_loss)} | state.pop("sums"))
+        return {"loss": sums.pop("loss"), "last_logged": last_logged, "sums": sums} | state
+
+    def _of_all(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean over the ranks; where nothing is weighed, they report the same."""
+        if self._weigh is None or distributed.world_size() == 1:
+            return values
+        found = distributed.from_all(values)
+        return {name: sum(one[name] for one in found) / len(found) for name in values}
 
     def _state_document(self) -> dict[str, Any]:
         document = dict(vars(self.state))

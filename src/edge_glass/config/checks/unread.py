@@ -15,6 +15,7 @@ _OF_OTHER_TASKS: dict[str, dict[str, str]] = {
             *("dataset.train_conversations", "dataset.val_conversations", "dataset.test_conversations"),
             *("dataset.image_root", "dataset.question_column", "dataset.answer_column"),
             *("dataset.caption_question", "dataset.source_column", "dataset.answer_type_column"),
+            "dataset.system_prompt",
             *("dataset.max_question_length", "dataset.max_answer_length", "dataset.too_long"),
             "vision_encoder.grid_size",
             *("prefix", "decoder", "generation"),

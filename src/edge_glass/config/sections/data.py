@@ -81,6 +81,11 @@ class DatasetConfig(Section):
         0.0, ge=0.0, lt=1.0, description="Training only: chance that a caption is replaced by an empty one."
     )
     max_text_length: int = Field(512, ge=2, description="Caption tokens; longer captions are cut.")
+    system_prompt: str | None = Field(
+        None,
+        description="Instruction: said before each conversation that has no system turn of its own; default: "
+        "what the chat template writes.",
+    )
     max_question_length: int = Field(128, ge=1, description="Instruction: most tokens of a question.")
     max_answer_length: int = Field(
         256, ge=1, description="Instruction: most tokens of an answer, its end counted; none is ever cut."
