@@ -355,15 +355,15 @@ except DataError as error:
 # in each layer and for each word. What should it get?
 
 # %%
-pixels_of = load_vision(config.model_copy(update={"vision_encoder": type(config.vision_encoder)()}))
-pixels = torch.stack([pixels_of.preprocess(train.image(row)) for row in shown])  # [B, 3, H, W]
-regions = pixels_of.frozen_forward(pixels)
+encoder = load_vision(config.model_copy(update={"vision_encoder": type(config.vision_encoder)()}))
+pixels = torch.stack([encoder.preprocess(train.image(row)) for row in shown])  # [B, 3, H, W]
+regions = encoder.frozen_forward(pixels)
 vision = load_vision(config)  # that of the experiment: features of several layers, the maximum over places
 layered = vision.frozen_forward(pixels)
 poolings = {
     "`none`: every region": regions,
-    "`grid`, 2 × 2": build_pooling("grid", pixels_of.width, grid_size=2)(*regions),
-    "`mean`": build_pooling("mean", pixels_of.width)(*regions),
+    "`grid`, 2 × 2": build_pooling("grid", encoder.width, grid_size=2)(*regions),
+    "`mean`": build_pooling("mean", encoder.width)(*regions),
     "`feature_layers`, `max`": layered,
 }
 table(
@@ -661,7 +661,7 @@ def gradient(parts: list[list[int]], own_mean: bool) -> torch.Tensor:
 
 trained_tokens = [int((datasets["train"][row]["labels"] != NOT_TRAINED).sum()) for row in range(len(train))]
 eight = sorted(range(len(train)), key=trained_tokens.__getitem__)
-eight = [int(row) for row in eight[:5] + eight[-3:]]  # five short answers and three long ones
+eight = [int(row) for row in eight[:5] + eight[-3:]]  # five of the shortest answers, three of the longest
 parts = [eight[:2], eight[2:5], eight[5:]]
 print("trained tokens in the three parts:", [sum(trained_tokens[row] for row in part) for part in parts])
 whole = gradient([eight], own_mean=False)
@@ -988,8 +988,8 @@ for question, words in zip(own_questions, answerer.answer_all((own, q) for q in 
 #    steps beside ours.
 # 2. **How often to think?** `decoder.recursion.refinements`, `.cycles` and `.supervision_steps`: 1, 2 and 4.
 #    What do accuracy and questions per second do? When is it worth it?
-# 3. **Gradient through everything.** Train with `without_cut` as the recursion. Is it better? What does it
-#    cost?
+# 3. **Gradient through everything.** Write a subclass of `TRMDecoder` whose `answers` lets the gradient flow
+#    through all cycles. Is it better? What does it cost?
 # 4. **Where things are.** `vision_encoder.feature_layers=[]` with `pooling_type=none`, `grid` and `mean`.
 #    Which questions gain?
 # 5. **Train on everything.** Set the labels of the question, too. What happens to the loss, and what to the

@@ -7,16 +7,19 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.decoders.causal_lm_loading import tiny_tokenizer
+from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
 from edge_glass.encoders.features import TokenFeatures
 
 TEXTS = ["what is it? a fox", "red", "how many? three of them, I think"]
 
 
-def decoder(kind: str = "qwen2", mode: str = "full", **options: object) -> QwenDecoder:
+def decoder(
+    kind: str = "qwen2", mode: str = "full", dtype: torch.dtype = torch.float32, **options: object
+) -> QwenDecoder:
     """A toy decoder. GPT-2 has learned positions, so that a wrong position shows."""
     if kind == "qwen2":
-        made = QwenDecoder.tiny(0, mode=mode, **options)  # type: ignore[arg-type]
+        model, tokenizer = tiny_causal_lm(0)
+        made = QwenDecoder(model.to(dtype), tokenizer, mode=mode, **options)  # type: ignore[arg-type]
     else:
         tokenizer = tiny_tokenizer()
         small = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}

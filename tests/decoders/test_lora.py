@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
-from edge_glass.decoders.lora import LoraSettings, read_settings, resolve_targets
+from edge_glass.decoders.lora import LoraSettings, read_manifest, read_settings, resolve_targets
 from edge_glass.errors import CheckpointError, ConfigError
 
 
@@ -109,6 +109,8 @@ def test_the_adapters_are_a_function_of_the_seed() -> None:
 def test_adapters_go_round(settings: LoraSettings, tmp_path: Path) -> None:
     made = trained(settings)
     made.save_adapter(tmp_path)
+    assert made.adapter is not None
+    assert read_manifest(tmp_path)["targets"] == made.adapter.targets
     assert read_settings(tmp_path) == settings
     fresh = QwenDecoder.tiny(0, lora=read_settings(tmp_path)).eval()
     assert not torch.allclose(logits(fresh), logits(made), atol=1e-3)
@@ -154,6 +156,20 @@ def test_adapters_of_another_base_are_refused(tmp_path: Path) -> None:
     deep, tokenizer = tiny_causal_lm(0, layers=3)
     with pytest.raises(CheckpointError, match="14 missing"):
         QwenDecoder(deep, tokenizer).load_adapter(tmp_path)
+
+
+def test_adapters_of_another_base_of_the_same_shapes_are_refused(tmp_path: Path) -> None:
+    made = trained(seed=0)
+    made.save_adapter(tmp_path)
+    other = QwenDecoder.tiny(1).eval()
+    before = logits(other)
+    with pytest.raises(CheckpointError, match="trained on another model of the same shapes"):
+        other.load_adapter(tmp_path)
+    assert torch.equal(logits(other), before)
+    half = QwenDecoder(tiny_causal_lm(0)[0].bfloat16(), tiny_tokenizer())
+    half.load_adapter(tmp_path)  # the same base, rounded
+    for name, tensor in made.trainable_state_dict().items():
+        assert torch.equal(tensor, half.trainable_state_dict()[name])
 
 
 def test_broken_adapter_folders(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from edge_glass.decoders.blocks import Sight
 from edge_glass.decoders.plain import PlainConfig, PlainDecoder
@@ -289,7 +292,17 @@ def test_refused() -> None:
     prefix, ids, mask, labels = batch()
     with pytest.raises(ConfigError, match=r"prefix has the shape \(3, 4, 8\); \(3, any, 32\) would be right"):
         TRMDecoder.tiny()(TokenFeatures(prefix.tokens[..., :8], prefix.mask), ids, mask, labels)
+
+
+def test_given_tokenizers() -> None:
+    """Those of other models: GPT-2's has no padding token; without an end, or with gaps, they are refused."""
     tokenizer = tiny_tokenizer()
     tokenizer.pad_token = None
-    with pytest.raises(ConfigError, match="the tokenizer has no pad_token"):
+    assert TRMDecoder(tokenizer).tokenizer.pad_token_id == tokenizer.eos_token_id
+    tokenizer.eos_token = None
+    with pytest.raises(ConfigError, match="the tokenizer has no eos_token"):
         TRMDecoder(tokenizer)
+    pieces = {"<end>": 0, "a": 1, "b": 7}
+    gaps = PreTrainedTokenizerFast(tokenizer_object=Backend(BPE(vocab=pieces, merges=[])), eos_token="<end>")
+    with pytest.raises(ConfigError, match="3 tokens with ids up to 7; ids without gaps"):
+        PlainDecoder(gaps)

@@ -89,7 +89,7 @@ def test_the_chat_template() -> None:
         encoded = tokenizer.apply_chat_template(TURNS, return_dict=True, return_assistant_tokens_mask=True)
         trained = [i for i, on in zip(whole, encoded["assistant_masks"], strict=True) if on]
         assert tokenizer.decode(trained) == "red<|end|>blue<|end|>"
-        with pytest.raises(Exception, match="the role is tool; user or assistant would be right"):
+        with pytest.raises(Exception, match="the role is tool; system, user or assistant would be right"):
             tokenizer.apply_chat_template([{"role": "tool", "content": "x"}])
 
 

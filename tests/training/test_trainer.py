@@ -16,7 +16,7 @@ from regression_task import Network, Regression, SignalAt, build, metrics, run, 
 from edge_glass.errors import CheckpointError, TrainingError
 from edge_glass.training.callbacks import StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems, read_checkpoint
-from edge_glass.training.trainer import MODEL
+from edge_glass.training.resumable import MODEL
 
 MIXED: dict[str, Any] = {"dropout": 0.3, "training": {"epochs": 3, "logging_steps": 5, "eval_epochs": 0.75}}
 

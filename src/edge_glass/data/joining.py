@@ -27,7 +27,7 @@ def join_tables(tables: Sequence[SampleTable]) -> SampleTable:
         return tables[0]
     places = [(part, position) for part, table in enumerate(tables) for position in table.positions]
     return SampleTable(
-        source=", ".join(table.source for table in tables),
+        source=", ".join(dict.fromkeys(table.source for table in tables)),
         ids=list(chain(*(table.ids for table in tables))),
         captions=list(chain(*(table.captions for table in tables))),
         picture_hashes=list(chain(*(table.picture_hashes for table in tables))),

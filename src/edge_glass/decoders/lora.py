@@ -33,6 +33,9 @@ WEIGHTS_FILE = "adapter_model.safetensors"  # peft's own name, as that of its ad
 GROUPS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 ALL = "all-linear"
 
+SAMPLED = 256  # numbers of the base that are kept beside its adapter
+SAME_BASE = 0.005  # what they may differ by, as a share: rounding them to bfloat16 is 0.002
+
 
 @dataclass(frozen=True)
 class LoraSettings:
@@ -177,6 +180,7 @@ class LoraAdapter:
             "format": 1,
             "settings": {**asdict(self.settings), "targets": list(self.settings.targets)},
             "targets": self.targets,
+            "base": self._base_sample().tolist(),
             "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
         }
         write_json(folder / MANIFEST_FILE, manifest)
@@ -203,9 +207,21 @@ class LoraAdapter:
             if getattr(stored, field) != getattr(self.settings, field):
                 found, right = getattr(stored, field), getattr(self.settings, field)
                 raise CheckpointError(f"adapter {folder}: {field} is {found}; {right} would be right here")
+        base, trained_on = self._base_sample(), torch.tensor(manifest["base"])
+        if not float((base - trained_on).norm()) <= SAME_BASE * float(trained_on.norm()):
+            raise CheckpointError(
+                f"adapter {folder}: it was trained on another model of the same shapes (other embeddings); "
+                "that one would be right"
+            )
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
+
+    def _base_sample(self) -> Tensor:
+        """Numbers from all over the embedding table, which is neither adapted nor quantised, float32."""
+        table = self._peft.get_input_embeddings().weight.detach().flatten()
+        places = torch.arange(SAMPLED, device=table.device) * len(table) // (SAMPLED + 1)
+        return table[places].float().cpu()
 
     def merge(self, logits: Callable[[], Tensor], bound: float = 1e-3) -> tuple[nn.Module, float]:
         """Add the adapters to the weights of the model, and take their layers out.
@@ -247,7 +263,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in fields(LoraSettings)}
-        if manifest["format"] != 1 or set(manifest["settings"]) != known or "tensors" not in manifest:
+        if (
+            manifest["format"] != 1
+            or set(manifest["settings"]) != known
+            or not {"tensors", "base"} <= manifest.keys()
+        ):
             raise ValueError("another format")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is no manifest of an adapter ({error})") from error

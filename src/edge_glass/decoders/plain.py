@@ -35,7 +35,7 @@ class PlainDecoder(SmallDecoder):
     """Embedding, layers, norm, LM head.
 
     Args:
-        tokenizer: A fast tokenizer of transformers with a pad and an end-of-text token.
+        tokenizer: A fast tokenizer of transformers with an end-of-text token.
         config: Sizes.
     """
 

@@ -48,11 +48,12 @@ class SmallDecoder(nn.Module, ABC):
     A subclass gives `answers` and `applications`, and sets `kind` and `config_class`.
 
     Args:
-        tokenizer: A fast tokenizer of transformers with a pad and an end-of-text token.
+        tokenizer: A fast tokenizer of transformers with an end-of-text token, which pads too where there is no
+            pad token.
         config: Sizes; a dataclass with at least `width` and `heads`.
 
     Raises:
-        ConfigError: The tokenizer has no pad or no end token.
+        ConfigError: The tokenizer has no end token, or gaps between its ids.
     """
 
     kind: ClassVar[str]
@@ -60,9 +61,15 @@ class SmallDecoder(nn.Module, ABC):
 
     def __init__(self, tokenizer: Any, config: Any) -> None:
         super().__init__()
-        for name in ("pad_token_id", "eos_token_id"):
-            if getattr(tokenizer, name) is None:
-                raise ConfigError(f"decoder: the tokenizer has no {name.removesuffix('_id')}; it needs one")
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("decoder: the tokenizer has no eos_token; it needs one")
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token  # padding is always masked, so any known id will do
+        if (highest := max(tokenizer.get_vocab().values())) >= len(tokenizer):
+            raise ConfigError(
+                f"decoder: the tokenizer has {len(tokenizer)} tokens with ids up to {highest}; ids without "
+                "gaps would be right"
+            )
         self.tokenizer = tokenizer
         self.config = config
         self.width: int = config.width

@@ -22,7 +22,9 @@ CHAT_TEMPLATE = (
     f"{{% if message.role == 'assistant' %}}{ASSISTANT}"
     "{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}"
     f"{{% elif message.role == 'user' %}}{USER}{{{{ message.content }}}}"
-    "{% else %}{{ raise_exception('the role is ' ~ message.role ~ '; user or assistant would be right') }}"
+    "{% elif message.role == 'system' %}{{ message.content }}"
+    "{% else %}"
+    "{{ raise_exception('the role is ' ~ message.role ~ '; system, user or assistant would be right') }}"
     "{% endif %}{% endfor %}"
     f"{{% if add_generation_prompt %}}{ASSISTANT}{{% endif %}}"
 )

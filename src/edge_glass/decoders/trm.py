@@ -75,7 +75,7 @@ class TRMDecoder(SmallDecoder):
     The block ends in a norm: with pre-norm alone y and z would double with every cycle.
 
     Args:
-        tokenizer: A fast tokenizer of transformers with a pad and an end-of-text token.
+        tokenizer: A fast tokenizer of transformers with an end-of-text token.
         config: Sizes and recursion.
     """
 

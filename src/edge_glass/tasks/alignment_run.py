@@ -40,6 +40,10 @@ class AlignmentExperiment(AlignmentTask):
         """Ranks in every direction."""
         return self.retrieval(self.model, split)
 
+    def untouched(self, folder: Path) -> RetrievalResult:
+        """Measured each time: it takes no longer than a validation."""
+        return self.measure("test")
+
     def estimates(self, measured: RetrievalResult, split: str = "test") -> dict[str, Estimate]:
         """Recall and median ranks."""
         return estimate_retrieval(measured, self.config.evaluation.bootstrap_samples, self.config.seed)

@@ -37,6 +37,10 @@ class Experiment(Task, Protocol):
         """Everything that the numbers of a split are made of, with the model as it is."""
         ...
 
+    def untouched(self, folder: Path) -> Any:
+        """`measure("test")` before training; a run that is resumed may find it in its folder."""
+        ...
+
     def estimates(self, measured: Any, split: str = "test") -> dict[str, Estimate]:
         """Numbers with their draws."""
         ...

@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from edge_glass.data.instructions import words_hash
+from edge_glass.errors import DataError
 from edge_glass.evaluation.answer_archive import AnswerRecord, save_answers, shown_rows
 from edge_glass.evaluation.archive import make_thumbnail
 from edge_glass.evaluation.guessing import most_frequent_answers
 from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.results import assemble_results, metrics_dict
+from edge_glass.evaluation.results import assemble_results, metrics_dict, read_json, write_json
 from edge_glass.evaluation.text import PER_ANSWER, AnswerSet, estimate_answers
 from edge_glass.models.answering_artefact import save_answering_model
 from edge_glass.tasks.experiment import Cost, split_counts
@@ -30,6 +31,7 @@ from edge_glass.training.callbacks import read_lines
 logger = logging.getLogger(__name__)
 
 GUESSED = ("exact_match", "vqa_accuracy")
+UNTOUCHED = "evaluation/untouched.json"
 SAID = 3  # answers a validation says in the terminal
 
 
@@ -39,6 +41,22 @@ class InstructionExperiment(InstructionTask):
     def measure(self, split: str) -> Answers:
         """Answers to the measured rows of a split."""
         return self.answer(self.model, split, self.measured_rows(split), self.progress)
+
+    def untouched(self, folder: Path) -> Answers:
+        """Answers before training. They are kept: an untouched language model may write for many minutes."""
+        path, key = folder / UNTOUCHED, self._identity()
+        kept = distributed.on_main(lambda: _read_answers(path, key))
+        if kept is None:
+            kept = self.measure("test")
+            document = {"of": key, "rows": kept.rows, "texts": kept.texts, "ended": kept.ended}
+            distributed.on_main(lambda: write_json(path, document))
+        return kept
+
+    def _identity(self) -> str:
+        """Changes with everything that the untouched model's answers depend on."""
+        config = self.config.model_dump(exclude={"training", "optimization", "output_dir", "ablation"})
+        parts = config, self.config.training.precision, self.fingerprints(), self.measured_rows("test")
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def estimates(self, measured: Answers, split: str = "test") -> dict[str, Estimate]:
         """All metrics of answers, by type and source too."""
@@ -128,6 +146,18 @@ class InstructionExperiment(InstructionTask):
         }
         encoders = {name: tower.encoder.fingerprint for name, tower in self.model.towers.items()}
         return {"weights": encoders, "conversations": digests}
+
+
+def _read_answers(path: Path, key: str) -> Answers | None:
+    """What was kept for this key, if anything."""
+    if not path.is_file():
+        return None
+    try:
+        document = read_json(path)
+        kept = Answers(document["rows"], document["texts"], document["ended"])
+        return kept if document["of"] == key else None
+    except (DataError, KeyError):
+        return None
 
 
 class SampleAnswers(TrainerCallback):

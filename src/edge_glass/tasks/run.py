@@ -68,7 +68,7 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
     _set_threads(config)
     with _quiet_libraries(), _full_disk_named(folder):
         task = build_experiment(config, progress and distributed.is_local_main())
-        untouched = task.measure("test")
+        untouched = task.untouched(folder)
         main(lambda: _write_before(task, folder, untouched))
         task.prepare()
         cost = _fit(task, folder, checkpoint, progress and distributed.is_main())

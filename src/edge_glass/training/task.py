@@ -18,6 +18,7 @@ class Task(Protocol):
     A task may have more:
 
     - `row_kinds`, an int array `[N]`: rows of different kinds never share a batch;
+    - `validates_untouched = True`: the validation split is measured before the first step too;
     - `weight(batch) -> int`: what a batch counts, such as its supervised tokens. The loss of a step is then
       the weighted mean over the accumulated batches of all ranks; without it, the plain one;
     - `canary(model)` and `check_canary(model, tensors, what)`: outputs that are stored in every checkpoint,

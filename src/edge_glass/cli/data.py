@@ -1,0 +1,130 @@
+"""`edge-glass data`: building, downloading and checking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_glass.cli.base import Commands
+
+
+@click.group(cls=Commands)
+def data() -> None:
+    """Build or download data sets and check them."""
+
+
+@data.command()
+@click.argument("corpus", type=click.Choice(["emoji", "easy-vqa"]))
+@click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
+@click.option("--speech", is_flag=True, help="Add spoken names, made with libespeak-ng.")
+def build(corpus: str, output: Path | None, speech: bool) -> None:
+    """Build a data set that installs anywhere.
+
+    \b
+    edge-glass data build emoji            # data/emoji/{train,val,test}.parquet
+    edge-glass data build emoji --speech   # the same with spoken names, 16 kHz
+    edge-glass data build easy-vqa         # questions about 5,000 pictures of shapes
+    """
+    folder = output or Path("data") / corpus
+    if corpus == "easy-vqa":
+        if speech:
+            raise click.UsageError("--speech is for emoji only")
+        from edge_glass.corpora.easy_vqa import build_easy_vqa
+
+        files = build_easy_vqa(folder)
+    else:
+        from edge_glass.corpora.emoji import build_emoji
+
+        files = build_emoji(folder, speech=speech)
+    for file in files.values():
+        click.echo(file)
+
+
+@data.command()
+@click.argument("corpus", type=click.Choice(["pixmo-cap", "pixmo-cap-qa", "common-voice", "instruction"]))
+@click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many rows of the index.")
+@click.option("--index", type=Path, multiple=True, metavar="FILE", help="PixMo: rows from here, not the hub.")
+@click.option("--archive", type=Path, metavar="FILE", help="Common Voice: the release, packed or unpacked.")
+@click.option("--language", metavar="CODE", help="Common Voice: needed when the release has several.")
+@click.option("--annotations", type=Path, multiple=True, metavar="FILE", help="Instruction: LLaVA's JSON.")
+@click.option("--image-root", type=Path, metavar="DIR", help="Instruction: the pictures are files here.")
+@click.option("--image-url-prefix", metavar="URL", help="Instruction: the pictures are files there.")
+@click.option("--retry-rejected", is_flag=True, help="Also try again what was rejected for good.")
+@click.option("--delete-parts", is_flag=True, help="Delete the kept pictures once the parquet file is there.")
+@click.option("--workers", default=16, show_default=True, type=click.IntRange(1, 256), help="URLs at once.")
+@click.option("--per-host", default=4, show_default=True, type=click.IntRange(1, 256), help="Of one host.")
+@click.option("--attempts", default=4, show_default=True, type=click.IntRange(1, 20), help="For each URL.")
+@click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(1), help="For one URL.")
+@click.option("--max-mb", default=32.0, show_default=True, type=click.FloatRange(0.001), help="For one file.")
+@click.option("--allow-private", is_flag=True, hidden=True)
+def download(
+    corpus: str,
+    workers: int,
+    per_host: int,
+    attempts: int,
+    seconds: float,
+    max_mb: float,
+    allow_private: bool,
+    **options: Any,
+) -> None:
+    """Download a data set of pictures by URL, or read a Common Voice release.
+
+    A second call goes on where the first stopped. Rows that gave no picture are in rejects.csv, with reasons.
+
+    \b
+    edge-glass data download pixmo-cap --limit 20000          # data/pixmo-cap/train.parquet
+    edge-glass data download pixmo-cap-qa --index rows.parquet --workers 32
+    edge-glass data download common-voice --archive cv-corpus-22.0-en.tar.gz
+    edge-glass data download instruction --annotations llava.json --image-root coco/train2017
+    edge-glass data download instruction --annotations llava.json \\
+        --image-url-prefix http://images.cocodataset.org/train2017 --output data/llava
+    """
+    from edge_glass.corpora.downloading.command import download as run
+    from edge_glass.corpora.downloading.policy import Limits
+
+    limits = Limits(
+        workers=workers,
+        per_host=per_host,
+        attempts=attempts,
+        total_seconds=seconds,
+        max_bytes=int(max_mb * 2**20),
+        allow_private=allow_private,
+    )
+    for line in run(corpus, limits=limits, **options):
+        click.echo(line)
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True, type=Path)
+@click.option("--image-column", default="image_bytes", show_default=True)
+@click.option("--text-column", default="caption", show_default=True)
+@click.option(
+    "--rejects",
+    type=Path,
+    metavar="FILE",
+    help="Table of bad rows; default: rejects.csv beside the first file.",
+)
+@click.pass_context
+def check(
+    ctx: click.Context, files: tuple[Path, ...], image_column: str, text_column: str, rejects: Path | None
+) -> None:
+    """Validate every row of parquet FILES; several files are also checked against each other.
+
+    \b
+    edge-glass data check data/emoji/train.parquet data/emoji/val.parquet data/emoji/test.parquet
+    edge-glass data check data/easy-vqa/train.parquet --text-column question
+    """
+    from edge_glass.data.check_report import write_rejects
+    from edge_glass.data.checking import check_files, split_names
+
+    found = check_files(split_names(files), image_column=image_column, text_column=text_column)
+    click.echo("\n".join(found.lines()))
+    if found.findings:
+        target = rejects or files[0].with_name("rejects.csv")
+        write_rejects(found, target)
+        click.echo(f"rows: {target}")
+    if not found.ok:
+        ctx.exit(3)

@@ -1,0 +1,274 @@
+"""Training, measuring and using models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_glass.cli.base import OVERRIDES
+
+
+@click.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Toy-sized random models and generated rows: seconds, no network.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="latest",
+    metavar="[CHECKPOINT]",
+    help="Go on from the newest whole checkpoint, or this one (later ones are then deleted).",
+)
+@click.option("--output", type=Path, metavar="DIR", help="The run folder; default: output_dir/name.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit with 4 when training made the model worse.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    tiny: bool,
+    resume: str | None,
+    output: Path | None,
+    fail_on_regression: bool,
+) -> None:
+    """Train the experiment in CONFIG and report whether it helped.
+
+    \b
+    edge-glass train configs/quickstart.yaml
+    edge-glass train configs/pixmo_alignment.yaml dataset.train_parquet=my.parquet training.epochs=3
+    edge-glass train runs/quickstart/config.yaml --resume
+    """
+    if resume is not None and "=" in resume and not Path(resume).exists():
+        overrides, resume = (resume, *overrides), "latest"
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.reporting.summary import describe_run
+    from edge_glass.tasks.run import train as run
+
+    result = run(loaded, output=output, resume=resume)
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(describe_run(result.folder))
+    if fail_on_regression and result.results["verdict"]["status"] == "worse":
+        ctx.exit(4)
+
+
+@click.command()
+@click.argument("run", type=Path)
+@OVERRIDES
+@click.option("--split", type=click.Choice(["val", "test"]), default="test", show_default=True)
+def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
+    """Measure a finished RUN again, on its own data or other files.
+
+    \b
+    edge-glass evaluate runs/quickstart
+    edge-glass evaluate runs/quickstart --split val
+    edge-glass evaluate runs/quickstart dataset.test_parquet=other.parquet
+    """
+    from edge_glass.reporting.summary import metrics_table
+    from edge_glass.tasks.evaluate import evaluate_run
+
+    results = evaluate_run(run, overrides, split)
+    click.echo(metrics_table(results))
+
+
+@click.command()
+@click.argument("run", type=Path)
+@click.argument("words", required=False)
+@click.option("--image", type=Path, metavar="FILE", help="Search with a picture, alone or beside words.")
+@click.option("--audio", type=Path, metavar="FILE", help="Search with a sound (WAV, FLAC, MP3, Ogg).")
+@click.option(
+    "--pictures", type=Path, metavar="FOLDER", help="Search in this folder instead of the run's pictures."
+)
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many pictures.")
+@click.option("--dim", type=int, help="Matryoshka dimension; default: the full one.")
+@click.option("--page", type=Path, metavar="FILE", help="Where the HTML page goes; default: RUN/search.html.")
+def search(
+    run: Path,
+    words: str | None,
+    image: Path | None,
+    audio: Path | None,
+    pictures: Path | None,
+    k: int,
+    dim: int | None,
+    page: Path | None,
+) -> None:
+    """Find pictures by WORDS, a picture or a sound, or by several of them at once.
+
+    \b
+    edge-glass search runs/quickstart "a sad animal"
+    edge-glass search runs/quickstart --image photo.jpg
+    edge-glass search runs/quickstart "my dog" --pictures ~/Pictures
+    edge-glass search runs/trimodal_emoji --audio question.wav
+    edge-glass search runs/trimodal_emoji "in the snow" --image dog.jpg
+    """
+    if words is None and image is None and audio is None:
+        raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
+    from edge_glass.inference import AlignmentModel
+    from edge_glass.reporting.search_page import write_search_page
+    from edge_glass.reporting.summary import hits_table
+
+    model = AlignmentModel(run)
+    index = model.index_pictures(pictures) if pictures else None
+    hits = model.search(words, k, dim, index, image=image, audio=audio)
+    click.echo(hits_table(hits))
+    asked = [part for part in (words, audio and audio.name, image and image.name) if part]
+    shown: Any = model.thumbnail(image) if image is not None and len(asked) == 1 else " + ".join(asked)
+    where = write_search_page(page or model.run / "search.html", shown, hits)
+    click.echo(f"pictures: {where}")
+
+
+@click.command()
+@click.argument("run", type=Path)
+@click.argument("asked", nargs=-1, metavar="[PICTURE] QUESTION")
+@click.option("--audio", type=Path, metavar="FILE", help="A sound that the question is about, too.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Longest answer in tokens.")
+@click.option("--sample", is_flag=True, help="Draw words at random instead of taking the best.")
+@click.option("--temperature", type=float, help="Of sampling; below 1 is more careful.")
+@click.option("--top-p", type=float, help="Of sampling: only the most probable words, up to this share.")
+@click.option("--seed", type=click.IntRange(0), help="Of sampling.")
+@click.option("--beams", type=click.IntRange(1), help="Beam search; the answer then comes in one piece.")
+@click.option("--no-stream", is_flag=True, help="Print the answer in one piece.")
+def answer(
+    run: Path,
+    asked: tuple[str, ...],
+    audio: Path | None,
+    sample: bool,
+    beams: int | None,
+    no_stream: bool,
+    **choices: Any,
+) -> None:
+    """Ask RUN a QUESTION about a PICTURE; the answer is printed while it is written.
+
+    RUN is a run folder, a model folder or what `merge` wrote. Without a picture, leave it out.
+
+    \b
+    edge-glass answer runs/easy_vqa_trm picture.png "what color is the triangle?"
+    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "is there a circle?" --beams 4
+    edge-glass answer runs/trimodal_trm emoji.png "which emoji is it?" --audio spoken.wav
+    edge-glass answer runs/easy_vqa_trm/compared/blind "what color is the triangle?"
+    """
+    forgotten = len(asked) == 1 and os.path.isfile(asked[0])  # noqa: PTH113 - takes questions of any length
+    if forgotten or not 1 <= len(asked) <= 2:
+        raise click.UsageError('give a picture and a question, as in `answer RUN photo.png "what is it?"`')
+    from edge_glass.inference import AnswerModel
+    from edge_glass.reporting.inspection_tokens import visible
+
+    model = AnswerModel(run)
+    choices |= {"do_sample": sample or None, "num_beams": beams}
+    picture = asked[0] if len(asked) == 2 else None
+    if picture is None and "vision" in model.model.modalities:
+        click.echo("note: this model sees pictures, and the question comes without one", err=True)
+    ask: Any = model.answer if no_stream else model.stream
+    said = ask(picture, asked[-1], audio, **choices)
+    words = False
+    for piece in [said] if no_stream else said:
+        words = words or bool(piece)
+        click.echo(visible(piece, keep=" \n\t\N{ZERO WIDTH JOINER}"), nl=False)
+    click.echo()
+    if not words:
+        click.echo("note: the answer is empty: the model ended it at once", err=True)
+
+
+@click.command()
+@click.argument("run", type=Path)
+@click.option("--output", type=Path, metavar="DIR", help="Where to; default: RUN/merged.")
+@click.option(
+    "--bound",
+    type=click.FloatRange(0),
+    help="Largest difference of logits, as a share of the largest; default: 0.001, for bfloat16 0.05.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=64,
+    show_default=True,
+    help="Test rows that both models answer; 0 compares logits alone.",
+)
+def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> None:
+    """Write the language model of a LoRA RUN as a plain Hugging Face folder, with the adapters merged.
+
+    Merged and unmerged model are compared first; nothing is written when they answer otherwise.
+
+    \b
+    edge-glass merge runs/easy_vqa_smollm2
+    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
+    edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
+    """
+    from edge_glass.tasks.merging import merge_run
+
+    merged = merge_run(run, output, bound, rows)
+    for line in merged.lines():
+        click.echo(line)
+    click.echo(f"merged: {merged.folder}")
+
+
+@click.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Generated rows and a toy encoder.")
+@click.option("-n", "count", default=8, show_default=True, type=click.IntRange(1, 1000), help="Samples.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--page", type=Path, metavar="FILE", help="Default: output_dir/name/inspect.html.")
+def inspect(
+    config: Path, overrides: tuple[str, ...], tiny: bool, count: int, split: str, page: Path | None
+) -> None:
+    """Show samples of an instruction CONFIG as the model receives them, here and as a page.
+
+    The picture after the transform, the prompt, every token and whether it is trained, lengths, and what must
+    hold of them. No language model is loaded, only its tokenizer.
+
+    \b
+    edge-glass inspect configs/easy_vqa_trm.yaml
+    edge-glass inspect configs/trm_vlm_qa.yaml dataset.train_parquet=my.parquet -n 20 --split val
+    edge-glass inspect configs/easy_vqa_smollm2.yaml --tiny
+    """
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from rich.console import Console
+
+    from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
+    from edge_glass.tasks.inspecting import inspect_experiment, page_of
+
+    found = inspect_experiment(loaded, count, split)
+    Console().print(inspection_lines(found.samples, found.lengths))
+    where = write_inspection_page(
+        page or page_of(loaded), found.samples, found.title, found.lengths, found.overview
+    )
+    click.echo(f"page: {where}")
+
+
+@click.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Toy-sized random models and generated rows.")
+@click.option("--output", type=Path, metavar="DIR", help="Folder of all runs; default: output_dir/name.")
+def ablate(config: Path, overrides: tuple[str, ...], tiny: bool, output: Path | None) -> None:
+    """Run every variant and seed of an ablation, and compare them in one table and one plot.
+
+    A second call goes on where the first stopped.
+
+    \b
+    edge-glass ablate configs/mrl_ablation.yaml
+    edge-glass ablate configs/mrl_ablation.yaml --tiny
+    """
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.tasks.ablation import ablate as run
+
+    for line in run(loaded, output=output):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("run", type=Path)
+def report(run: Path) -> None:
+    """Write the plots and report.html of RUN again."""
+    from edge_glass.reporting.report import write_report
+
+    click.echo(write_report(run))
