@@ -5,18 +5,20 @@
 A Qwen2 of the widths of Qwen2.5-0.5B with random weights, its vocabulary of 151,936 words and LoRA on all
 linear layers. The library's side is the loss of `AutoModelForCausalLM`'s own forward, given labels. Each side
 has a process of its own, with the same weights and tokens; they take turns. Memory is the highest resident
-memory of a step beyond what the process held before the first one (Linux).
+memory of a step beyond what the process held before the first one, in processes whose allocator gives what is
+freed back at once, so that nothing else is counted (Linux, glibc).
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +26,15 @@ from machine import describe
 from torch import Tensor
 
 SIDES = ("library", "supervised")
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # of glibc
 Gradients = dict[str, np.ndarray]
+
+
+class Step(NamedTuple):
+    """What a step took: seconds, and bytes at the highest beyond those at rest."""
+
+    seconds: float
+    extra: int
 
 
 def main() -> None:
@@ -41,40 +51,53 @@ def main() -> None:
         f"{arguments.batch} x ({arguments.prompt} prompt + {arguments.answer} answer) tokens, "
         f"{arguments.layers} layers, LoRA of rank 16"
     )
+    options = vars(arguments)
+    memory_steps, gradients = measure(options, 1, AT_ONCE)
+    time_steps, _ = measure(options, arguments.rounds, {})
+    print("            seconds a step  extra peak memory")
+    for side in SIDES:
+        seconds = statistics.median(step.seconds for step in time_steps[side])
+        print(f"{side:<11} {seconds:>14.2f}  {memory_steps[side][0].extra / 1e9:>14.2f} GB")
+    library, supervised = (time_steps[side] for side in SIDES)
+    seconds = statistics.median(b.seconds / a.seconds for a, b in zip(library, supervised, strict=True))
+    extra = memory_steps["supervised"][0].extra / memory_steps["library"][0].extra
+    print(f"{'ratio':<11} {seconds:>14.2f}  {extra:>14.2f}")
+    print(compared(*(gradients[side] for side in SIDES)))
+
+
+def measure(
+    options: dict[str, int], rounds: int, environment: dict[str, str]
+) -> tuple[dict[str, list[Step]], dict[str, Gradients]]:
+    """Steps and gradients of both sides, in turns."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
+    os.environ.update(environment)
     for side in SIDES:
         pipes[side], theirs = context.Pipe()
-        context.Process(target=serve, args=(side, vars(arguments), theirs), daemon=True).start()
-    gradients: dict[str, Gradients] = {side: pipes[side].recv() for side in SIDES}  # once both are ready
-    steps: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
-    for _ in range(arguments.rounds):
+        context.Process(target=serve, args=(side, options, theirs), daemon=True).start()
+    for name in environment:
+        del os.environ[name]
+    gradients: dict[str, Gradients] = {side: pipes[side].recv() for side in SIDES}  # both are ready then
+    steps: dict[str, list[Step]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
         for side in SIDES:
             pipes[side].send("step")
             steps[side].append(pipes[side].recv())
     for side in SIDES:
         pipes[side].send("stop")
-    report(steps, gradients)
+    return steps, gradients
 
 
-def report(steps: dict[str, list[tuple[float, float]]], gradients: dict[str, Gradients]) -> None:
-    """Medians of both sides, medians of the ratios of the rounds, the largest difference of gradients."""
-    print("            seconds a step  extra peak memory")
-    for side in SIDES:
-        seconds, memory = (statistics.median(values) for values in zip(*steps[side], strict=True))
-        print(f"{side:<11} {seconds:>14.2f}  {memory / 1e9:>14.2f} GB")
-    ratios = [[b / a for a, b in zip(*pair, strict=True)] for pair in zip(*steps.values(), strict=True)]
-    seconds, memory = (statistics.median(values) for values in zip(*ratios, strict=True))
-    print(f"{'ratio':<11} {seconds:>14.2f}  {memory:>14.2f}")
-    library, supervised = (gradients[side] for side in SIDES)
+def compared(library: Gradients, supervised: Gradients) -> str:
+    """How much the gradients differ."""
     assert library.keys() == supervised.keys()
     largest = max(float(np.abs(gradient).max()) for gradient in library.values())
     difference = max(float(np.abs(library[name] - supervised[name]).max()) for name in library)
-    print(f"gradients of {len(library)} tensors: largest {largest:.2e}, largest difference {difference:.2e}")
+    return f"gradients of {len(library)} tensors: largest {largest:.2e}, largest difference {difference:.2e}"
 
 
 def serve(side: str, options: dict[str, int], pipe: Connection) -> None:
-    """One side: send the gradients of a step, then (seconds, extra bytes) of each step asked for."""
+    """One side: send the gradients of a step, then what each step that is asked for took."""
     torch.set_num_threads(options["threads"])
     decoder = make_decoder(options["layers"])
     ids, labels = make_batch(options["batch"], options["prompt"], options["answer"], decoder.vocabulary)
@@ -89,7 +112,7 @@ def serve(side: str, options: dict[str, int], pipe: Connection) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the highest so far
         start = time.perf_counter()
         take_step(side, decoder, ids, labels)
-        pipe.send((time.perf_counter() - start, memory("VmHWM") - rest))
+        pipe.send(Step(time.perf_counter() - start, memory("VmHWM") - rest))
 
 
 def make_decoder(layers: int) -> Any:

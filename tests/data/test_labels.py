@@ -171,7 +171,11 @@ IDS = torch.tensor([[5, 6, 7, 2, 0], [5, 8, 2, 0, 0]])
 
 def batch(labels: list[list[int]]) -> dict[str, torch.Tensor]:
     lengths = torch.tensor([[4], [3]])
-    return {"input_ids": IDS, "labels": torch.tensor(labels), "attention_mask": torch.arange(5)[None] < lengths}
+    return {
+        "input_ids": IDS,
+        "labels": torch.tensor(labels),
+        "attention_mask": torch.arange(5)[None] < lengths,
+    }
 
 
 def test_right_labels_pass():

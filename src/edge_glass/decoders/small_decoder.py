@@ -48,8 +48,8 @@ class SmallDecoder(nn.Module, ABC):
     A subclass gives `answers` and `applications`, and sets `kind` and `config_class`.
 
     Args:
-        tokenizer: A fast tokenizer of transformers with an end-of-text token, which pads too where there is no
-            pad token.
+        tokenizer: A fast tokenizer of transformers with an end-of-text token, which also pads where there is
+            no pad token.
         config: Sizes; a dataclass with at least `width` and `heads`.
 
     Raises:
