@@ -17,7 +17,6 @@ import pytest
 from world import Died, free_port, run_ranks, run_well
 
 import edge_glass
-import edge_glass.tasks.alignment as alignment
 import edge_glass.tasks.run as run_module
 import edge_glass.tasks.sources as sources
 from edge_glass.config import load_config
