@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_glass.models.normalization import CLIP, FeatureNormalizer
+from edge_glass.models.normalization import CLIP, FeatureNormalizer, Standardizer
 
 
 def features(rows: int = 200, width: int = 12) -> np.ndarray:
@@ -66,3 +66,18 @@ def test_what_was_measured_is_saved_with_the_weights() -> None:
     x = torch.from_numpy(features(5)).float()
     assert torch.equal(fresh(x), fitted(x))
     assert not list(fitted.parameters())
+
+
+def test_a_standardizer_measures_parts_as_the_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(50, 6, generator=generator) * torch.tensor([1e-4, 0.01, 1.0, 3.0, 100.0, 0.0]) + 7
+    whole, parts, nothing = Standardizer(6), Standardizer(6), Standardizer(6)
+    whole.measure([features])
+    parts.measure(features.split(8))
+    nothing.measure([])
+    assert torch.allclose(whole.inverse_scale, parts.inverse_scale) and torch.allclose(whole.mean, parts.mean)
+    z = parts(features.view(5, 10, 6)).flatten(0, 1)
+    assert torch.allclose(z.mean(dim=0), torch.zeros(6), atol=1e-2)
+    assert torch.allclose(z[:, 2:5].std(dim=0, correction=0), torch.ones(3), atol=0.2)
+    assert z[:, 5].abs().max() < 1e-2 and z.abs().max() <= CLIP  # what never changes says nothing
+    assert torch.equal(nothing(features), features.clamp(-CLIP, CLIP))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,27 +12,61 @@ CLIP = 8.0
 _FLOOR = 1e-3
 
 
-class FeatureNormalizer(nn.Module):
-    """`z = clip((x - mean) / scale, ±8)`, turned onto its principal axes, with a mean square of 1.
+class Standardizer(nn.Module):
+    """`clip((x - mean) / scale, ±8)`, number by number.
 
-    Nothing is trained by gradient: `fit` measures the training features once, and the values are kept as
-    buffers. Components are not whitened: directions with little variance stay small. Before `fit` it is a
-    fixed random rotation, so that an untouched model is well defined.
+    Nothing is trained by gradient: mean and scale are measured on training features once and kept.
+    Before that they change nothing.
+
+    Args:
+        width: Numbers per feature vector.
+    """
+
+    mean: Tensor
+    inverse_scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("inverse_scale", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., width]` → the same."""
+        return ((x - self.mean) * self.inverse_scale).clamp(-CLIP, CLIP)
+
+    @torch.no_grad()
+    def measure(self, parts: Iterable[Tensor]) -> None:
+        """Take mean and scale of training features `[N, width]`, given in parts; nothing for no features."""
+        count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        for part in parts:
+            x = part.double().cpu()
+            count, total, squares = count + len(x), total + x.sum(dim=0), squares + x.square().sum(dim=0)
+        if count:
+            mean = total / count
+            self._set(mean, (squares / count - mean.square()).clamp(min=0.0).sqrt())
+
+    def _set(self, mean: Tensor, deviation: Tensor) -> None:
+        floor = _FLOOR * deviation.square().mean().sqrt() + 1e-12  # numbers that hardly ever change
+        self.mean.copy_(mean)
+        self.inverse_scale.copy_(1.0 / (deviation + floor))
+
+
+class FeatureNormalizer(Standardizer):
+    """Standardised features, turned onto their principal axes, with a mean square of 1.
+
+    Components are not whitened: directions with little variance stay small. Before `fit` it is a fixed random
+    rotation, so that an untouched model is well defined.
 
     Args:
         width: Numbers per feature vector.
         components: Principal axes kept.
     """
 
-    mean: Tensor
-    inverse_scale: Tensor
     rotation: Tensor
 
     def __init__(self, width: int, components: int) -> None:
-        super().__init__()
+        super().__init__(width)
         components = min(components, width)
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("inverse_scale", torch.ones(width))
         self.register_buffer("rotation", torch.randn(width, components) / components**0.5)
 
     @property
@@ -40,19 +76,14 @@ class FeatureNormalizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, width]` → `[B, components]`."""
-        return self._standardized(x) @ self.rotation
-
-    def _standardized(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) * self.inverse_scale).clamp(-CLIP, CLIP)
+        return super().forward(x) @ self.rotation
 
     @torch.no_grad()
     def fit(self, features: np.ndarray) -> None:
         """Measure `[N, width]` training features; components beyond their rank become zero."""
         x = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        deviation = x.std(dim=0, correction=0)
-        self.mean.copy_(x.mean(dim=0))
-        self.inverse_scale.copy_(1.0 / (deviation + _FLOOR * deviation.square().mean().sqrt() + 1e-12))
-        z = self._standardized(x.to(self.mean.device))
+        self._set(x.mean(dim=0), x.std(dim=0, correction=0))
+        z = super().forward(x.to(self.mean.device))
         axes = _principal_axes(z - z.mean(dim=0), self.out_dim)
         gain = 1.0 / (z @ axes).square().mean().sqrt().clamp(min=1e-12)
         self.rotation.zero_()

@@ -11,21 +11,31 @@ from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.perceiver import PerceiverResampler
 from edge_glass.encoders.pooling import Pooling, build_pooling, pooled_width
 from edge_glass.errors import ConfigError
+from edge_glass.models.normalization import Standardizer
 from edge_glass.models.tower import Encoder, EncoderTower, Raw, seeded
 
 
 class PrefixTower(EncoderTower[Encoder]):
-    """Encoder → pooling → projector (with a Perceiver, where wanted).
+    """Encoder → pooling (→ standardiser) → projector (with a Perceiver, where wanted).
 
     Args:
         encoder: Gives token features.
         pooling: Keeps all tokens, fewer, or one; nothing in it is learned.
         projector: Features → the decoder's embedding space.
+        standardizer: Brings each of the features' numbers to one scale first: what only a few small numbers
+            tell, such as a colour, is then learned as soon as the rest.
     """
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, projector: Projector) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        projector: Projector,
+        standardizer: Standardizer | None = None,
+    ) -> None:
         super().__init__(encoder, pooling)
         self.projector = projector
+        self.standardizer = standardizer
 
     @property
     def device(self) -> torch.device:
@@ -33,7 +43,10 @@ class PrefixTower(EncoderTower[Encoder]):
 
     def forward(self, raw: Raw) -> TokenFeatures:
         """What `features` takes, or gives → prefix tokens `[n, P, width]` with their mask."""
-        return self.projector(self.features(raw))
+        tokens, mask = self.features(raw)
+        if self.standardizer is not None:
+            tokens = self.standardizer(tokens)
+        return self.projector(TokenFeatures(tokens, mask))
 
 
 def build_prefix_tower(
@@ -72,7 +85,8 @@ def build_prefix_tower(
         if prefix.perceiver is not None:
             narrow = min(inner, width)  # as wide as a large language model it would be larger than all else
             perceiver = PerceiverResampler(narrow, input_width=inner, **prefix.perceiver.model_dump())
-        return PrefixTower(encoder, pooling, Projector(inner, width, prefix.projector, scale, perceiver))
+        projector = Projector(inner, width, prefix.projector, scale, perceiver)
+    return PrefixTower(encoder, pooling, projector, Standardizer(inner) if prefix.standardize else None)
 
 
 def spread(distinct: TokenFeatures, place: Tensor) -> TokenFeatures:

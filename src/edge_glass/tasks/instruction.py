@@ -36,7 +36,7 @@ from edge_glass.models.answering_build import (
 )
 from edge_glass.tasks.conversation_rows import ConversationRows
 from edge_glass.tasks.conversation_sources import SPLITS, load_conversations, texts_of
-from edge_glass.tasks.features import CachedFeatures
+from edge_glass.tasks.features import CachedFeatures, LiveFeatures, Place
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
 from edge_glass.training import distributed
 from edge_glass.training.arguments import resolve_precision
@@ -47,6 +47,7 @@ assert NOT_TRAINED == DECODER_NOT_TRAINED  # data and decoders do not know each 
 logger = logging.getLogger(__name__)
 
 SHOWN_SAMPLES = 8
+MEASURED_ROWS = 1_000  # more hardly move means and scales
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class InstructionTask:
         self.settings = generation_settings(config, self.tokenizer.end)
         self.datasets = {name: self._dataset(tables[name], name == "train") for name in SPLITS}
         self.source = self._feature_source()
+        if model is None:
+            self._measure_features()
         self.samples: list[dict[str, Any]] = []
         self._checked = False
         self._rows: dict[tuple[str, bool], Dataset] = {}
@@ -139,6 +142,18 @@ class InstructionTask:
         source = CachedFeatures(self.model.towers, cache, self.progress)
         source.fill(dataset.table for dataset in self.datasets.values())
         return source
+
+    def _measure_features(self) -> None:
+        """Mean and scale of the features of some training pictures and sounds, evenly spread."""
+        table = self.splits["train"]
+        source = self.source or LiveFeatures(self.model.towers)
+        for name, tower in self.model.towers.items():
+            if tower.standardizer is None:
+                continue
+            rows = [row for row, keys in enumerate(table.keys(name)) if keys]
+            rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
+            parts = (source.features(name, [Place(table, row) for row in part]) for part in _parts(rows, 64))
+            tower.standardizer.measure(features.tokens[features.mask] for features in parts)
 
     # What the trainer asks for
 

@@ -14,6 +14,9 @@ class PrefixConfig(Section):
     """From what the encoders give to the tokens that a decoder reads before its words."""
 
     projector: Literal["linear", "mlp"] = Field("mlp", description="Map into the decoder's embedding space.")
+    standardize: bool = Field(
+        True, description="Bring each number of the features to one scale, measured on training rows."
+    )
     perceiver: PerceiverConfig | None = Field(
         None, description="Resample each modality to a fixed number of tokens first."
     )
