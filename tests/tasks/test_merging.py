@@ -159,11 +159,11 @@ def test_without_its_data_a_run_is_compared_by_logits(folder: Path, tmp_path: Pa
     [
         ("easy_vqa_trm", "seed=0", "decoder is trm; only a language model has adapters"),
         (LORA, "decoder.mode=frozen", "decoder.mode is frozen, so there are no adapters"),
-        (LORA, "decoder.mode=full", "decoder.mode is full, so there are no adapters"),
+        (LORA, "decoder.mode=full decoder.dtype=float32", "decoder.mode is full, so there are no adapters"),
     ],
 )
 def test_runs_without_adapters(tmp_path: Path, name: str, override: str, says: str) -> None:
-    write_answering_run(tmp_path / "run", name, override)
+    write_answering_run(tmp_path / "run", name, *override.split())
     with pytest.raises(ConfigError, match=says):
         merge_run(tmp_path / "run", progress=False)
 
