@@ -87,6 +87,7 @@ from edge_glass.errors import DataError
 from edge_glass.evaluation.guessing import most_frequent_answers
 from edge_glass.evaluation.text import AnswerSet, estimate_answers
 from edge_glass.models.answering import AnsweringModel
+from edge_glass.models.normalization import Standardizer
 from edge_glass.models.prefix import PrefixTower
 from edge_glass.tasks.sources import load_vision
 from edge_glass.training.sampler import EpochBatchSampler
@@ -437,7 +438,10 @@ projector = Projector(vision.width, decoder.width, kind="mlp", scale=1.0)
 naive = torch.nn.Linear(vision.width, decoder.width)  # as PyTorch makes it
 language_model = QwenDecoder.tiny()  # toy-sized, but with embeddings of a language model's scale
 for_language_model = Projector(vision.width, language_model.width, scale=language_model.embedding_rms)
-tower = PrefixTower(vision, build_pooling("none", vision.width), projector)
+own = [place_of[digest] for digest in dict.fromkeys(tables["train"].picture_hashes)]
+standardizer = Standardizer(vision.width)
+standardizer.measure([features[own].flatten(0, 1)])  # of training pictures only
+tower = PrefixTower(vision, build_pooling("none", vision.width), projector, standardizer)
 with torch.no_grad():
     seen = tower.features(batch["inputs"]["vision"])
     brighter = seen._replace(tokens=10 * seen.tokens)
@@ -462,6 +466,11 @@ with torch.no_grad():
 # smaller is not heard, and either way training spends its first hundreds of steps on repairing the scale.
 # So the projector normalises what comes in and brings it to the RMS of the embeddings, whatever the encoder
 # and whatever the decoder. A TRM of our own starts with words at 1; a language model's are far smaller.
+#
+# The same holds within a feature vector: a few small numbers of the shallow layers tell the colour, and
+# thousands of larger ones the rest. The `standardizer` before the projector brings each number to mean 0 and
+# deviation 1, measured on the training pictures. Without it colours are learned long after shapes; take it
+# away (`prefix.standardize=false`) and look at the curves by type of answer.
 #
 # ## 5 The decoder: thinking twice with the same few layers
 #
@@ -788,7 +797,8 @@ show([test.picture(row) for row in asked_rows[:12]], titles)
 
 # %%
 def before_a_decoder() -> dict[str, PrefixTower]:
-    return {"vision": PrefixTower(vision, tower.pooling, Projector(vision.width, decoder.width))}
+    own = Projector(vision.width, decoder.width)
+    return {"vision": PrefixTower(vision, tower.pooling, own, standardizer)}
 
 
 torch.manual_seed(config.seed)  # the same first weights as in section 4
