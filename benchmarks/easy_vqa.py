@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of speed")
     parser.add_argument("--threads", type=int, default=2, help="of speed")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of accuracy")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     logging.disable(logging.INFO)
     print(describe())
     if arguments.what == "speed":

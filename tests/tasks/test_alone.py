@@ -77,3 +77,21 @@ def test_signals_are_passed_on(tmp_path: Path, number: int) -> None:
     with pytest.raises(EdgeGlassError, match=rf"heard \[.*{int(number)}") as caught:
         alone(wait_for_signal, tmp_path)
     assert caught.value.exit_code == 128 + number
+
+
+def wait_without_listening(folder: Path) -> None:
+    """As a run that still loads its model."""
+    (folder / "ready").touch()
+    time.sleep(30)
+
+
+def test_a_signal_before_the_run_listens_is_no_failure(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(EdgeGlassError, match="interrupted before a run began") as caught:
+        alone(wait_without_listening, tmp_path)
+    assert caught.value.exit_code == 143

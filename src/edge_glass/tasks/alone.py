@@ -28,7 +28,7 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
     receiver, sender = context.Pipe(duplex=False)
     level = logging.getLogger("edge_glass").level
     process = context.Process(target=_call, args=(sender, level, function, arguments))
-    with _passing_on(process):
+    with _passing_on(process) as passed:
         process.start()
         sender.close()
         try:
@@ -39,6 +39,10 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
     if failure is not None:
         error = EdgeGlassError(failure[0])
         error.exit_code = failure[1]
+        raise error
+    if passed and process.exitcode == -passed[-1]:  # it had not begun to listen yet
+        error = EdgeGlassError("interrupted before a run began; the same command goes on with --resume")
+        error.exit_code = 128 + passed[-1]
         raise error
     if process.exitcode:
         raise TrainingError(f"the process of a run ended with code {process.exitcode}; see above")
@@ -57,18 +61,22 @@ def _call(
 
 
 @contextmanager
-def _passing_on(process: Any) -> Iterator[None]:
+def _passing_on(process: Any) -> Iterator[list[int]]:
+    """Yields the signals that were passed on, as they come."""
+    passed: list[int] = []
+
     def pass_on(number: int, frame: object) -> None:
         if process.pid is not None:
+            passed.append(number)
             os.kill(process.pid, number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield passed
         return
     handled = (signal.SIGTERM, signal.SIGINT)
     previous = {number: signal.signal(number, pass_on) for number in handled}
     try:
-        yield
+        yield passed
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
