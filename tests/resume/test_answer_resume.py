@@ -79,10 +79,9 @@ def test_killed_at_random_moments(through: tuple[str, AnswerRun], tmp_path: Path
     assert run.outcome() == whole.outcome(), f"killed at lines {moments} of {lines}"
 
 
+@pytest.mark.parametrize("through", ["trm", "accumulated"], indirect=True)
 def test_stopped_by_a_signal(through: tuple[str, AnswerRun], tmp_path: Path) -> None:
     kind, whole = through
-    if kind == "lora":
-        pytest.skip("accumulated is the same and more")
     run = run_of(kind, tmp_path / "stopped")
     assert signal_at_line(run, 5, signal.SIGTERM) == 143, run.said()
     assert "a checkpoint is in" in run.said() and "Traceback" not in run.said()
@@ -90,10 +89,9 @@ def test_stopped_by_a_signal(through: tuple[str, AnswerRun], tmp_path: Path) -> 
     assert run.outcome() == whole.outcome()
 
 
+@pytest.mark.parametrize("through", ["trm"], indirect=True)
 def test_killed_while_saving(through: tuple[str, AnswerRun], tmp_path: Path) -> None:
     kind, whole = through
-    if kind != "trm":
-        pytest.skip("one kind is enough")
     run = run_of(kind, tmp_path / "saving")
     assert kill_while_saving(run, resume=False)
     run.finish()

@@ -18,7 +18,6 @@ from edge_glass.decoders.causal_lm_loading import (
     tiny_causal_lm,
 )
 from edge_glass.decoders.decoder import (
-    NOT_TRAINED,
     DecoderOutput,
     Generation,
     GenerationSettings,
@@ -121,8 +120,6 @@ class QwenDecoder(nn.Module):
             ConfigError: More tokens than the model has positions, or a prefix of another width.
         """
         embeddings, seen = self.join(prefix, ids, mask)
-        text = seen.shape[1] - ids.shape[1]
-        labels = torch.cat([labels.new_full((len(labels), text), NOT_TRAINED), labels], dim=1)
         supervision = find_supervision(seen, labels)
         hidden = self.hidden_states(embeddings, seen)
         loss, correct = supervised_cross_entropy(
@@ -136,8 +133,6 @@ class QwenDecoder(nn.Module):
     ) -> Tensor:
         """Logits float32 `[K, V]` (see `Decoder.supervised_logits`)."""
         embeddings, seen = self.join(prefix, ids, mask)
-        text = seen.shape[1] - ids.shape[1]
-        labels = torch.cat([labels.new_full((len(labels), text), NOT_TRAINED), labels], dim=1)
         supervision = find_supervision(seen, labels)
         hidden = self.hidden_states(embeddings, seen)[supervision.rows, supervision.positions]
         return self.lm.get_output_embeddings()(hidden).float()

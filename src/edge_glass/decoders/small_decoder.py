@@ -116,7 +116,6 @@ class SmallDecoder(nn.Module, ABC):
         if not len(ids):
             return self._nothing(prefix, ids)
         x, seen = self.join(prefix, ids, mask)
-        labels = F.pad(labels, (x.shape[1] - ids.shape[1], 0), value=NOT_TRAINED)
         supervision = find_supervision(seen, labels)
         answers = self.answers(x, Sight(seen, x.shape[1], self.rotary))
         heads = [
@@ -134,7 +133,6 @@ class SmallDecoder(nn.Module, ABC):
     ) -> Tensor:
         """Logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
         x, seen = self.join(prefix, ids, mask)
-        labels = F.pad(labels, (x.shape[1] - ids.shape[1], 0), value=NOT_TRAINED)
         supervision = find_supervision(seen, labels)
         hidden = self.answers(x, Sight(seen, x.shape[1], self.rotary))[-1]
         return self.lm_head(hidden[supervision.rows, supervision.positions]).float()

@@ -51,8 +51,10 @@ def find_supervision(mask: Tensor, labels: Tensor) -> Supervision:
 
     Args:
         mask: `[B, S]` bool, True at real tokens.
-        labels: `[B, S]` int64 at their own positions (not shifted), -100 where not trained.
+        labels: `[B, L]` int64 at their own positions (not shifted), -100 where not trained; of the last L
+            positions, those before them being a prefix that is never trained.
     """
+    labels = F.pad(labels, (mask.shape[1] - labels.shape[1], 0), value=NOT_TRAINED)
     position = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     last_real = position.masked_fill(~mask, -1).cummax(dim=1).values if mask.numel() else position
     before = F.pad(last_real, (1, 0), value=-1)[:, : mask.shape[1]]
