@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,8 @@ Picture = Image.Image | str | Path | bytes
 SoundSource = tuple[np.ndarray, int] | str | Path | bytes
 """A sound file, its bytes, or mono samples and their rate in Hz."""
 
+Decoded = TypeVar("Decoded")
+
 
 def open_picture(picture: Picture) -> Image.Image:
     """A picture as upright RGB(A).
@@ -26,15 +30,7 @@ def open_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, Image.Image):
         return picture
-    name = "the picture" if isinstance(picture, bytes) else str(picture)
-    try:
-        return decode_image(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file.") from error
-    except BadPicture as error:
-        raise DataError(f"{name}: {error.reason}.") from error
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}).") from error
+    return _decoded("the picture", picture, decode_image)
 
 
 def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
@@ -43,16 +39,21 @@ def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
     Raises:
         DataError: It is missing or cannot be decoded.
     """
-    if isinstance(sound, tuple):
-        if not len(sound[0]):
-            raise DataError("the sound has no samples (length 0).")
-        return sound
-    name = "the sound" if isinstance(sound, bytes) else str(sound)
+    if not isinstance(sound, tuple):
+        return _decoded("the sound", sound, decode_sound)
+    if not len(sound[0]):
+        raise DataError("the sound has no samples (length 0).")
+    return sound
+
+
+def _decoded(what: str, source: str | Path | bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
+    """A file or its bytes, decoded; `what` names bytes in messages."""
+    name = what if isinstance(source, bytes) else str(source)
     try:
-        return decode_sound(sound if isinstance(sound, bytes) else Path(sound).read_bytes())
+        return decode(source if isinstance(source, bytes) else Path(source).read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.") from error
-    except BadSound as error:
+    except (BadPicture, BadSound) as error:
         raise DataError(f"{name}: {error.reason}.") from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}).") from error
