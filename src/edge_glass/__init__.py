@@ -31,6 +31,18 @@ _HOMES = {
     "PixmoQADataset": "edge_glass.data.instruction_datasets",
     "QwenDecoder": "edge_glass.decoders.causal_lm",
     "TRMDecoder": "edge_glass.decoders.trm",
+    "convert_to_conversation_format": "edge_glass.data.detection_conversations",
+    "restore_images_in_conversations": "edge_glass.data.detection_conversations",
+    "Qwen2VLCollatorV1": "edge_glass.data.collators",
+    "Qwen2VLCollatorV2": "edge_glass.data.collators",
+    "Qwen2VLCollatorV3": "edge_glass.data.collators",
+    "parse_qwen_bbox_output": "edge_glass.data.box_parsing",
+    "calculate_iou": "edge_glass.evaluation.boxes",
+    "run_qwen2vl_inference": "edge_glass.inference.detecting",
+    "visualize_bbox_on_image": "edge_glass.reporting.boxes",
+    "find_available_gpus": "edge_glass.models.gpus",
+    "GradNormCallback": "edge_glass.training.gradients",
+    "IoUEvalCallback": "edge_glass.training.iou_callback",
     "MultimodalTrainer": "edge_glass.training",
     "TrainingVisualizer": "edge_glass.reporting.plots",
     "train": "edge_glass.tasks.run",
@@ -39,12 +51,13 @@ _HOMES = {
 __all__ = ["__version__", "load", *sorted(_HOMES)]
 
 
-def load(folder: str) -> AlignmentModel | AnswerModel:
-    """A finished run, ready to use: `.search` and `.encode_text` of an alignment run, `.answer` of others.
+def load(folder: str) -> AlignmentModel | AnswerModel | DetectModel:
+    """A finished run, ready to use: `.search` and `.encode_text`, `.answer`, or `.detect`, as it was trained.
 
     Example:
         >>> edge_glass.load("runs/quickstart").search("a sad animal")
         >>> edge_glass.load("runs/easy_vqa_trm").answer("picture.png", "what color is the triangle?")
+        >>> edge_glass.load("runs/detection_assistant_only").detect("product.jpg").boxes
     """
     from edge_glass.inference import load_finished
 
@@ -62,4 +75,4 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from edge_glass.inference import AlignmentModel, AnswerModel
+    from edge_glass.inference import AlignmentModel, AnswerModel, DetectModel

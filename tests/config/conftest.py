@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,14 @@ name: small
 task: instruction
 dataset:
   train_parquet: train.parquet
+"""
+
+BOXES = """\
+name: small
+task: detection
+vlm: {source: Qwen/Qwen2-VL-2B-Instruct}
+dataset:
+  train: train.parquet
 """
 
 Load = Callable[..., ExperimentConfig]
@@ -80,3 +89,40 @@ def answers_error(load_answers: Load) -> Callable[..., str]:
         return str(caught.value)
 
     return _error
+
+
+@pytest.fixture
+def load_boxes(load: Load) -> Load:
+    """As `load`, but a small experiment of the task detection."""
+
+    def _load(extra: str = "", *overrides: str, tiny: bool = False) -> ExperimentConfig:
+        return load("", *overrides, tiny=tiny, text=BOXES + extra)
+
+    return _load
+
+
+@pytest.fixture
+def boxes_error(load_boxes: Load) -> Callable[..., str]:
+    """The message of the ConfigError that `load_boxes` must raise."""
+
+    def _error(extra: str = "", *overrides: str, **options: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_boxes(extra, *overrides, **options)
+        return str(caught.value)
+
+    return _error
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`missing("nltk", bitsandbytes="json")`: nltk is not found, and bitsandbytes as if it were json."""
+    find = importlib.util.find_spec
+
+    def _missing(*names: str, **stand_ins: str) -> None:
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest: None if name in names else find(stand_ins.get(name, name), *rest),
+        )
+
+    return _missing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,19 +249,5 @@ class TestChanged:
             for key, field in walk()
             if (field.description or "").startswith("Instruction:") and section_of(field.annotation) is None
         ]
-        assert set(said) <= set(unread._OF_OTHER_TASKS["alignment"])
-
-
-@pytest.fixture
-def missing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`missing("nltk", bitsandbytes="json")`: nltk is not found, and bitsandbytes as if it were json."""
-    find = importlib.util.find_spec
-
-    def _missing(*names: str, **stand_ins: str) -> None:
-        monkeypatch.setattr(
-            importlib.util,
-            "find_spec",
-            lambda name, *rest: None if name in names else find(stand_ins.get(name, name), *rest),
-        )
-
-    return _missing
+        for other in ("alignment", "detection"):
+            assert set(said) <= set(unread._OF_OTHER_TASKS[other])

@@ -145,7 +145,7 @@ def test_a_sound_config_stays_sound(width: int, shares: list[int], metric: str, 
 
 
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[2].glob("configs/*.yaml")), ids=lambda path: path.name
+    "path", sorted(Path(__file__).parents[2].glob("configs/**/*.yaml")), ids=lambda path: path.name
 )
 def test_every_config_of_the_project_passes(path: Path) -> None:
     assert load_config(path, tiny=True).tiny

@@ -16,7 +16,7 @@ from edge_glass.config.tiny import shrink
 
 Load = Callable[..., ExperimentConfig]
 
-CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+CONFIGS = sorted(Path(__file__).parents[2].glob("configs/**/*.yaml"))
 
 
 def test_a_recursive_model(load_answers: Load) -> None:

@@ -191,8 +191,8 @@ def test_policies_and_limits_are_checked():
 
 
 def test_the_histogram_covers_every_length():
-    report = fit_lengths(words_table(("a", "b"), ("a" * 5000, "b")), ConversationTokenizer(TOKENIZER), 9999)[
-        1
-    ]
-    assert dict(report.histogram("question")) == {"1-8": 1, "more than 2048": 1}
+    report = fit_lengths(
+        words_table(("a", "b"), ("a" * 20_000, "b")), ConversationTokenizer(TOKENIZER), 30_000
+    )[1]
+    assert dict(report.histogram("question")) == {"1-8": 1, "more than 16384": 1}
     assert np.array_equal(report.too_long, [])

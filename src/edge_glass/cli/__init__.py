@@ -10,7 +10,7 @@ import time
 import click
 
 from edge_glass import __version__
-from edge_glass.cli import data, experiments, runs, stores
+from edge_glass.cli import data, experiments, models, runs, stores
 from edge_glass.cli.base import Commands
 from edge_glass.errors import EdgeGlassError
 
@@ -34,6 +34,12 @@ def cli(debug: bool, quiet: bool) -> None:
     edge-glass inspect configs/easy_vqa_trm.yaml    # what the model will see
     edge-glass train configs/easy_vqa_trm.yaml      # a small model that answers
     edge-glass answer runs/easy_vqa_trm picture.png "what color is the triangle?"
+
+    \b
+    edge-glass data build nutrition-scenes          # packages with nutrition tables
+    edge-glass overfit configs/detection_assistant_only.yaml -n 8   # does the setup fit together?
+    edge-glass train configs/detection_assistant_only.yaml
+    edge-glass detect runs/detection_assistant_only product.jpg --save out.png
     """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # of several processes, one talks
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
@@ -42,16 +48,8 @@ def cli(debug: bool, quiet: bool) -> None:
 
 
 for command in (
-    *(
-        runs.train,
-        runs.evaluate,
-        runs.search,
-        runs.answer,
-        runs.merge,
-        runs.inspect,
-        runs.ablate,
-        runs.report,
-    ),
+    *(runs.inspect, runs.overfit, runs.train, runs.evaluate, runs.ablate, runs.report),
+    *(models.search, models.answer, models.detect, models.merge),
     *(data.data, stores.assets, stores.cache, experiments.config_group),
 ):
     cli.add_command(command)

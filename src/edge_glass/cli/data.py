@@ -16,29 +16,24 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("corpus", type=click.Choice(["emoji", "easy-vqa"]))
+@click.argument("corpus", type=click.Choice(["emoji", "easy-vqa", "nutrition-scenes", "emoji-scenes"]))
 @click.option("--output", type=Path, metavar="DIR", help="Default: data/CORPUS.")
-@click.option("--speech", is_flag=True, help="Add spoken names, made with libespeak-ng.")
-def build(corpus: str, output: Path | None, speech: bool) -> None:
+@click.option("--speech", is_flag=True, help="emoji: add spoken names, made with libespeak-ng.")
+@click.option("--rows", type=click.IntRange(20), help="Scenes: how many pictures.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Scenes: other pictures.")
+def build(corpus: str, output: Path | None, speech: bool, rows: int | None, seed: int) -> None:
     """Build a data set that installs anywhere.
 
     \b
     edge-glass data build emoji            # data/emoji/{train,val,test}.parquet
     edge-glass data build emoji --speech   # the same with spoken names, 16 kHz
     edge-glass data build easy-vqa         # questions about 5,000 pictures of shapes
+    edge-glass data build nutrition-scenes --rows 2000   # packages with nutrition tables, and boxes
+    edge-glass data build emoji-scenes --rows 20000      # emoji on backgrounds, and boxes
     """
-    folder = output or Path("data") / corpus
-    if corpus == "easy-vqa":
-        if speech:
-            raise click.UsageError("--speech is for emoji only")
-        from edge_glass.corpora.easy_vqa import build_easy_vqa
+    from edge_glass.corpora.building import build_corpus
 
-        files = build_easy_vqa(folder)
-    else:
-        from edge_glass.corpora.emoji import build_emoji
-
-        files = build_emoji(folder, speech=speech)
-    for file in files.values():
+    for file in build_corpus(corpus, output or Path("data") / corpus, speech, rows, seed).values():
         click.echo(file)
 
 

@@ -1,10 +1,9 @@
-"""Training, measuring and using models."""
+"""Looking at samples, training and measuring."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -76,137 +75,6 @@ def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
 
 
 @click.command()
-@click.argument("run", type=Path)
-@click.argument("words", required=False)
-@click.option("--image", type=Path, metavar="FILE", help="Search with a picture, alone or beside words.")
-@click.option("--audio", type=Path, metavar="FILE", help="Search with a sound (WAV, FLAC, MP3, Ogg).")
-@click.option(
-    "--pictures", type=Path, metavar="FOLDER", help="Search in this folder instead of the run's pictures."
-)
-@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many pictures.")
-@click.option("--dim", type=int, help="Matryoshka dimension; default: the full one.")
-@click.option("--page", type=Path, metavar="FILE", help="Where the HTML page goes; default: RUN/search.html.")
-def search(
-    run: Path,
-    words: str | None,
-    image: Path | None,
-    audio: Path | None,
-    pictures: Path | None,
-    k: int,
-    dim: int | None,
-    page: Path | None,
-) -> None:
-    """Find pictures by WORDS, a picture or a sound, or by several of them at once.
-
-    \b
-    edge-glass search runs/quickstart "a sad animal"
-    edge-glass search runs/quickstart --image photo.jpg
-    edge-glass search runs/quickstart "my dog" --pictures ~/Pictures
-    edge-glass search runs/trimodal_emoji --audio question.wav
-    edge-glass search runs/trimodal_emoji "in the snow" --image dog.jpg
-    """
-    if words is None and image is None and audio is None:
-        raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
-    from edge_glass.inference import AlignmentModel
-    from edge_glass.reporting.search_page import write_search_page
-    from edge_glass.reporting.summary import hits_table
-
-    model = AlignmentModel(run)
-    index = model.index_pictures(pictures) if pictures else None
-    hits = model.search(words, k, dim, index, image=image, audio=audio)
-    click.echo(hits_table(hits))
-    asked = [part for part in (words, audio and audio.name, image and image.name) if part]
-    shown: Any = model.thumbnail(image) if image is not None and len(asked) == 1 else " + ".join(asked)
-    where = write_search_page(page or model.run / "search.html", shown, hits)
-    click.echo(f"pictures: {where}")
-
-
-@click.command()
-@click.argument("run", type=Path)
-@click.argument("asked", nargs=-1, metavar="[PICTURE] QUESTION")
-@click.option("--audio", type=Path, metavar="FILE", help="A sound that the question is about, too.")
-@click.option("--max-new-tokens", type=click.IntRange(1), help="Longest answer in tokens.")
-@click.option("--sample", is_flag=True, help="Draw words at random instead of taking the best.")
-@click.option("--temperature", type=float, help="Of sampling; below 1 is more careful.")
-@click.option("--top-p", type=float, help="Of sampling: only the most probable words, up to this share.")
-@click.option("--seed", type=click.IntRange(0), help="Of sampling.")
-@click.option("--beams", type=click.IntRange(1), help="Beam search; the answer then comes in one piece.")
-@click.option("--no-stream", is_flag=True, help="Print the answer in one piece.")
-def answer(
-    run: Path,
-    asked: tuple[str, ...],
-    audio: Path | None,
-    sample: bool,
-    beams: int | None,
-    no_stream: bool,
-    **choices: Any,
-) -> None:
-    """Ask RUN a QUESTION about a PICTURE; the answer is printed while it is written.
-
-    RUN is a run folder, a model folder or what `merge` wrote. Without a picture, leave it out.
-
-    \b
-    edge-glass answer runs/easy_vqa_trm picture.png "what color is the triangle?"
-    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "is there a circle?" --beams 4
-    edge-glass answer runs/trimodal_trm emoji.png "which emoji is it?" --audio spoken.wav
-    edge-glass answer runs/easy_vqa_trm/compared/blind "what color is the triangle?"
-    """
-    forgotten = len(asked) == 1 and os.path.isfile(asked[0])  # noqa: PTH113 - takes questions of any length
-    if forgotten or not 1 <= len(asked) <= 2:
-        raise click.UsageError('give a picture and a question, as in `answer RUN photo.png "what is it?"`')
-    from edge_glass.inference import AnswerModel
-    from edge_glass.reporting.inspection_tokens import visible
-
-    model = AnswerModel(run)
-    choices |= {"do_sample": sample or None, "num_beams": beams}
-    picture = asked[0] if len(asked) == 2 else None
-    if picture is None and "vision" in model.model.modalities:
-        click.echo("note: this model sees pictures, and the question comes without one", err=True)
-    ask: Any = model.answer if no_stream else model.stream
-    said = ask(picture, asked[-1], audio, **choices)
-    words = False
-    for piece in [said] if no_stream else said:
-        words = words or bool(piece)
-        click.echo(visible(piece, keep=" \n\t\N{ZERO WIDTH JOINER}"), nl=False)
-    click.echo()
-    if not words:
-        click.echo("note: the answer is empty: the model ended it at once", err=True)
-
-
-@click.command()
-@click.argument("run", type=Path)
-@click.option("--output", type=Path, metavar="DIR", help="Where to; default: RUN/merged.")
-@click.option(
-    "--bound",
-    type=click.FloatRange(0),
-    help="Largest difference of logits, as a share of the largest; default: 0.001, for bfloat16 0.05.",
-)
-@click.option(
-    "--rows",
-    type=click.IntRange(0),
-    default=64,
-    show_default=True,
-    help="Test rows that both models answer; 0 compares logits alone.",
-)
-def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> None:
-    """Write the language model of a LoRA RUN as a plain Hugging Face folder, with the adapters merged.
-
-    Merged and unmerged model are compared first; nothing is written when they answer otherwise.
-
-    \b
-    edge-glass merge runs/easy_vqa_smollm2
-    edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
-    edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
-    """
-    from edge_glass.tasks.merging import merge_run
-
-    merged = merge_run(run, output, bound, rows)
-    for line in merged.lines():
-        click.echo(line)
-    click.echo(f"merged: {merged.folder}")
-
-
-@click.command()
 @click.argument("config", type=Path)
 @OVERRIDES
 @click.option("--tiny", is_flag=True, help="Generated rows and a toy encoder.")
@@ -216,14 +84,15 @@ def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> Non
 def inspect(
     config: Path, overrides: tuple[str, ...], tiny: bool, count: int, split: str, page: Path | None
 ) -> None:
-    """Show samples of an instruction CONFIG as the model receives them, here and as a page.
+    """Show samples of an instruction or detection CONFIG as the model receives them, here and as a page.
 
-    The picture after the transform, the prompt, every token and whether it is trained, lengths, and what must
-    hold of them. No language model is loaded, only its tokenizer.
+    The picture after the transform, the prompt, every token and whether it is trained, boxes read back from
+    the trained tokens, lengths, and what must hold of them. No language model is loaded.
 
     \b
     edge-glass inspect configs/easy_vqa_trm.yaml
     edge-glass inspect configs/trm_vlm_qa.yaml dataset.train_parquet=my.parquet -n 20 --split val
+    edge-glass inspect configs/detection_assistant_only.yaml -n 8
     edge-glass inspect configs/easy_vqa_smollm2.yaml --tiny
     """
     from edge_glass.config import load_config
@@ -232,7 +101,8 @@ def inspect(
     from rich.console import Console
 
     from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
-    from edge_glass.tasks.inspecting import inspect_experiment, page_of
+    from edge_glass.tasks.inspecting import inspect_experiment
+    from edge_glass.tasks.inspection import page_of
 
     found = inspect_experiment(loaded, count, split)
     Console().print(inspection_lines(found.samples, found.lengths))
@@ -240,6 +110,47 @@ def inspect(
         page or page_of(loaded), found.samples, found.title, found.lengths, found.overview
     )
     click.echo(f"page: {where}")
+
+
+@click.command()
+@click.argument("config", type=Path)
+@OVERRIDES
+@click.option("--tiny", is_flag=True, help="Toy-sized random models and generated rows.")
+@click.option("-n", "count", default=8, show_default=True, type=click.IntRange(1, 1000), help="Rows.")
+@click.option(
+    "--steps", default=600, show_default=True, type=click.IntRange(1), help="Give up after so many."
+)
+@click.option(
+    "--enough", default=0.9, show_default=True, type=click.FloatRange(0, 1), help="Of the primary metric."
+)
+@click.pass_context
+def overfit(
+    ctx: click.Context,
+    config: Path,
+    overrides: tuple[str, ...],
+    tiny: bool,
+    count: int,
+    steps: int,
+    enough: float,
+) -> None:
+    """Learn a few rows of CONFIG by heart, or say why not: the first check of any setup.
+
+    Exit code 4 when they are not learned. Nothing is written.
+
+    \b
+    edge-glass overfit configs/detection_assistant_only.yaml -n 8
+    edge-glass overfit configs/emoji_scenes_qwen2_vl.yaml optimization.lr=1e-3
+    """
+    from edge_glass.config import load_config
+
+    loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.tasks.overfit import overfit as run
+
+    found = run(loaded, count, steps, enough)
+    for line in found.lines():
+        click.echo(line)
+    if not found.learned:
+        ctx.exit(4)
 
 
 @click.command()

@@ -31,6 +31,11 @@ SYNONYMS = {
     "lora_r": "rank",
     "lora_alpha": "alpha",
     "target_modules": "targets",
+    "load_in_4bit": "quantization",
+    "load_in_8bit": "quantization",
+    "attn_implementation": "attention",
+    "torch_dtype": "dtype",
+    "per_device_train_batch_size": "batch_size",
 }
 
 # How alike two names have to be.

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge_glass.config.checks import problems_across
-from edge_glass.config.overrides import leaf_paths, merged, nested, parse_override
+from edge_glass.config.overrides import leaf_paths, merged, nested, parse_override, presets_first
 from edge_glass.config.problems import Origins, config_error, dotted, found, problems_of
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.tiny import shrink
@@ -38,7 +38,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
     origins = Origins(str(path))
     raw = _read_with_base(path, origins)
     overridden: set[str] = set()
-    for override in map(parse_override, overrides):
+    for override in presets_first(map(parse_override, overrides)):
         change = nested(override.path, override.value)
         raw = merged(raw, change)
         for leaf in leaf_paths(change):

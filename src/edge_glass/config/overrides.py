@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from edge_glass.config.fields import expected_at, in_words, section_of, without_none
 from edge_glass.config.problems import Origins, Problem, config_error, unknown_key
+from edge_glass.config.sections.detection import LORA_PRESETS
 from edge_glass.config.yaml_loader import KeyPath, parse_yaml
 from edge_glass.errors import ConfigError
 
 RIGHT_FORM = "write KEY=VALUE, such as training.epochs=3 or 'vision_encoder.mrl_dimensions=[256, 64]'"
+
+_FROM_PRESET = {key for preset in LORA_PRESETS.values() for key in preset}
 
 
 class Override(NamedTuple):
@@ -77,13 +80,22 @@ def key_problem(path: KeyPath) -> Problem | None:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` on top: mappings merge key by key, all else is replaced. Neither is changed."""
-    result = {key: copy.deepcopy(value) for key, value in base.items()}
+    """`base` with `over` on top: mappings merge key by key, all else is replaced. Neither is changed.
+
+    Where `over` names a preset, what the base says about the keys that presets fill in is forgotten.
+    """
+    forgotten = _FROM_PRESET if isinstance(over.get("preset"), str) else set()
+    result = {key: copy.deepcopy(value) for key, value in base.items() if key not in forgotten}
     for key, value in over.items():
         below = result.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         result[key] = merged(below, value) if both else copy.deepcopy(value)  # type: ignore[arg-type]
     return result
+
+
+def presets_first(overrides: Iterable[Override]) -> list[Override]:
+    """Overrides in an order in which a preset does not undo another one of the same command."""
+    return sorted(overrides, key=lambda override: override.path[-1:] != ("preset",))
 
 
 def nested(path: KeyPath, value: Any) -> dict[str, Any]:

@@ -20,6 +20,12 @@ from edge_glass.config.sections.answers import (
 )
 from edge_glass.config.sections.base import Section
 from edge_glass.config.sections.data import DatasetConfig
+from edge_glass.config.sections.detection import (
+    DetectionConfig,
+    VlmConfig,
+    VlmLoraConfig,
+    VlmSizeConfig,
+)
 from edge_glass.config.sections.encoders import (
     AudioEncoderConfig,
     FusionConfig,
@@ -44,6 +50,7 @@ __all__ = [
     "AudioEncoderConfig",
     "DatasetConfig",
     "DecoderConfig",
+    "DetectionConfig",
     "EvaluationConfig",
     "ExperimentConfig",
     "FusionConfig",
@@ -61,12 +68,19 @@ __all__ = [
     "TextEncoderConfig",
     "TrainingConfig",
     "VisionEncoderConfig",
+    "VlmConfig",
+    "VlmLoraConfig",
+    "VlmSizeConfig",
 ]
 
-PRIMARY_METRICS = {"alignment": "mean_r1", "instruction": "vqa_accuracy"}
+PRIMARY_METRICS = {"alignment": "mean_r1", "instruction": "vqa_accuracy", "detection": "mean_iou"}
 """What chooses the best epoch and the verdict where the experiment does not say."""
 
-ABLATION_METRICS = {"alignment": ["i2t_r1", "t2i_r1"], "instruction": ["exact_match", "vqa_accuracy"]}
+ABLATION_METRICS = {
+    "alignment": ["i2t_r1", "t2i_r1"],
+    "instruction": ["exact_match", "vqa_accuracy"],
+    "detection": ["mean_iou", "f1_50"],
+}
 """Columns of an ablation's table where the experiment does not say."""
 
 
@@ -74,7 +88,9 @@ class ExperimentConfig(Section):
     """One experiment: what `edge-glass train FILE` reads."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run folder runs/NAME.")
-    task: Literal["alignment", "instruction"] = Field("alignment", description="What is trained.")
+    task: Literal["alignment", "instruction", "detection"] = Field(
+        "alignment", description="What is trained."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="All randomness is a function of it.")
     output_dir: str = Field("runs", description="Where run folders go.")
     tiny: bool = Field(False, description="Toy-sized random models and generated rows; what --tiny sets.")
@@ -87,6 +103,8 @@ class ExperimentConfig(Section):
     prefix: PrefixConfig = PrefixConfig()
     decoder: DecoderConfig = DecoderConfig()
     generation: GenerationConfig = GenerationConfig()
+    vlm: VlmConfig = VlmConfig()
+    detection: DetectionConfig = DetectionConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

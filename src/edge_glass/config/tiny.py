@@ -17,6 +17,7 @@ from edge_glass.config.schema import (
     VisionEncoderConfig,
 )
 from edge_glass.config.tiny_answers import answer_settings
+from edge_glass.config.tiny_detection import detection_settings
 from edge_glass.config.tiny_sizes import (
     TOY_BATCH,
     TOY_EPOCHS,
@@ -32,8 +33,9 @@ _MAX_FRACTION = 0.3
 _DATA_PATHS = (
     *("train_parquet", "val_parquet", "test_parquet"),
     *("train_conversations", "val_conversations", "test_conversations", "image_root"),
-    *("image_folder", "metadata_file"),
+    *("image_folder", "metadata_file", "train", "val", "test"),
 )
+_ALWAYS_TOY = {"tiny", "vlm.source", *(f"dataset.{path}" for path in _DATA_PATHS)}
 _DIMENSION_KEYS = {"vision_encoder.projection_dim", "vision_encoder.mrl_dimensions"}
 
 
@@ -46,10 +48,10 @@ def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]
 
     Args:
         config: a checked experiment at full size.
-        keep: dotted keys that stay as they are, because the user set them beside `--tiny`. Paths of data are
-            dropped all the same.
+        keep: dotted keys that stay as they are, because the user set them beside `--tiny`. Paths of data and
+            the weights of a vision-language model are dropped all the same.
     """
-    kept = set(keep) - {"tiny", *(f"dataset.{path}" for path in _DATA_PATHS)}
+    kept = set(keep) - _ALWAYS_TOY
     dimensions = {} if kept & _DIMENSION_KEYS else _toy_dimensions(config)
     settings = _without(_settings(config, dimensions), kept)
     raw = merged(config.model_dump(), settings)
@@ -74,8 +76,11 @@ def _settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[s
         "evaluation": {"bootstrap_samples": TOY_RESAMPLES},
     }
     # Only what the task reads: the checks refuse other settings that are not at their default.
-    instruction = config.task == "instruction"
-    return merged(common, answer_settings(config) if instruction else _alignment_settings(config, dimensions))
+    if config.task == "instruction":
+        return merged(common, answer_settings(config))
+    if config.task == "detection":
+        return merged(common, detection_settings(config))
+    return merged(common, _alignment_settings(config, dimensions))
 
 
 def _alignment_settings(config: ExperimentConfig, dimensions: Mapping[int, int]) -> dict[str, Any]:
@@ -117,7 +122,7 @@ def _toy_dataset(dataset: DatasetConfig) -> dict[str, Any]:
     toy["num_workers"] = 0
     for split in ("val", "test"):
         fraction = f"{split}_fraction"
-        own_file = any(getattr(dataset, f"{split}_{kind}") for kind in ("parquet", "conversations"))
+        own_file = any(getattr(dataset, f"{split}{kind}") for kind in ("_parquet", "_conversations", ""))
         default = DatasetConfig.model_fields[fraction].default
         toy[fraction] = default if own_file else min(getattr(dataset, fraction), _MAX_FRACTION)
     return toy
@@ -136,6 +141,7 @@ def _toy_variants(
         paths = [
             path for key, value in overrides.items() for path in leaf_paths(nested(key_path(key), value))
         ]
+        paths += [(*path[:-1], "rank") for path in paths if path[-1] == "preset"]  # which would enlarge it
         toy[name] = {dotted(path): value_at(values, path) for path in paths}
     return toy
 

@@ -20,6 +20,10 @@ TOY_ROWS = 16
 TOY_BEAMS = 2
 TOY_NEW_TOKENS = 16
 TOY_QUESTION, TOY_ANSWER = 256, 64  # toy tokenizers read bytes, so words take more tokens
+TOY_PICTURE = 16  # tokens: generated scenes are 112 pixels along a side
+TOY_BOXES, TOY_BOXES_WRITTEN = 256, 96  # tokens: digits are one each; a box takes 25 to 40
+TOY_ROW = 1024
+TOY_IOU_STEPS, TOY_IOU_ROWS, TOY_IOU_SECONDS = 2, 4, 10.0
 
 
 def toy_perceiver(perceiver: PerceiverConfig) -> dict[str, int]:

@@ -86,8 +86,8 @@ def apply_variant(
     """
     raw = merged(config.model_dump(), {"ablation": None})
     written: set[KeyPath] = set()
-    for key, value in overrides.items():
-        path = key_path(key)
+    for key in sorted(overrides, key=lambda key: not key.endswith(".preset")):  # it undoes what is before it
+        path, value = key_path(key), overrides[key]
         problem = key_problem(path)
         if problem is None and path[0] in _FIXED:
             problem = Problem(path, f"a variant cannot set it; {_FIXED[str(path[0])]}")

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_QUESTION: Final = 128
 MAX_ANSWER: Final = 256
 TOO_LONG: Final = ("leave_out", "error")
-_EDGES: Final = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_EDGES: Final = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 _WORST: Final = 5
 
 
@@ -40,6 +40,8 @@ class LengthReport:
         max_question: Most tokens a question may have.
         max_answer: Most tokens an answer may have.
         left_out: Rows that are not used: too long, or not to be tokenised.
+        names: What the two lengths are called.
+        noun: What the rows are called.
     """
 
     source: str
@@ -49,6 +51,8 @@ class LengthReport:
     max_question: int
     max_answer: int
     left_out: tuple[Rejected, ...] = ()
+    names: tuple[str, str] = ("question", "answer")
+    noun: str = "conversations"
 
     @property
     def too_long(self) -> np.ndarray:
@@ -61,9 +65,9 @@ class LengthReport:
         """Rows by length: `("9-16", 120)`.
 
         Args:
-            which: `question` or `answer`.
+            which: One of `names`.
         """
-        lengths = self.questions if which == "question" else self.answers
+        lengths = self.questions if which == self.names[0] else self.answers
         bins = [(low + 1, high) for low, high in pairwise(_EDGES)]
         counted = [(f"{low}-{high}", int(((lengths >= low) & (lengths <= high)).sum())) for low, high in bins]
         counted.append((f"more than {_EDGES[-1]}", int((lengths > _EDGES[-1]).sum())))
@@ -71,17 +75,18 @@ class LengthReport:
 
     def worst(self, count: int = _WORST) -> list[str]:
         """The rows furthest beyond a limit, one line each."""
+        first, second = self.names
         return [
-            f"row {self.ids[i]}: question {self.questions[i]}, answer {self.answers[i]} tokens"
+            f"row {self.ids[i]}: {first} {self.questions[i]}, {second} {self.answers[i]} tokens"
             for i in self.too_long[:count]
         ]
 
     def lines(self) -> list[str]:
         """The report as text."""
-        lines = [f"{self.source}: {len(self.ids)} conversations"]
+        lines = [f"{self.source}: {len(self.ids)} {self.noun}"]
         for which, lengths, most in (
-            ("question", self.questions, self.max_question),
-            ("answer", self.answers, self.max_answer),
+            (self.names[0], self.questions, self.max_question),
+            (self.names[1], self.answers, self.max_answer),
         ):
             if len(lengths):
                 middle, high = np.percentile(lengths, [50, 95])
@@ -138,7 +143,7 @@ def fit_lengths(
         max_answer,
         lost,
     )
-    _say(report, too_long)
+    say_lengths(report, too_long)
     if len(lost) == len(table):
         first = f"the first, {lost[0]}: {lost[0].reason}" if lost else "there were none"
         raise DataError(
@@ -157,24 +162,30 @@ def _check_policy(too_long: str, max_question: int, max_answer: int) -> None:
             raise ConfigError(f"{name} is {most}; at least 1 token is needed")
 
 
-def _say(report: LengthReport, too_long: str) -> None:
-    """Log the report; refuse rows beyond a limit where the policy says so."""
+def say_lengths(report: LengthReport, too_long: str) -> None:
+    """Log the report.
+
+    Raises:
+        DataError: Rows are beyond a limit, and the policy is `error`.
+    """
     beyond = report.too_long
     if too_long == "error" and len(beyond):
+        first, second = report.names
         raise DataError(
-            f"{report.source}: {len(beyond)} of {len(report.ids)} conversations are longer than "
-            f"{report.max_question} question or {report.max_answer} answer tokens ({report.worst(1)[0]}).\n"
+            f"{report.source}: {len(beyond)} of {len(report.ids)} {report.noun} are longer than "
+            f"{report.max_question} {first} or {report.max_answer} {second} tokens ({report.worst(1)[0]}).\n"
             "Raise the limits, or leave these rows out with too_long=leave_out; an answer is never cut."
         )
     for line in report.lines():
         logger.info("%s", line)
     if report.left_out:
-        first = report.left_out[0]
+        left_out = report.left_out[0]
         logger.warning(
-            "%s: %d of %d conversations are left out (first: %s: %s)",
+            "%s: %d of %d %s are left out (first: %s: %s)",
             report.source,
             len(report.left_out),
             len(report.ids) + len(report.left_out) - len(beyond),
-            first,
-            first.reason,
+            report.noun,
+            left_out,
+            left_out.reason,
         )

@@ -210,8 +210,8 @@ def check_rejected(table: SampleTable, max_bad_fraction: float) -> None:
 
 
 def _how_to_list(table: SampleTable) -> str:
-    """The command that lists all bad rows; it reads parquet files only."""
-    if not table.source.endswith(".parquet"):
+    """The command that lists all bad rows; it reads parquet files with captions only."""
+    if not table.source.endswith(".parquet") or not table.text_column:
         return ""
     named = f" --text-column {shlex.quote(table.text_column)}"
     option = "" if table.text_column == CAPTION_COLUMN else named

@@ -81,13 +81,14 @@ def separate_pictures(splits: dict[str, SampleTable], policy: str) -> dict[str, 
         DataError: A picture or sound is in two splits and the policy is `error`.
     """
     for modality, noun in (("vision", "picture"), ("audio", "sound")):
-        splits = _separate(splits, policy, modality, noun)
+        splits = separate_by(splits, policy, modality, noun)
     return splits
 
 
-def _separate(
+def separate_by(
     splits: dict[str, SampleTable], policy: str, modality: str, noun: str
 ) -> dict[str, SampleTable]:
+    """As `separate_pictures`, by whatever `keys` gives for a modality and messages call `noun`."""
     order = [name for name in ("train", "val", "test") if name in splits]
     result = dict(splits)
     for position, name in enumerate(order):

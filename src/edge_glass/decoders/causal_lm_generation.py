@@ -35,7 +35,7 @@ class CausalSteps:
         self.cache: Any = None
         self.ends = list(dict.fromkeys(ends))
         self.forbidden = ~known
-        self.head = _cast_head(lm.get_output_embeddings(), embeddings.device.type)
+        self.head = cast_head(lm.get_output_embeddings(), embeddings.device.type)
 
     def start(self) -> Tensor:
         """Read the prompts; the logits of the first word, `[B, V]`."""
@@ -66,16 +66,20 @@ class CausalSteps:
             use_cache=True,
         )
         self.cache = output.past_key_values
-        logits = self.head(output.last_hidden_state[:, -1]).float()
-        logits = logits.masked_fill(self.forbidden, -torch.inf)
-        end, *others = self.ends
-        if others:  # whichever end it is, the answer has ended: one token with all their probability
-            logits[:, end] = logits[:, self.ends].logsumexp(dim=1)
-            logits[:, others] = -torch.inf
-        return logits
+        return only_writable(self.head(output.last_hidden_state[:, -1]).float(), self.forbidden, self.ends)
 
 
-def _cast_head(head: Any, kind: str) -> Callable[[Tensor], Tensor]:
+def only_writable(logits: Tensor, forbidden: Tensor, ends: Sequence[int]) -> Tensor:
+    """`[B, V]` without the forbidden ids, and with one end that has the probability of all ends."""
+    logits = logits.masked_fill(forbidden, -torch.inf)
+    end, *others = ends
+    if others:  # whichever end it is, the answer has ended
+        logits[:, end] = logits[:, [end, *others]].logsumexp(dim=1)
+        logits[:, others] = -torch.inf
+    return logits
+
+
+def cast_head(head: Any, kind: str) -> Callable[[Tensor], Tensor]:
     """The LM head in the dtype of autocast, which would cast it anew in each step."""
     if not torch.is_autocast_enabled(kind) or head.weight.dtype != torch.float32:
         return head

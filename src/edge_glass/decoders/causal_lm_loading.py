@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def load_causal_lm(
         ConfigError: The combination cannot run here.
         AssetError: It cannot be found, reached or understood, or tokenizer and model do not fit.
     """
-    options = {**_attention_options(attention), **_quantization_options(quantization, dtype)}
+    options = {**attention_options(attention), **quantization_options(quantization, dtype)}
     folder, gguf = _find(source)
     if gguf is not None and quantization is not None:
         raise ConfigError(
@@ -115,7 +116,12 @@ def _load_parts(
     return model, tokenizer, info
 
 
-def _attention_options(attention: str) -> dict[str, Any]:
+def attention_options(attention: str) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for sdpa, flash or eager.
+
+    Raises:
+        ConfigError: Another name, or flash where it cannot run.
+    """
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention is {attention!r}; {', '.join(ATTENTIONS)} would be right")
     if attention == "flash":
@@ -125,7 +131,19 @@ def _attention_options(attention: str) -> dict[str, Any]:
     return {"attn_implementation": ATTENTIONS[attention]}
 
 
-def _quantization_options(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
+def quantization_options(
+    quantization: str | None, dtype: torch.dtype, skipped: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for no, 8bit or 4bit (NF4, doubly quantised) quantization.
+
+    Args:
+        quantization: None, 8bit or 4bit.
+        dtype: Of the arithmetic of 4bit weights.
+        skipped: Names of modules that stay as they are; the library's choice when None.
+
+    Raises:
+        ConfigError: Another name, no GPU, or no bitsandbytes.
+    """
     if quantization is None:
         return {}
     if quantization not in QUANTIZATIONS:
@@ -134,14 +152,16 @@ def _quantization_options(quantization: str | None, dtype: torch.dtype) -> dict[
     optional_module("bitsandbytes", "quantization")
     from transformers import BitsAndBytesConfig
 
+    names = None if skipped is None else list(skipped)
     if quantization == "8bit":
-        config = BitsAndBytesConfig(load_in_8bit=True)
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=names)
     else:
         config = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=names,  # of 4bit too, whatever it is called
         )
     return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
 

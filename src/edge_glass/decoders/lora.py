@@ -45,8 +45,8 @@ class LoraSettings:
         rank: Width of the adapters.
         alpha: The adapters' contribution is multiplied by alpha / rank (alpha / √rank with `rslora`).
         dropout: On the input of the adapters.
-        targets: Linear layers: attention, mlp, all-linear, or the end of a layer's name, such as q_proj or
-            layers.0.mlp.up_proj. The LM head and the embeddings are never adapted.
+        targets: Linear layers: attention, mlp, all-linear, a layer's full name, or the end of it, such as
+            q_proj or layers.0.mlp.up_proj. The LM head and the embeddings are never adapted.
         rslora: Scale by √rank, https://arxiv.org/abs/2312.03732.
         dora: Train the magnitudes too, https://arxiv.org/abs/2402.09353.
 
@@ -83,7 +83,7 @@ def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
     linear = _linear_layers(model)
     chosen: set[str] = set()
     for target in targets:
-        found = {name for name in linear if _matches(name, target)}
+        found = {name for name in linear if target_matches(name, target)}
         if not found:
             raise ConfigError(_nothing_matches(model, linear, target))
         chosen |= found
@@ -102,7 +102,8 @@ def _linear_layers(model: nn.Module) -> list[str]:
     ]
 
 
-def _matches(name: str, target: str) -> bool:
+def target_matches(name: str, target: str) -> bool:
+    """Whether a target (see `LoraSettings`) means the linear layer of this full name."""
     if target == ALL:
         return True
     if target in GROUPS:

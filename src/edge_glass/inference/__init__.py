@@ -3,17 +3,20 @@
 from pathlib import Path
 
 from edge_glass.inference.answering import AnswerModel
+from edge_glass.inference.detecting import DetectModel
 from edge_glass.inference.finding import find_model
 from edge_glass.inference.search import AlignmentModel, Hit
 
-__all__ = ["AlignmentModel", "AnswerModel", "Hit", "load_finished"]
+__all__ = ["AlignmentModel", "AnswerModel", "DetectModel", "Hit", "load_finished"]
 
 
-def load_finished(folder: str | Path) -> AlignmentModel | AnswerModel:
+def load_finished(folder: str | Path) -> AlignmentModel | AnswerModel | DetectModel:
     """The model of a run folder, a model folder or what `merge` wrote, by the task it was trained for.
 
     Raises:
         CheckpointError: There is no finished model, or it is broken.
     """
-    answers = find_model(folder).task == "instruction"
-    return AnswerModel(folder) if answers else AlignmentModel(folder)
+    task = find_model(folder).task
+    if task == "detection":
+        return DetectModel(folder)
+    return AnswerModel(folder) if task == "instruction" else AlignmentModel(folder)

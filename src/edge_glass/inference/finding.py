@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from edge_glass.errors import CheckpointError, ConfigError
 
-DESCRIPTION = "model.json"  # written by models/artefact.py and models/answering_artefact.py
+DESCRIPTION = "model.json"  # written by the modules models/*artefact.py
 _USES = {
     "alignment": ("searches pictures", 'edge-glass search {folder} "a sad animal"'),
+    "detection": ("finds things", "edge-glass detect {folder} picture.png --save out.png"),
     "instruction": ("answers questions", 'edge-glass answer {folder} picture.png "what is it?"'),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from PIL import Image
 from edge_glass.data.pictures import BadPicture, decode_image
 from edge_glass.data.sounds import BadSound, decode_sound
 from edge_glass.errors import DataError
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 Picture = Image.Image | str | Path | bytes
 """A picture file, its bytes, or a decoded picture."""
@@ -31,6 +33,26 @@ def open_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     return _decoded("the picture", picture, decode_image)
+
+
+def picture_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Files as they are, folders as the pictures in them, sub-folders included, in the order of their names.
+
+    Raises:
+        DataError: A path does not exist, or a folder has no picture.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            if not path.is_file():
+                raise DataError(f"{path}: no such file or folder.")
+            files.append(path)
+            continue
+        within = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        if not within:
+            raise DataError(f"{path}: no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in it.")
+        files += within
+    return files
 
 
 def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:

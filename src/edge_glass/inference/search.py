@@ -17,10 +17,14 @@ from edge_glass.errors import ConfigError, DataError
 from edge_glass.evaluation.archive import make_thumbnail
 from edge_glass.inference.finding import require_task
 from edge_glass.inference.index import PictureIndex, load_index, thumbnail
-from edge_glass.inference.inputs import Picture, SoundSource, open_picture, open_sound
+from edge_glass.inference.inputs import (
+    PICTURE_SUFFIXES,
+    Picture,
+    SoundSource,
+    open_picture,
+    open_sound,
+)
 from edge_glass.models.artefact import load_model
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)

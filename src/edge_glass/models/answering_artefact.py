@@ -14,10 +14,7 @@ for decoder/; trained.safetensors then holds the prefix alone.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,6 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.decoders.causal_lm import QwenDecoder
@@ -37,10 +33,13 @@ from edge_glass.errors import CheckpointError
 from edge_glass.models import canary
 from edge_glass.models.answering import AnsweringModel
 from edge_glass.models.answering_build import build_answering_model, build_decoder
+from edge_glass.models.canary import FILE as CANARY
+from edge_glass.models.canary import Canary as Canary
+from edge_glass.models.canary import read_canary as read_canary
+from edge_glass.models.whole_folder import appearing
 
 DESCRIPTION = "model.json"
 TRAINED = "trained.safetensors"
-CANARY = "canary.safetensors"
 DECODER = "decoder"
 SECTIONS = (
     "name",
@@ -58,30 +57,6 @@ SECTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Canary:
-    """A sample, and its logits `[K, V]` before and after training."""
-
-    sample: Mapping[str, Tensor]
-    trained: Tensor
-    untouched: Tensor
-
-    def tensors(self) -> dict[str, Tensor]:
-        """As one flat mapping, for a file."""
-        sample = {f"sample.{name}": value for name, value in self.sample.items()}
-        return {**sample, "trained": self.trained, "untouched": self.untouched}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> Canary:
-        """What `tensors` gave."""
-        sample = {
-            name.removeprefix("sample."): value
-            for name, value in tensors.items()
-            if name.startswith("sample.")
-        }
-        return cls(sample, tensors["trained"], tensors["untouched"])
-
-
 def save_answering_model(
     model: AnsweringModel, config: ExperimentConfig, folder: Path, canary: Canary
 ) -> Path:
@@ -90,7 +65,7 @@ def save_answering_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with _appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
+    with appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
         (temporary / DECODER).mkdir()
         model.decoder.tokenizer.save_pretrained(temporary / DECODER)
         if isinstance(model.decoder, QwenDecoder) and model.decoder.adapter is not None:
@@ -119,7 +94,7 @@ def save_merged_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with _appearing(folder, "Free some space, or choose another folder with --output.") as temporary:
+    with appearing(folder, "Free some space, or choose another folder with --output.") as temporary:
         with quiet_transformers():
             model.decoder.save(temporary)
         _save_parts(model, temporary, canary)
@@ -127,22 +102,6 @@ def save_merged_model(
         plain = config.decoder.model_copy(update={"mode": "frozen", "quantization": "none", "dtype": dtype})
         write_description(config.model_copy(update={"decoder": plain}), temporary, dict(measured))
     return folder
-
-
-@contextmanager
-def _appearing(folder: Path, advice: str) -> Iterator[Path]:
-    """A folder beside this one that takes its place when all has been written."""
-    temporary = folder.with_name(f".tmp-{folder.name}")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the model could not be written ({error}). {advice}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _save_parts(model: AnsweringModel, folder: Path, canary: Canary) -> None:
@@ -205,18 +164,6 @@ def load_unquantized_model(folder: Path) -> AnsweringModel:
     config = read_description(folder)
     plain = config.decoder.model_copy(update={"quantization": "none"})
     return _load_parts(folder, config.model_copy(update={"decoder": plain}))
-
-
-def read_canary(folder: Path) -> Canary:
-    """The canary of a saved model.
-
-    Raises:
-        CheckpointError: It cannot be read.
-    """
-    try:
-        return Canary.of(load_file(folder / CANARY))
-    except (OSError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
 
 
 def _load_parts(folder: Path, config: ExperimentConfig) -> AnsweringModel:

@@ -101,14 +101,17 @@ def write_inspection_page(
         lengths=[_clean(line) for line in lengths],
         overview={_clean(name): _clean(value) for name, value in overview.items()},
         checks=count_checks(samples),
+        inside=any(one.inside for sample in samples for one in sample.inputs),
+        boxes=any(one.source_boxes or one.seen_boxes for sample in samples for one in sample.inputs),
         clean=_clean,
     )
 
 
 def _sample(sample: InspectedSample) -> _Sample:
     trained = sum(token.trained for token in sample.tokens)
-    bar = [("prefix", one.tokens, f"{one.word} tokens") for one in sample.inputs]
-    bar += [("read", len(sample.tokens) - trained, "read only"), ("trained", trained, "trained")]
+    inside = sum(one.inside for one in sample.inputs)
+    bar = [("prefix", one.tokens + one.inside, f"{one.word} tokens") for one in sample.inputs]
+    bar += [("read", len(sample.tokens) - trained - inside, "read only"), ("trained", trained, "trained")]
     return _Sample(
         about=sample,
         id=visible(sample.id),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from edge_glass.reporting.shown_boxes import ShownBox
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -48,6 +50,9 @@ class InspectedInput:
         source_size: In words, such as "64 × 64" or "3.2 s".
         seen_size: In words, such as "224 × 224" or "80 bands × 320 frames".
         note: Anything else to know, or "".
+        inside: Tokens of the sample that stand for it, where they stand among the words.
+        source_boxes: What is on the source picture.
+        seen_boxes: What the trained tokens say, read back, on the picture that the model sees.
     """
 
     modality: Literal["vision", "audio"]
@@ -57,6 +62,9 @@ class InspectedInput:
     source_size: str
     seen_size: str
     note: str = ""
+    inside: int = 0
+    source_boxes: tuple[ShownBox, ...] = ()
+    seen_boxes: tuple[ShownBox, ...] = ()
 
     @property
     def word(self) -> str:

@@ -15,6 +15,8 @@ from edge_glass.reporting.answers.curves import (
 )
 from edge_glass.reporting.answers.types_plot import draw_answer_types
 from edge_glass.reporting.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
+from edge_glass.reporting.detection.box_plots import draw_box_coordinates, draw_iou_histogram
+from edge_glass.reporting.detection.curves import draw_detection_metrics, draw_gradient_norms
 from edge_glass.reporting.matryoshka import draw_mrl_performance
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.similarity import draw_similarity_matrix
@@ -39,7 +41,8 @@ class TrainingVisualizer:
 
     def __init__(self, run_folder: Path | str | RunFolder) -> None:
         self.run = run_folder if isinstance(run_folder, RunFolder) else RunFolder(Path(run_folder))
-        self.answers = self.run.task == "instruction"
+        self.boxes = self.run.task == "detection"
+        self.answers = self.run.task == "instruction" or self.boxes  # a model that writes
         self.left_out: dict[str, str] = {}
 
     def plot_training_curves(self) -> Path | None:
@@ -83,8 +86,34 @@ class TrainingVisualizer:
         """`answer_types.png`: the primary metric by type of answer, of all models measured."""
         return self._draw("answer_types.png", (11, 4), partial(draw_answer_types, self.run))
 
+    def plot_detection_metrics(self) -> Path | None:
+        """`detection_metrics.png`: metrics of boxes over steps, the untouched model at 0."""
+        return self._draw("detection_metrics.png", (11, 4.9), partial(draw_detection_metrics, self.run))
+
+    def plot_iou_histogram(self) -> Path | None:
+        """`iou_histogram.png`: how many pictures have which IoU, before and after."""
+        return self._draw("iou_histogram.png", (11, 3.6), partial(draw_iou_histogram, self.run))
+
+    def plot_box_coordinates(self) -> Path | None:
+        """`box_coordinates.png`: where predicted boxes are, against where they should be."""
+        return self._draw("box_coordinates.png", (11, 5.4), partial(draw_box_coordinates, self.run))
+
+    def plot_gradient_norms(self) -> Path | None:
+        """`gradient_norms.png`: norm of the gradient of each component."""
+        return self._draw("gradient_norms.png", (11, 4), partial(draw_gradient_norms, self.run))
+
     def plot_all(self) -> list[Path]:
         """Draw everything the run has data for."""
+        if self.boxes:
+            drawn = [
+                self.plot_training_curves(),
+                self.plot_detection_metrics(),
+                self.plot_iou_histogram(),
+                self.plot_box_coordinates(),
+                self.plot_gradient_norms(),
+                self.plot_lr_schedule(),
+            ]
+            return [path for path in drawn if path is not None]
         if self.answers:
             drawn = [
                 self.plot_training_curves(),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edge_glass.reporting.alignment_page import alignment_context
 from edge_glass.reporting.answers.page import answers_context
+from edge_glass.reporting.detection.page import detection_context
 from edge_glass.reporting.html import write_page
 from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder, write_metrics_csv
 from edge_glass.reporting.run_page import page_context
+
+_PAGES: dict[str, tuple[str, Callable[[RunFolder], dict[str, Any]]]] = {
+    "alignment": ("alignment.html.j2", alignment_context),
+    "instruction": ("answers.html.j2", answers_context),
+    "detection": ("detection.html.j2", detection_context),
+}
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -24,7 +33,6 @@ def write_report(run_folder: Path | str) -> Path:
     visualizer = TrainingVisualizer(run)
     visualizer.plot_all()
     write_metrics_csv(run)
-    answers = run.task == "instruction"
-    template = "answers.html.j2" if answers else "alignment.html.j2"
-    special = answers_context(run) if answers else alignment_context(run)
-    return write_page(run.path / "report.html", template, **page_context(run, visualizer.left_out), **special)
+    template, special = _PAGES.get(run.task, _PAGES["alignment"])
+    shown = {**page_context(run, visualizer.left_out), **special(run)}
+    return write_page(run.path / "report.html", template, **shown)

@@ -10,7 +10,8 @@
                           retrieval metric). With several pairs of modalities a pair's numbers have its name
                           behind them ("train/loss_clip_audio_text"); those without are the mean over the
                           pairs that the batch had. Runs of answers have "train/token_accuracy",
-                          "val/token_accuracy", "val/vqa_accuracy", … The untouched model's validation stands
+                          "val/token_accuracy", "val/vqa_accuracy", … Detection has "val/mean_iou", … and
+                          "train/grad_norm/vision", … by component. The untouched model's validation stands
                           at step 0. After a resume later lines win over earlier lines of the same step.
     samples.jsonl         {"step": int, "samples": [{"id", "question", "reference", "answer", "ended"}]}:
                           one line for each validation of a run of answers
@@ -18,6 +19,7 @@
     results.json          see `edge_glass.evaluation.results`
     evaluation/test.npz … see `edge_glass.evaluation.archive`
     evaluation/test_answers.jsonl … see `edge_glass.evaluation.answer_archive`
+    evaluation/test_detections.jsonl … see `edge_glass.evaluation.detection_archive`
     compared/NAME/        whole run folders of runs trained to compare with: blind, same_size, same_compute
 
 A run that is still going or was killed lacks some of them; a reader then returns an empty value.
@@ -41,6 +43,7 @@ import yaml
 from edge_glass.errors import DataError
 from edge_glass.evaluation.answer_archive import AnswerRecord, load_answers
 from edge_glass.evaluation.archive import EvaluationArchive, load_archive
+from edge_glass.evaluation.detection_archive import DetectionRecord, load_detections
 from edge_glass.evaluation.results import read_json, read_results
 
 logger = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class RunFolder:
 
     @property
     def task(self) -> str:
-        """`alignment` or `instruction`."""
+        """`alignment`, `instruction` or `detection`."""
         return str(self.results.get("task") or self.config.get("task") or "alignment")
 
     @property
@@ -143,6 +146,17 @@ class RunFolder:
             return []
         try:
             return load_answers(self.path, self.split)
+        except DataError as error:
+            logger.warning("%s", error)
+            return []
+
+    @cached_property
+    def detections(self) -> list[DetectionRecord]:
+        """What was found on the pictures of the evaluated split, or []."""
+        if not (self.path / "evaluation" / f"{self.split}_detections.jsonl").exists():
+            return []
+        try:
+            return load_detections(self.path, self.split)
         except DataError as error:
             logger.warning("%s", error)
             return []

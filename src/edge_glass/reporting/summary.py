@@ -12,6 +12,7 @@ from rich.text import Text
 from edge_glass.evaluation.results import read_results
 from edge_glass.evaluation.text import PER_ANSWER
 from edge_glass.reporting.answers.summary import answers_table, describe_answers
+from edge_glass.reporting.detection.summary import describe_detection, detection_lines, detection_table
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.terminal import as_text, cell, table
 from edge_glass.reporting.wording import (
@@ -23,6 +24,17 @@ from edge_glass.reporting.wording import (
     metric_label,
 )
 
+__all__ = [
+    "as_text",
+    "assets_table",
+    "cache_table",
+    "comparison_table",
+    "describe_run",
+    "detection_lines",
+    "hits_table",
+    "metrics_table",
+]
+
 _MEASURES = ("r1", "r5", "r10")
 
 
@@ -31,6 +43,8 @@ def describe_run(folder: Path) -> str:
     results = read_results(folder / "results.json")
     if results.get("task") == "instruction":
         return describe_answers(RunFolder(folder))
+    if results.get("task") == "detection":
+        return describe_detection(RunFolder(folder))
     sentences = [headline(results), closed_form_sentence(results)]
     lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
     lines.append(f"report   {folder / 'report.html'}")
@@ -63,9 +77,11 @@ def comparison_table(results: Mapping[str, Any]) -> str:
 def metrics_table(results: Mapping[str, Any]) -> str:
     """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction).
 
-    Of answers: one row per metric.
+    Of answers and of boxes: one row per metric.
     """
     metrics = results["metrics"]
+    if "mean_iou" in metrics:
+        return detection_table(results)
     if any(name in PER_ANSWER for name in metrics):
         return answers_table(results)
     suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))

@@ -36,6 +36,21 @@ ANSWER_WORDS = {
     "bleu": "BLEU",
     "never_ended": "never ended",
 }
+DETECTION_WORDS = {
+    "mean_iou": "mean IoU",
+    "f1_50": "F1 at IoU 0.5",
+    "precision_50": "precision at IoU 0.5",
+    "recall_50": "recall at IoU 0.5",
+    "f1_75": "F1 at IoU 0.75",
+    "precision_75": "precision at IoU 0.75",
+    "recall_75": "recall at IoU 0.75",
+    "map": "COCO mAP",
+    "map_50": "mAP at IoU 0.5",
+    "map_75": "mAP at IoU 0.75",
+    "boxes_per_picture": "boxes per picture",
+    "unparsable": "unparsable answers",
+    "never_ended": "never ended",
+}
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
 
 
@@ -55,6 +70,8 @@ def metric_label(metric: str) -> str:
 
     `token_f1/type/color` → "token F1, color"; `token_f1/source/easy-vqa` → "token F1 from easy-vqa".
     """
+    if metric in DETECTION_WORDS:
+        return DETECTION_WORDS[metric]
     answers, _, part = metric.partition("/")
     if answers in ANSWER_WORDS:
         kind, _, name = part.partition("/")

@@ -34,6 +34,11 @@ def evaluate_run(
     model: Any
     if config.task == "instruction":
         model, _ = load_answering_model(run / "model")
+    elif config.task == "detection":
+        from edge_glass.models.detector_artefact import load_detection_model, require_convention
+
+        require_convention(config, run / "model")
+        model, _ = load_detection_model(run / "model")
     else:
         model = load_model(run / "model")
     task = build_experiment(config, progress, model)

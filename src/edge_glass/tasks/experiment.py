@@ -93,6 +93,10 @@ def build_experiment(config: ExperimentConfig, progress: bool = True, model: Any
         from edge_glass.tasks.instruction_run import InstructionExperiment
 
         return InstructionExperiment(config, progress, model)
+    if config.task == "detection":
+        from edge_glass.tasks.detection_run import DetectionExperiment
+
+        return DetectionExperiment(config, progress, model)
     from edge_glass.tasks.alignment_run import AlignmentExperiment
 
     return AlignmentExperiment(config, progress, model)

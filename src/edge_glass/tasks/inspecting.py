@@ -1,9 +1,8 @@
-"""What a model of an instruction experiment receives: some samples, before anything is trained."""
+"""What a model receives: some samples of an experiment, before anything is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,9 @@ from edge_glass.models.answering_build import build_decoder, build_tokenizer
 from edge_glass.reporting.inspection_tokens import InspectedSample, inspected_tokens
 from edge_glass.tasks.conversation_sources import load_conversations, texts_of
 from edge_glass.tasks.inspected_inputs import InputInspector
+from edge_glass.tasks.inspection import Inspection
 from edge_glass.tasks.invariants import checks_of_row
-from edge_glass.tasks.run_folder import run_folder_of
 from edge_glass.tasks.sources import load_audio, load_vision
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """Samples with what there is to know of the whole.
-
-    Attributes:
-        samples: As the model receives them.
-        lengths: Lines of the length report of their split.
-        title: Name of the experiment.
-        overview: Facts by name.
-    """
-
-    samples: list[InspectedSample]
-    lengths: list[str]
-    title: str
-    overview: dict[str, str]
-
-
-def page_of(config: ExperimentConfig) -> Path:
-    """Where the page of an experiment goes."""
-    return run_folder_of(config) / "inspect.html"
 
 
 def inspect_experiment(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
@@ -53,7 +30,7 @@ def inspect_experiment(config: ExperimentConfig, count: int = 8, split: str = "t
     Encoders are loaded, for their transform and their tokens; of a language model only its tokenizer.
 
     Args:
-        config: Of an instruction experiment.
+        config: Of an instruction or detection experiment.
         count: How many; all when there are fewer.
         split: train, val or test. Training rows are augmented as in the first epoch.
 
@@ -61,9 +38,13 @@ def inspect_experiment(config: ExperimentConfig, count: int = 8, split: str = "t
         ConfigError: The experiment is of another task.
         DataError: The rows cannot be used.
     """
+    if config.task == "detection":
+        from edge_glass.tasks.inspecting_scenes import inspect_scenes
+
+        return inspect_scenes(config, count, split)
     if config.task != "instruction":
         raise ConfigError(
-            f"{config.name} is of task {config.task}; inspect shows instruction experiments for now"
+            f"{config.name} is of task {config.task}; inspect shows instruction and detection experiments"
         )
     tables = load_conversations(config)
     tokenizer = ConversationTokenizer(_tokenizer(config, tables["train"]))

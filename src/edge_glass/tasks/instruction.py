@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,9 +37,9 @@ from edge_glass.models.answering_build import (
 from edge_glass.tasks.conversation_rows import ConversationRows
 from edge_glass.tasks.conversation_sources import SPLITS, load_conversations, texts_of
 from edge_glass.tasks.features import CachedFeatures, LiveFeatures, Place
+from edge_glass.tasks.measuring import arithmetic, evaluating, measured_rows, moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
 from edge_glass.training import distributed
-from edge_glass.training.arguments import resolve_precision
 from edge_glass.training.task import Batch, Report
 
 assert NOT_TRAINED == DECODER_NOT_TRAINED  # data and decoders do not know each other
@@ -66,6 +66,7 @@ class InstructionTask:
         config: The experiment.
         progress: Show progress bars.
         model: A finished model to measure; by default a fresh one is built.
+        tables: Its train, val and test; by default they are read.
 
     Attributes:
         samples: Some answers of the last validation, as plain data.
@@ -78,11 +79,15 @@ class InstructionTask:
     validates_untouched = True  # the curves of the answers begin at step 0
 
     def __init__(
-        self, config: ExperimentConfig, progress: bool = True, model: AnsweringModel | None = None
+        self,
+        config: ExperimentConfig,
+        progress: bool = True,
+        model: AnsweringModel | None = None,
+        tables: Mapping[str, InstructionTable] | None = None,
     ) -> None:
         self.config, self.progress = config, progress
         self.primary_metric = config.evaluation.primary_metric
-        tables = load_conversations(config)
+        tables = tables or load_conversations(config)
         self._learned_from = tables["train"]
         self.model = (model or self.fresh_model()).to(training_device(config))
         self.tokenizer = ConversationTokenizer(self.model.decoder.tokenizer)
@@ -152,8 +157,10 @@ class InstructionTask:
                 continue
             rows = [row for row, keys in enumerate(table.keys(name)) if keys]
             rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
-            parts = (source.features(name, [Place(table, row) for row in part]) for part in _parts(rows, 64))
-            tower.standardizer.measure(features.tokens[features.mask] for features in parts)
+            measured = (
+                source.features(name, [Place(table, row) for row in part]) for part in parts(rows, 64)
+            )
+            tower.standardizer.measure(features.tokens[features.mask] for features in measured)
 
     # What the trainer asks for
 
@@ -215,19 +222,14 @@ class InstructionTask:
 
     def measured_rows(self, split: str) -> list[int]:
         """Rows that are measured, evenly spread over a split."""
-        total = len(self.splits[split])
-        evaluation = self.config.evaluation
-        most = evaluation.validation_rows if split == "val" else evaluation.test_rows
-        if most is None or most >= total:
-            return list(range(total))
-        return [total * number // most for number in range(most)]
+        return measured_rows(self.config, split, len(self.splits[split]))
 
     @torch.no_grad()
     def validation_loss(self, model: AnsweringModel, split: str, rows: Sequence[int]) -> dict[str, float]:
         """Mean over all supervised tokens of these rows; each rank measures its share."""
         loss, correct, count = 0.0, 0.0, 0
-        with _evaluating(model), self.precision():
-            for part in _parts(distributed.own_share(rows), self.config.generation.batch_size):
+        with evaluating(model), self.precision():
+            for part in parts(distributed.own_share(rows), self.config.generation.batch_size):
                 output = model(self._moved(self._batch(split, part)))
                 loss, count = loss + float(output.loss_sum), count + int(output.count)
                 correct += float(output.report["correct"])
@@ -244,7 +246,7 @@ class InstructionTask:
             self.precision(),
             progress_bar(f"answering {split} questions", len(own), progress) as advance,
         ):
-            for part in _parts(own, self.config.generation.batch_size):
+            for part in parts(own, self.config.generation.batch_size):
                 batch = self._moved(self._batch(split, part, prompts=True))
                 written = model.generate(batch, self.settings)
                 texts += [self.text(tokens) for tokens in written.tokens]
@@ -313,31 +315,9 @@ class InstructionTask:
             return source.__getitems__(keys)
         return self._collator(prompts)([source[key] for key in keys])
 
-    def _moved(self, value: Any) -> Any:
-        """Tensors within mappings, on the model's device."""
-        if isinstance(value, Tensor):
-            return value.to(self.model.device)
-        return {name: self._moved(part) for name, part in value.items()} if isinstance(value, dict) else value
+    def _moved(self, batch: Batch) -> Batch:
+        return moved(batch, self.model.device)
 
-    @contextmanager
-    def precision(self) -> Iterator[None]:
+    def precision(self) -> AbstractContextManager[None]:
         """The arithmetic of training."""
-        training = self.config.training
-        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        dtype = kinds.get(resolve_precision(training.precision, training.device))
-        with torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None):
-            yield
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+        return arithmetic(self.config, self.model.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from edge_glass.data.instructions import words_hash
 from edge_glass.errors import DataError
@@ -24,15 +22,14 @@ from edge_glass.evaluation.text import PER_ANSWER, AnswerSet, estimate_answers
 from edge_glass.models.answering_artefact import save_answering_model
 from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.instruction import Answers, InstructionTask
+from edge_glass.tasks.sample_answers import SampleAnswers
 from edge_glass.tasks.sources import training_device
 from edge_glass.training import distributed
-from edge_glass.training.callbacks import read_lines
 
 logger = logging.getLogger(__name__)
 
 GUESSED = ("exact_match", "vqa_accuracy")
 UNTOUCHED = "evaluation/untouched.json"
-SAID = 3  # answers a validation says in the terminal
 
 
 class InstructionExperiment(InstructionTask):
@@ -158,35 +155,3 @@ def _read_answers(path: Path, key: str) -> Answers | None:
         return kept if document["of"] == key else None
     except (DataError, KeyError):
         return None
-
-
-class SampleAnswers(TrainerCallback):
-    """Writes some answers of each validation to `samples.jsonl`, and says a few of them."""
-
-    def __init__(self, task: InstructionTask, path: Path) -> None:
-        self.task, self.path = task, path
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Validations that are about to be taken again are forgotten, as in `MetricsLog`."""
-        if not state.is_world_process_zero or not self.path.exists():
-            return
-        kept = [line for line in read_lines(self.path) if 0 < state.global_step >= line["step"]]
-        temporary = self.path.with_suffix(".tmp")
-        lines = [f"{json.dumps(line)}\n" for line in kept]
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(self.path)
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if not state.is_world_process_zero:
-            return
-        line = {"step": state.global_step, "samples": self.task.samples}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        for sample in self.task.samples[:SAID]:
-            right = sample["answer"] == sample["reference"]
-            said = "" if right else f" (right: {sample['reference']})"
-            logger.info("step %d: %s → %s%s", state.global_step, sample["question"], sample["answer"], said)

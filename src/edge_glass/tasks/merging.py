@@ -17,7 +17,7 @@ from edge_glass.data.scan import progress_bar
 from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.evaluation.text import AnswerSet, answer_values
 from edge_glass.inference.answering import Answerer
-from edge_glass.inference.finding import require_task
+from edge_glass.inference.finding import find_model, require_task
 from edge_glass.inference.hushing import only_warnings
 from edge_glass.inference.prompting import Asked
 from edge_glass.models import canary
@@ -30,46 +30,10 @@ from edge_glass.models.answering_artefact import (
     save_merged_model,
 )
 from edge_glass.tasks.conversation_sources import load_conversations
+from edge_glass.tasks.merged import LORA, Merged, logits_difference, require_equal, require_replaceable
 from edge_glass.tasks.sources import training_device
 
-LORA = "edge_glass.decoders.lora"
 ROWS = 64
-METRIC_BOUND = 0.02  # one answer of 64
-LEAST_EQUAL = 0.9
-HALF_LEAST_EQUAL = 0.5  # with bfloat16 weights a long answer may take another turn
-
-
-@dataclass(frozen=True)
-class Merged:
-    """What a merged model was compared by.
-
-    Attributes:
-        folder: Where it is.
-        logits: Largest difference of logits, as a share of the largest logit.
-        rows: Test rows that both models answered; 0 when only logits were compared.
-        equal: Share of them with the same answer.
-        metric: The primary metric.
-        unmerged: Its value before.
-        merged: Its value after.
-    """
-
-    folder: Path
-    logits: float
-    rows: int
-    equal: float
-    metric: str
-    unmerged: float
-    merged: float
-
-    def lines(self) -> list[str]:
-        """What was measured, in words."""
-        lines = [f"logits differ by at most {self.logits:.2g} of the largest"]
-        if self.rows:
-            lines.append(
-                f"{self.equal:.1%} of {self.rows} test answers are equal; {self.metric} "
-                f"{self.unmerged:.3f} unmerged, {self.merged:.3f} merged"
-            )
-        return lines
 
 
 @dataclass(frozen=True)
@@ -105,11 +69,16 @@ def merge_run(
         CheckpointError: The run is not finished, or the merged model answers otherwise.
         DataError: The run's data are not there any more.
     """
+    found = find_model(run)
+    if found.task == "detection":
+        from edge_glass.tasks.merging_scenes import merge_scenes
+
+        return merge_scenes(found.run, found.model, output, bound, rows)
     found = require_task(run, "instruction")
     config = read_description(found.model)
     _require_adapters(run, config)
     folder = output or found.run / "merged"
-    _require_replaceable(folder)
+    require_replaceable(folder)
     table = _compared_rows(found.run, rows)
     with only_warnings(LORA):  # which layers are adapted was said in training
         model, _ = load_answering_model(found.model)
@@ -126,7 +95,7 @@ def merge_run(
     model.decoder.merge(bound)
     after = _hear(Answerer(model, config), table, stored, progress)
     measured = _compare(folder, config, table, before, after)
-    require_equal(measured, bound, HALF_LEAST_EQUAL if half else LEAST_EQUAL)
+    require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
     signed = Canary(stored.sample, after.logits, stored.untouched)
     save_merged_model(model, config, folder, signed, {**numbers, "run": str(run)})
@@ -141,21 +110,6 @@ def _require_adapters(run: Path, config: ExperimentConfig) -> None:
         )
     if decoder.mode != "lora":
         raise ConfigError(f"{run}: decoder.mode is {decoder.mode}, so there are no adapters to merge")
-
-
-def _require_replaceable(folder: Path) -> None:
-    """Only an earlier merged model may be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; choose a folder with --output")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_merged(folder):
-        raise ConfigError(f"{folder} holds something else than a merged model; choose another with --output")
-
-
-def _is_merged(folder: Path) -> bool:
-    try:
-        return read_description(folder).decoder.mode == "frozen" and (folder / "config.json").is_file()
-    except CheckpointError:
-        return False
 
 
 def _compared_rows(run: Path, count: int) -> InstructionTable | None:
@@ -215,8 +169,7 @@ def _asked(answerer: Answerer, table: InstructionTable, row: int) -> Asked:
 def _compare(
     folder: Path, config: ExperimentConfig, table: InstructionTable | None, before: _Heard, after: _Heard
 ) -> Merged:
-    largest = before.logits.abs().max().clamp(min=1e-12)
-    difference = float((after.logits - before.logits).abs().max() / largest)
+    difference = logits_difference(before.logits, after.logits)
     metric, rows = config.evaluation.primary_metric, list(before.answers)
     same = [before.answers[row] == after.answers[row] for row in rows]
     values = [0.0, 0.0]
@@ -235,23 +188,3 @@ def _metric(table: InstructionTable, answers: dict[int, str], metric: str) -> fl
     )
     values = answer_values(answered)
     return values.get(metric, values[metric.partition("/")[0]])  # a type may not be among so few rows
-
-
-def require_equal(measured: Merged, bound: float, least_equal: float) -> None:
-    """Refuse a merged model that answers otherwise.
-
-    Raises:
-        CheckpointError: Logits, answers or the metric differ too much.
-    """
-    change = abs(measured.merged - measured.unmerged)
-    wrong = [
-        (not measured.logits <= bound, f"logits by {bound:g} of the largest"),  # NaN is not below anything
-        (measured.rows > 0 and measured.equal < least_equal, f"{1 - least_equal:.0%} of the answers"),
-        (not change <= METRIC_BOUND, f"{measured.metric} by {METRIC_BOUND:g}"),
-    ]
-    allowed = [words for fails, words in wrong if fails]
-    if allowed:
-        raise CheckpointError(
-            f"the merged model answers otherwise than the unmerged one: {'; '.join(measured.lines())}.\n"
-            f"At most {' and '.join(allowed)} may differ; nothing was written."
-        )

@@ -126,7 +126,7 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
         config, plan, folder / "checkpoints", task.primary_metric, task.greater_is_better
     )
     stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
-    callbacks = [metrics, stop, *task.callbacks(folder)]
+    callbacks = [*task.callbacks(folder), metrics, stop]  # a task's may add to the lines that are logged
     callbacks += _loggers(config, folder) if distributed.is_main() else []
     if config.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from edge_glass.config.checks import alignment, answers, common, data, metrics, unread
+from edge_glass.config.checks import (
+    alignment,
+    answers,
+    common,
+    data,
+    detection,
+    detection_data,
+    metrics,
+    unread,
+)
 from edge_glass.config.checks.metrics import metric_problems
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
@@ -35,6 +44,17 @@ TASK_CHECKS: dict[str, tuple[Check, ...]] = {
         answers.decoder_on_gpu,
         answers.generation,
     ),
+    "detection": (
+        detection.collator,
+        detection.prompt,
+        detection.categories,
+        detection.trained_part,
+        detection.pixel_budget,
+        detection.model_sizes,
+        detection.precision,
+        detection.model_on_gpu,
+        answers.generation,
+    ),
 }
 SETTING_CHECKS: tuple[Check, ...] = (
     common.optimizer,
@@ -46,7 +66,9 @@ SETTING_CHECKS: tuple[Check, ...] = (
 SURROUNDINGS_CHECKS: tuple[Check, ...] = (
     common.loggers,
     answers.decoder_packages,
+    detection.model_packages,
     data.data_source,
+    detection_data.detection_source,
     data.data_files,
 )
 

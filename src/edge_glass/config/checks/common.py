@@ -39,9 +39,11 @@ def loggers(config: ExperimentConfig) -> Iterator[Problem]:
 def split_shares(config: ExperimentConfig) -> Iterator[Problem]:
     """Something is left to train on after the splits without a file of their own are taken off."""
     dataset = config.dataset
+    own_val = dataset.val_parquet or dataset.val_conversations or dataset.val
+    own_test = dataset.test_parquet or dataset.test_conversations or dataset.test
     parts = {
-        "val_fraction": 0.0 if dataset.val_parquet or dataset.val_conversations else dataset.val_fraction,
-        "test_fraction": 0.0 if dataset.test_parquet or dataset.test_conversations else dataset.test_fraction,
+        "val_fraction": 0.0 if own_val else dataset.val_fraction,
+        "test_fraction": 0.0 if own_test else dataset.test_fraction,
     }
     if sum(parts.values()) >= 1.0:
         yield Problem(

@@ -16,12 +16,14 @@ _KINDS = {
 }
 _FOLDERS = ("image_folder", "image_root")
 _SPLITS = ("train.parquet", "val.parquet", "test.parquet")
-_BUILT = {"emoji": _SPLITS, "easy-vqa": _SPLITS}
+_BUILT = dict.fromkeys(("emoji", "easy-vqa", "nutrition-scenes", "emoji-scenes"), _SPLITS)
 
 
 def data_source(config: ExperimentConfig) -> Iterator[Problem]:
-    """Rows come from one kind of source, and it is complete."""
+    """Rows come from one kind of source, and it is complete. For detection see `detection_data`."""
     dataset = config.dataset
+    if config.task == "detection":
+        return
     given = {
         kind: names
         for kind, options in _KINDS.items()
@@ -92,7 +94,9 @@ def _parquet_only(config: ExperimentConfig, kind: str, name: str) -> Iterator[Pr
 def data_files(config: ExperimentConfig) -> Iterator[Problem]:
     """The files of the data set exist; relative paths start at the working directory."""
     dataset = config.dataset
-    options = (*(name for names in _KINDS.values() for name in names), "image_root")
+    options = ["image_root"]
+    if config.task != "detection":  # which reads none of the others, and says so
+        options += [name for names in _KINDS.values() for name in names]
     named = [(name, getattr(dataset, name)) for name in options]
     named += [("extra_train_parquet", written) for written in dataset.extra_train_parquet]
     for name, written in named:
@@ -101,14 +105,14 @@ def data_files(config: ExperimentConfig) -> Iterator[Problem]:
         path, folder_wanted = Path(written), name in _FOLDERS
         if not path.exists():
             yield Problem(
-                ("dataset", name), f"no such {'folder' if folder_wanted else 'file'}: {_missing(path)}"
+                ("dataset", name), f"no such {'folder' if folder_wanted else 'file'}: {missing_path(path)}"
             )
         elif path.is_dir() != folder_wanted:
             kinds = ("a folder", "a file") if folder_wanted else ("a file", "a folder")
             yield Problem(("dataset", name), f"expected {kinds[0]}, but {written} is {kinds[1]}")
 
 
-def _missing(path: Path) -> str:
+def missing_path(path: Path) -> str:
     """The path, and what helps: the command that writes it, or the place a relative path starts at."""
     folder, name = ("", "", *PurePath(path).parts)[-2:]
     if name in _BUILT.get(folder, ()):

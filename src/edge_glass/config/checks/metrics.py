@@ -33,6 +33,25 @@ NEVER_ENDED = "never_ended"
 METRIC_PACKAGES = {"meteor": "nltk", "bleu": "sacrebleu"}
 _PART = re.compile(r"(type|source)/.+")
 
+# Those of evaluation/detection.py; a test holds them together.
+DETECTION_METRICS = (
+    "mean_iou",
+    "precision_50",
+    "recall_50",
+    "f1_50",
+    "precision_75",
+    "recall_75",
+    "f1_75",
+    "unparsable",
+    "boxes_per_picture",
+    "never_ended",
+    "map",
+    "map_50",
+    "map_75",
+)
+NOT_BETTER_WHEN_HIGHER = ("unparsable", "boxes_per_picture", "never_ended")
+COCO_METRICS = ("map", "map_50", "map_75")
+
 
 def metric_names(config: ExperimentConfig) -> Iterator[Problem]:
     """The primary metric and the columns of the ablation's table exist."""
@@ -46,7 +65,11 @@ def metric_problems(
     config: ExperimentConfig, path: KeyPath, name: str, *, primary: bool = False
 ) -> Iterator[Problem]:
     """What is wrong with a metric's name, if anything; a primary metric is better when it is higher."""
-    of_task = {"alignment": _retrieval_problems, "instruction": _answer_problems}[config.task]
+    of_task = {
+        "alignment": _retrieval_problems,
+        "instruction": _answer_problems,
+        "detection": _detection_problems,
+    }[config.task]
     return of_task(config, path, name, primary)
 
 
@@ -73,6 +96,24 @@ def _answer_problems(config: ExperimentConfig, path: KeyPath, name: str, primary
             path,
             f"{whole} needs {METRIC_PACKAGES[whole]}, which is not installed; "
             "pip install 'edge-glass[text]', or choose another metric",
+        )
+
+
+def _detection_problems(
+    config: ExperimentConfig, path: KeyPath, name: str, primary: bool
+) -> Iterator[Problem]:
+    """A metric of boxes; average precision needs a package."""
+    hidden = NOT_BETTER_WHEN_HIGHER if primary else ()
+    known = [one for one in DETECTION_METRICS if one not in hidden]
+    if name not in known:
+        nearest = nearest_word(name, known)
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        yield Problem(path, f"{name!r} is not a metric: expected one of {', '.join(known)}{hint}")
+    elif name in COCO_METRICS and importlib.util.find_spec("pycocotools") is None:
+        yield Problem(
+            path,
+            f"{name} needs pycocotools, which is not installed; "
+            "pip install 'edge-glass[detection]', or choose another metric",
         )
 
 

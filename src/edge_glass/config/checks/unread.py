@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_glass.config.checks.detection_data import box_sources
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import DatasetConfig, DecoderConfig, ExperimentConfig, Section
 from edge_glass.config.yaml_loader import KeyPath
 
+_OF_DETECTION = {
+    "dataset.train": "use dataset.train_parquet",
+    "dataset.val": "use dataset.val_parquet",
+    "dataset.test": "use dataset.test_parquet",
+    "dataset.box_spec": "",
+    "dataset.categories": "",
+    "dataset.bad_boxes": "",
+    "vlm": "",
+    "detection": "",
+}
 # Task → options and sections that it does not read → what to do, where it is not to leave them out.
 _OF_OTHER_TASKS: dict[str, dict[str, str]] = {
-    "alignment": dict.fromkeys(
+    "alignment": _OF_DETECTION
+    | dict.fromkeys(
         (
             *("dataset.train_conversations", "dataset.val_conversations", "dataset.test_conversations"),
             *("dataset.image_root", "dataset.question_column", "dataset.answer_column"),
@@ -24,6 +36,7 @@ _OF_OTHER_TASKS: dict[str, dict[str, str]] = {
         "",
     ),
     "instruction": {
+        **_OF_DETECTION,
         "dataset.extra_captions_column": "",
         "dataset.text_dropout_prob": "",
         "dataset.max_text_length": "use dataset.max_question_length and dataset.max_answer_length",
@@ -42,6 +55,33 @@ _OF_OTHER_TASKS: dict[str, dict[str, str]] = {
         "evaluation.closed_form_regularization": "",
         "evaluation.closed_form_audio_regularization": "",
     },
+    "detection": {
+        "dataset.train_parquet": "use dataset.train",
+        "dataset.val_parquet": "use dataset.val",
+        "dataset.test_parquet": "use dataset.test",
+        "dataset.extra_train_parquet": "use dataset.train",
+        "dataset.image_folder": "use dataset.train=voc:FOLDER, coco:FILE.json or yolo:data.yaml",
+        "dataset.metadata_file": "use dataset.train=coco:FILE.json",
+        **dict.fromkeys(
+            (
+                *("dataset.train_conversations", "dataset.val_conversations", "dataset.test_conversations"),
+                *("dataset.image_column", "dataset.text_column", "dataset.question_column"),
+                *("dataset.answer_column", "dataset.source_column", "dataset.answer_type_column"),
+                *("dataset.extra_captions_column", "dataset.audio_column", "dataset.max_audio_seconds"),
+                *("dataset.id_column", "dataset.group_column"),
+                *("dataset.text_dropout_prob", "dataset.max_text_length", "dataset.max_question_length"),
+                *("dataset.augmentation", "dataset.audio_augmentation"),
+                *("text_encoder", "audio_encoder", "fusion", "losses", "prefix"),
+                *("training.warm_start", "training.feature_cache", "evaluation.compare_with"),
+                *("evaluation.closed_form_baseline", "evaluation.closed_form_regularization"),
+                "evaluation.closed_form_audio_regularization",
+            ),
+            "",
+        ),
+        "dataset.caption_question": "use detection.prompt",
+        "vision_encoder": "use vlm",
+        "decoder": "use vlm",
+    },
 }
 _CAUSAL_LM = ("source", "mode", "lora", "quantization", "attention", "gradient_checkpointing", "dtype")
 _COLUMNS = (
@@ -57,7 +97,7 @@ def unread_options(config: ExperimentConfig) -> Iterator[Problem]:
         for path in changed(config, key):
             text = f"is not read by the task {config.task}; {instead or 'leave it out'}"
             problems.setdefault(path, Problem(path, text))
-    for section, names, reason in _by_other_options(config) if config.task == "instruction" else ():
+    for section, names, reason in _by_other_options(config) if config.task != "alignment" else ():
         for path in (path for name in names for path in changed(config, f"{section}.{name}")):
             problems.setdefault(path, Problem(path, f"is not read {reason}; leave it out"))
     yield from problems.values()
@@ -78,10 +118,13 @@ def changed(section: Section, key: str) -> Iterator[KeyPath]:
 
 def _by_other_options(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Section, its options that are not read, and why."""
-    yield from (("dataset", *part) for part in _of_dataset(config.dataset))
-    yield from (("decoder", *part) for part in _of_decoder(config.decoder))
-    if config.vision_encoder.pooling_type != "grid":
-        yield "vision_encoder", ("grid_size",), "without vision_encoder.pooling_type grid"
+    if config.task == "detection":
+        yield from _by_options_of_detection(config)
+    else:
+        yield from (("dataset", *part) for part in _of_dataset(config.dataset))
+        yield from (("decoder", *part) for part in _of_decoder(config.decoder))
+        if config.vision_encoder.pooling_type != "grid":
+            yield "vision_encoder", ("grid_size",), "without vision_encoder.pooling_type grid"
     if not config.generation.do_sample:
         yield "generation", ("temperature", "top_p"), "without generation.do_sample"
 
@@ -113,3 +156,24 @@ def _of_decoder(decoder: DecoderConfig) -> Iterator[tuple[tuple[str, ...], str]]
         yield ("lora",), f"with decoder.mode {decoder.mode}"
     if decoder.mode == "full":
         yield ("dtype",), "with decoder.mode full: trained weights are float32"
+
+
+def _by_options_of_detection(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    vlm, detection = config.vlm, config.detection
+    kinds = {source.kind for source in box_sources(config.dataset)}
+    if kinds and not kinds & {"parquet", "hub"}:
+        yield "dataset", ("box_spec",), "without a parquet file or a hub id: the others have their own ways"
+    if not kinds & {"coco", "yolo", "voc"}:
+        yield "dataset", ("image_root",), "without coco:, yolo: or voc:"
+    if vlm.source is not None:
+        yield "vlm", ("size",), "with vlm.source"
+    if vlm.mode != "lora":
+        yield "vlm", ("lora",), f"with vlm.mode {vlm.mode}"
+    if vlm.mode != "full":
+        yield "vlm", ("components",), f"with vlm.mode {vlm.mode}"
+    elif len(set(vlm.components)) == 3:
+        yield "vlm", ("dtype",), "with vlm.mode full: trained weights are float32"
+    if detection.collator != "v3":
+        yield "detection", ("max_tokens",), f"with detection.collator {detection.collator}"
+    if detection.iou_steps is None:
+        yield "detection", ("iou_rows", "iou_seconds"), "without detection.iou_steps"

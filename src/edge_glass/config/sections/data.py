@@ -29,8 +29,31 @@ class DatasetConfig(Section):
     )
     val_conversations: str | None = Field(None, description="Such a file that chooses the best epoch.")
     test_conversations: str | None = Field(None, description="Such a file for the final numbers.")
+    train: str | None = Field(
+        None,
+        description="Detection: FILE.parquet or a hub id in OpenFoodFacts' form, coco:FILE.json, "
+        "yolo:data.yaml or voc:FOLDER, for training.",
+    )
+    val: str | None = Field(None, description="Detection: the same, chooses the best epoch.")
+    test: str | None = Field(None, description="Detection: the same, for the final numbers.")
+    box_spec: Literal[
+        "yxyx_relative", "xyxy_relative", "xyxy", "xywh", "xywh_relative", "cxcywh_relative"
+    ] = Field(
+        "yxyx_relative",
+        description="Detection: how parquet files write boxes; COCO, YOLO and VOC have their own ways.",
+    )
+    categories: list[str] | None = Field(
+        None, min_length=1, description="Detection: what is looked for; default: all of the training rows."
+    )
+    bad_boxes: Literal["skip_row", "skip_box", "error"] = Field(
+        "skip_row",
+        description="Detection: boxes that are inverted, empty, NaN, outside of their picture or of an "
+        "unknown category.",
+    )
     image_root: str | None = Field(
-        None, description="Folder of the pictures that conversations name; default: that of their file."
+        None,
+        description="Folder of the pictures that conversations or annotations name; default: that of their "
+        "file.",
     )
     image_column: str = Field("image_bytes", description="Column of picture bytes (or {bytes, path}).")
     text_column: str = Field("caption", description="Column with the caption.")
@@ -83,15 +106,17 @@ class DatasetConfig(Section):
     max_text_length: int = Field(512, ge=2, description="Caption tokens; longer captions are cut.")
     system_prompt: str | None = Field(
         None,
-        description="Instruction: said before each conversation that has no system turn of its own; default: "
-        "what the chat template writes.",
+        description="Instruction, detection: said before each conversation that has no system turn of its "
+        "own; default: what the chat template writes.",
     )
     max_question_length: int = Field(128, ge=1, description="Instruction: most tokens of a question.")
     max_answer_length: int = Field(
-        256, ge=1, description="Instruction: most tokens of an answer, its end counted; none is ever cut."
+        256,
+        ge=1,
+        description="Instruction, detection: most tokens of an answer, its end counted; none is ever cut.",
     )
     too_long: Literal["leave_out", "error"] = Field(
-        "leave_out", description="Instruction: what becomes of rows beyond these two limits."
+        "leave_out", description="Instruction, detection: what becomes of rows beyond these limits."
     )
     augmentation: Literal["none", "flip", "crop_flip"] = Field(
         "none", description="Random transform of training pictures; anything but none turns the cache off."

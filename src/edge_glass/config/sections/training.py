@@ -85,13 +85,16 @@ class EvaluationConfig(Section):
     primary_metric: str = Field(
         "mean_r1",
         description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10. Instruction: "
-        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor or bleu.",
+        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor or bleu. Detection: "
+        "mean_iou (the default there), f1_50, f1_75, precision_50, recall_50 or map.",
     )
     validation_rows: int = Field(
-        512, ge=1, description="Instruction: rows, evenly spread, whose answers are written at a validation."
+        512,
+        ge=1,
+        description="Instruction, detection: rows, evenly spread, whose answers are written at a validation.",
     )
     test_rows: int | None = Field(
-        None, ge=1, description="Instruction: the same for the final numbers; default: all."
+        None, ge=1, description="Instruction, detection: the same for the final numbers; default: all."
     )
     compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
         default=[],

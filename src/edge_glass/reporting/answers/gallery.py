@@ -122,7 +122,7 @@ def sample_courses(run: RunFolder) -> list[Course]:
     courses: dict[str, Course] = {}
     for line in lines:
         for sample in line["samples"]:
-            if isinstance(sample, Mapping) and "question" in sample:
+            if isinstance(sample, Mapping) and ("question" in sample or "id" in sample):
                 _add(courses, int(line["step"]), sample, is_graded(primary_metric(run)))
     return list(courses.values())[:MOST_SAMPLES]
 
@@ -155,7 +155,8 @@ def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> 
 
 
 def _add(courses: dict[str, Course], step: int, sample: Mapping[str, Any], graded: bool) -> None:
-    question, reference = str(sample["question"]), str(sample.get("reference", ""))
+    # Detection asks of every picture the same: there the row's name says more.
+    question, reference = str(sample.get("question", sample.get("id"))), str(sample.get("reference", ""))
     said = str(sample.get("answer", ""))
     key = f"{sample.get('id', '')} {question}"
     course = courses.setdefault(key, Course(_line(question), _line(reference), []))

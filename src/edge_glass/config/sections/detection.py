@@ -1,0 +1,136 @@
+"""Finding things in pictures: the vision-language model, and how boxes are written and learned."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from edge_glass.config.sections.base import Section
+
+LORA_PRESETS: dict[str, dict[str, Any]] = {
+    "lightweight": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "llm": ["q_proj", "v_proj"]},
+    "aggressive": {
+        "rank": 64,
+        "alpha": 128.0,
+        "dropout": 0.05,
+        "llm": ["attention", "mlp"],
+        "projector": ["all-linear"],
+        "vision": ["attention", "mlp"],
+    },
+}
+"""Where adapters of a vision-language model begin; what a config says beside a preset wins."""
+
+
+class VlmLoraConfig(Section):
+    """Adapters on a vision-language model, by component."""
+
+    preset: Literal["none", "lightweight", "aggressive"] = Field(
+        "none",
+        description="lightweight: rank 8 on the queries and values of the language model. aggressive: rank "
+        "64 on all of it, the projector and the vision tower. Other keys beside it win.",
+    )
+    rank: int = Field(16, ge=1, description="Width of the adapters.")
+    alpha: float = Field(32.0, gt=0.0, description="Their contribution is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="On the input of the adapters.")
+    llm: list[str] = Field(
+        default=["attention", "mlp"],
+        description="Layers of the language model: attention, mlp, all-linear, or ends of their names.",
+    )
+    projector: list[str] = Field(default=[], description="The same of what joins vision to words (merger).")
+    vision: list[str] = Field(default=[], description="The same of the vision tower.")
+    rslora: bool = Field(False, description="Scale by the root of the rank instead.")
+    dora: bool = Field(False, description="Train the magnitudes of the weights too.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, raw: Any) -> Any:
+        """A preset's values stand where nothing else is said, and are written down as resolved."""
+        if isinstance(raw, dict) and isinstance(preset := raw.get("preset"), str):
+            return {**LORA_PRESETS.get(preset, {}), **raw}
+        return raw
+
+
+class VlmSizeConfig(Section):
+    """Sizes of a vision-language model that starts from random weights."""
+
+    width: int = Field(192, ge=8, description="Numbers per token of the language model; heads divide it.")
+    layers: int = Field(4, ge=1, description="Its layers.")
+    heads: int = Field(6, ge=1, description="Its attention heads.")
+    vision_width: int = Field(128, ge=8, description="Numbers per patch of the vision tower.")
+    vision_layers: int = Field(3, ge=1, description="Its layers.")
+    vision_heads: int = Field(4, ge=1, description="Its attention heads.")
+
+
+class VlmConfig(Section):
+    """The vision-language model that is trained to find things."""
+
+    family: Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] = Field(
+        "qwen2_vl",
+        description="Decides how boxes are written; weights of another family are refused.",
+    )
+    source: str | None = Field(
+        None, description="A folder or a Hugging Face hub id; default: small, from random weights (size)."
+    )
+    size: VlmSizeConfig = VlmSizeConfig()
+    mode: Literal["frozen", "lora", "full"] = Field("lora", description="What of it is trained.")
+    components: list[Literal["vision", "projector", "llm"]] = Field(
+        default=["vision", "projector", "llm"], min_length=1, description="mode full: what is trained."
+    )
+    lora: VlmLoraConfig = VlmLoraConfig()
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="bitsandbytes, on a GPU; vision tower, projector and head stay bfloat16."
+    )
+    attention: Literal["sdpa", "flash", "eager"] = Field("sdpa", description="Attention kernels.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass, to save memory."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of frozen weights.")
+    min_pixels: int = Field(
+        56 * 56, ge=784, description="Smaller pictures are enlarged to so many pixels before the model."
+    )
+    max_pixels: int = Field(
+        1280 * 28 * 28,
+        ge=784,
+        description="Larger pictures are shrunk to so many; 784 pixels are one token (1024 of Qwen3-VL).",
+    )
+
+
+_LOCATE = "Locate every instance that belongs to the following categories: '{categories}'."
+PROMPTS = {"json": f"{_LOCATE} Report bbox coordinates in JSON format.", "tokens": _LOCATE}
+"""What is asked where the experiment does not say, by the form of the answer."""
+
+
+class DetectionConfig(Section):
+    """How boxes are asked for, written, learned and watched."""
+
+    prompt: str = Field(
+        PROMPTS["json"],
+        description="What every picture is asked; {categories} becomes their names. With box_format tokens "
+        "the default does not ask for JSON.",
+    )
+    box_format: Literal["json", "tokens"] = Field(
+        "json", description='[{"bbox_2d": …, "label": …}], or <|box_start|>(x,y),(x,y)<|box_end|>.'
+    )
+    mask: Literal["assistant_only", "all_tokens"] = Field(
+        "assistant_only", description="What is trained: the answer, or all words; never the picture's tokens."
+    )
+    collator: Literal["v1", "v2", "v3"] = Field(
+        "v3", description="v1: basic, trains on all words. v2: masks by prefix lengths. v3: and is fast."
+    )
+    max_tokens: int | None = Field(
+        None, ge=16, description="Most tokens of a row, picture and words; v3 shrinks pictures to keep it."
+    )
+    iou_steps: int | None = Field(
+        None, ge=1, description="Also measure IoU every so many steps, between validations; default: never."
+    )
+    iou_rows: int = Field(32, ge=1, description="Validation rows of that measurement.")
+    iou_seconds: float = Field(60.0, gt=0.0, description="It stops asking for more after so long.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_by_format(cls, raw: Any) -> Any:
+        """The question fits the answer, and is written down as resolved."""
+        if isinstance(raw, dict) and raw.get("box_format") == "tokens":
+            return {"prompt": PROMPTS["tokens"], **raw}
+        return raw

@@ -1,0 +1,334 @@
+"""The detection task: pictures and what to look for, answered with boxes. Where its rooms meet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.data.box_codec import BoxCodec, box_codec, seen_size
+from edge_glass.data.collators import (
+    Qwen2VLCollatorV1,
+    Qwen2VLCollatorV2,
+    Qwen2VLCollatorV3,
+    planned_size,
+    prompt_batch,
+    token_counts,
+    token_kinds,
+)
+from edge_glass.data.collators.chat import end_of_turn
+from edge_glass.data.detection import DetectionDataset, DetectionTable
+from edge_glass.data.labels import NOT_TRAINED
+from edge_glass.data.samples import group_numbers
+from edge_glass.data.scan import progress_bar
+from edge_glass.decoders.decoder import GenerationSettings
+from edge_glass.evaluation.detection import DetectionSet, detection_values
+from edge_glass.inference.detections import read_answer
+from edge_glass.models import canary
+from edge_glass.models.canary import Canary
+from edge_glass.models.detector import DetectionModel, build_detection_model
+from edge_glass.tasks.detection_lengths import fit_answers
+from edge_glass.tasks.detection_sources import load_scenes
+from edge_glass.tasks.measuring import arithmetic, evaluating, measured_rows, moved, parts
+from edge_glass.tasks.sources import training_device
+from edge_glass.training import distributed
+from edge_glass.training.iou_callback import within
+from edge_glass.training.task import Batch, Report
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+SHOWN_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a model wrote for some rows of a split, and the boxes that were read from it.
+
+    Attributes:
+        rows: Of the split.
+        texts: The answers.
+        ended: Whether each answer ended by itself.
+        boxes: Of each answer, xyxy in pixels of the source picture.
+        labels: Of each box.
+        scores: Of each box: the mean probability of the tokens it was written with.
+        problems: What is wrong with each answer; None where nothing is.
+        dropped: Boxes of each answer that were written and cannot be used.
+    """
+
+    rows: list[int]
+    texts: list[str]
+    ended: list[bool]
+    boxes: list[list[list[float]]]
+    labels: list[list[str]]
+    scores: list[list[float]]
+    problems: list[str | None]
+    dropped: list[int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+class DetectionTask:
+    """Teaches a vision-language model to find things; see `edge_glass.training.Task`.
+
+    Args:
+        config: The experiment.
+        progress: Show progress bars.
+        model: A finished model to measure; by default a fresh one is built.
+        tables: Its train, val and test; by default they are read.
+
+    Attributes:
+        samples: Some answers of the last validation, as plain data.
+
+    Raises:
+        EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
+    """
+
+    greater_is_better = True
+    validates_untouched = True  # the curve of the IoU begins at step 0
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        progress: bool = True,
+        model: DetectionModel | None = None,
+        tables: Mapping[str, DetectionTable] | None = None,
+    ) -> None:
+        self.config, self.progress = config, progress
+        self.primary_metric = config.evaluation.primary_metric
+        tables = tables or load_scenes(config)
+        self.model = (model or self.fresh_model()).to(training_device(config))
+        self.processor = self.model.processor
+        self.codec: BoxCodec = box_codec(config.vlm.family, config.detection.box_format)
+        self.datasets = {name: self._dataset(tables[name]) for name in SPLITS}
+        self.settings = self._generation_settings()
+        self.collator = build_collator(config, self.processor, self.codec)
+        self.samples: list[dict[str, Any]] = []
+        sample = self.collator([self.datasets["test"][0, 0]])
+        self._canary_sample = canary.canary_sample(sample)
+        self._untouched = canary.sing(self.model, self._canary_sample)
+
+    def fresh_model(self) -> DetectionModel:
+        """The model that training starts from."""
+        return build_detection_model(self.config)
+
+    def _dataset(self, table: DetectionTable) -> DetectionDataset:
+        dataset = self.config.dataset
+        fitting = fit_answers(table, self.processor, self.codec, dataset.max_answer_length, dataset.too_long)
+        seen = partial(planned_size, self.processor)
+        return DetectionDataset(
+            fitting, self.codec, self.config.detection.prompt, dataset.system_prompt, seen
+        )
+
+    def _generation_settings(self) -> GenerationSettings:
+        generation, longest = self.config.generation, self.config.dataset.max_answer_length
+        return GenerationSettings(
+            max_new_tokens=generation.max_new_tokens or longest,
+            do_sample=generation.do_sample,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            num_beams=generation.num_beams,
+            seed=self.config.seed,
+            end=end_of_turn(self.processor),
+        )
+
+    # What the trainer asks for
+
+    @property
+    def splits(self) -> dict[str, DetectionTable]:
+        """The rows of each split that fit."""
+        return {name: dataset.table for name, dataset in self.datasets.items()}
+
+    @property
+    def train_dataset(self) -> Dataset:
+        """Rows to train on."""
+        return self.datasets["train"]
+
+    @property
+    def row_kinds(self) -> np.ndarray:
+        """Rows of about equally many tokens share batches: padding is no work then."""
+        return token_kinds(token_counts(self.splits["train"].sizes, self.processor), self._rows_per_step())
+
+    def _rows_per_step(self) -> int:
+        return self.config.dataset.batch_size * distributed.world_size()
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> Batch:
+        """Conversation rows → a batch to train on; every batch is read back (`check_detection_labels`)."""
+        return {**self.collator(items), "ids": [item["id"] for item in items]}
+
+    def weight(self, batch: Batch) -> int:
+        """Supervised tokens: what a batch counts among those of one step."""
+        return int((batch["labels"] != NOT_TRAINED).sum())
+
+    def loss(self, model: nn.Module, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
+        """Mean cross entropy over the supervised tokens of a batch."""
+        output = model(batch)
+        count = output.count.clamp(min=1)
+        return output.loss_sum / count, {"token_accuracy": output.report["correct"] / count}
+
+    def evaluate(self, model: DetectionModel, split: str) -> dict[str, float]:
+        """Loss and token accuracy, and the metrics of the boxes that the model writes."""
+        rows = measured_rows(self.config, split, len(self.splits[split]))
+        found = self.detect(model, split, rows)
+        self.samples = self._samples(split, found)
+        return self.validation_loss(model, split, rows) | detection_values(self.detection_set(split, found))
+
+    # Measuring
+
+    def iou_within(self, model: DetectionModel, seconds: float) -> dict[str, float]:
+        """Metrics of as many validation rows as fit into a time budget, at most `detection.iou_rows`."""
+        rows = self._spread("val", self.config.detection.iou_rows)
+        found = self.detect(model, "val", rows, seconds=seconds)
+        return {**detection_values(self.detection_set("val", found)), "rows": float(len(found.rows))}
+
+    def _spread(self, split: str, most: int) -> list[int]:
+        total = len(self.splits[split])
+        return [total * number // min(most, total) for number in range(min(most, total))]
+
+    @torch.no_grad()
+    def validation_loss(self, model: DetectionModel, split: str, rows: Sequence[int]) -> dict[str, float]:
+        """Mean over all supervised tokens of these rows; each rank measures its share."""
+        loss, correct, count = 0.0, 0.0, 0
+        dataset, device = self.datasets[split], self.model.device
+        with evaluating(model), self.precision():
+            for part in parts(distributed.own_share(rows), self.config.generation.batch_size):
+                output = model(moved(self.collator([dataset[0, row] for row in part]), device))
+                loss, count = loss + float(output.loss_sum), count + int(output.count)
+                correct += float(output.report["correct"])
+        sums = np.sum(distributed.from_all((loss, correct, float(count))), axis=0)
+        total = max(sums[2], 1.0)
+        return {"loss": sums[0] / total, "token_accuracy": sums[1] / total}
+
+    def detect(
+        self,
+        model: DetectionModel,
+        split: str,
+        rows: Sequence[int],
+        progress: bool = False,
+        seconds: float | None = None,
+    ) -> Detections:
+        """Write answers to these rows and read the boxes; each rank its share, and all get all of them.
+
+        Args:
+            model: Of this task.
+            split: Of the rows.
+            rows: To be answered, in any order.
+            progress: Show a progress bar.
+            seconds: After them no further rows are begun, on any rank; the first batch always is.
+        """
+        own = distributed.own_share(rows)
+        batches: Iterable[Sequence[int]] = parts(own, self.config.generation.batch_size)
+        if seconds is not None:
+            batches = within(batches, seconds)
+        found: list[Detections] = []
+        with self.precision(), progress_bar(f"looking at {split} pictures", len(own), progress) as advance:
+            for part in batches:
+                found.append(self._detect(model, split, part))
+                advance(len(part))
+        gathered = chain(*distributed.from_all(found))
+        columns = zip(*(asdict(one).values() for one in gathered), strict=True)
+        return Detections(*(list(chain(*column)) for column in columns))
+
+    def _detect(self, model: DetectionModel, split: str, rows: Sequence[int]) -> Detections:
+        items = [self.datasets[split].prompt_row(row) for row in rows]
+        batch = prompt_batch(self.processor, items)
+        written = model.generate(moved(batch, self.model.device), self.settings)
+        patch, tokenizer = self.processor.image_processor.patch_size, self.model.tokenizer
+        seen = [seen_size(grid, patch) for grid in batch["image_grid_thw"]]
+        answers = zip(items, seen, written.tokens, written.log_probs, written.ended, strict=True)
+        read = [
+            read_answer(self.codec, tokenizer, tokens, probs, ended, (item["width"], item["height"]), size)
+            for item, size, tokens, probs, ended in answers
+        ]
+        return Detections(
+            rows=list(rows),
+            texts=[one.text for one in read],
+            ended=written.ended,
+            boxes=[one.boxes.tolist() for one in read],
+            labels=[one.labels for one in read],
+            scores=[one.scores for one in read],
+            problems=[one.problem for one in read],
+            dropped=[one.dropped for one in read],
+        )
+
+    def detection_set(self, split: str, found: Detections) -> DetectionSet:
+        """Boxes beside those that should have been found; pictures of one product are one unit."""
+        table = self.splits[split]
+        groups = table.groups or [None] * len(table)
+        units = [groups[row] or str(table.picture_hashes[row]) for row in found.rows]
+        return DetectionSet(
+            boxes=[np.array(boxes, dtype=np.float64).reshape(-1, 4) for boxes in found.boxes],
+            labels=found.labels,
+            scores=[np.array(scores, dtype=np.float64) for scores in found.scores],
+            true_boxes=[table.boxes[row] for row in found.rows],
+            true_labels=[list(table.labels[row]) for row in found.rows],
+            units=group_numbers(units),
+            parsed=[
+                problem is None or bool(labels)
+                for problem, labels in zip(found.problems, found.labels, strict=True)
+            ],
+            dropped=found.dropped,
+            ended=found.ended,
+            sizes=[table.sizes[row] for row in found.rows],
+        )
+
+    def _samples(self, split: str, found: Detections) -> list[dict[str, Any]]:
+        table, count = self.splits[split], len(found.rows)
+        chosen = sorted({count * number // SHOWN_SAMPLES for number in range(SHOWN_SAMPLES)})
+        return [
+            {
+                "id": table.ids[found.rows[at]],
+                "reference": self._right_answer(table, found.rows[at]),
+                "answer": found.texts[at],
+                "ended": found.ended[at],
+            }
+            for at in chosen
+        ]
+
+    def _right_answer(self, table: DetectionTable, row: int) -> str:
+        size = table.sizes[row]
+        seen = planned_size(self.processor, *size)
+        return self.codec.write(table.boxes[row], table.labels[row], size, seen)
+
+    # The canary
+
+    def canary(self, model: DetectionModel) -> Canary:
+        """A stored sample with the logits that this model gives it, and those of the untouched one."""
+        return Canary(self._canary_sample, canary.sing(model, self._canary_sample), self._untouched)
+
+    def check_canary(self, model: DetectionModel, tensors: Mapping[str, Tensor], what: str) -> None:
+        """Refuse weights that do not answer as they did when they were stored.
+
+        Raises:
+            CheckpointError: See `canary.check`.
+        """
+        stored = Canary.of(tensors)
+        canary.check(model, stored.sample, stored.trained, stored.untouched, what)
+
+    def precision(self) -> AbstractContextManager[None]:
+        """The arithmetic of training."""
+        return arithmetic(self.config, self.model.device)
+
+
+def build_collator(
+    config: ExperimentConfig, processor: Any, codec: BoxCodec
+) -> Qwen2VLCollatorV1 | Qwen2VLCollatorV2 | Qwen2VLCollatorV3:
+    """The collator that an experiment names."""
+    detection = config.detection
+    if detection.collator == "v1":
+        return Qwen2VLCollatorV1(processor, codec, detection.mask)
+    if detection.collator == "v2":
+        return Qwen2VLCollatorV2(processor, codec, detection.mask)
+    return Qwen2VLCollatorV3(processor, codec, detection.mask, detection.max_tokens)

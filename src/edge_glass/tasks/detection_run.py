@@ -1,0 +1,167 @@
+"""A detection run: what it measures beside its task, and what it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.errors import DataError
+from edge_glass.evaluation.detection import estimate_detections, picture_scores
+from edge_glass.evaluation.detection_archive import DetectionRecord, save_detections
+from edge_glass.evaluation.intervals import Estimate
+from edge_glass.evaluation.results import assemble_results, read_json, write_json
+from edge_glass.models.detector_artefact import save_detection_model
+from edge_glass.models.vlm_components import component_of
+from edge_glass.tasks.detection import Detections, DetectionTask
+from edge_glass.tasks.experiment import Cost, split_counts
+from edge_glass.tasks.measuring import measured_rows
+from edge_glass.tasks.sample_answers import SampleAnswers
+from edge_glass.tasks.sources import training_device
+from edge_glass.training import distributed
+from edge_glass.training.gradients import GradientCheck, GradNormCallback
+from edge_glass.training.iou_callback import IoUEvalCallback
+
+logger = logging.getLogger(__name__)
+
+UNTOUCHED = "evaluation/untouched.json"
+
+
+class DetectionExperiment(DetectionTask):
+    """A detection task as a run sees it; see `edge_glass.tasks.experiment.Experiment`."""
+
+    def measure(self, split: str) -> Detections:
+        """Answers to the measured rows of a split."""
+        rows = measured_rows(self.config, split, len(self.splits[split]))
+        return self.detect(self.model, split, rows, self.progress)
+
+    def untouched(self, folder: Path) -> Detections:
+        """Answers before training. They are kept: an untouched model may write for many minutes."""
+        path, key = folder / UNTOUCHED, self._identity()
+        kept = distributed.on_main(lambda: _read_detections(path, key))
+        if kept is None:
+            kept = self.measure("test")
+            document = {"of": key, **kept.as_dict()}
+            distributed.on_main(lambda: write_json(path, document))
+        return kept
+
+    def _identity(self) -> str:
+        """Changes with everything that the untouched model's answers depend on."""
+        config = self.config.model_dump(exclude={"training", "optimization", "output_dir", "ablation"})
+        rows = measured_rows(self.config, "test", len(self.splits["test"]))
+        measured = config, self.config.training.precision, self.fingerprints(), rows
+        return hashlib.sha256(repr(measured).encode()).hexdigest()
+
+    def estimates(self, measured: Detections, split: str = "test") -> dict[str, Estimate]:
+        """All metrics of boxes."""
+        found = self.detection_set(split, measured)
+        return estimate_detections(found, None, self.config.evaluation.bootstrap_samples, self.config.seed)
+
+    def prepare(self) -> None:
+        """Nothing: training starts from the untouched model."""
+
+    def rebuild(self, state: Mapping[str, Tensor]) -> None:
+        """A whole model with these trained tensors."""
+        model = self.fresh_model()
+        model.load_trainable_state_dict(state)
+        self.model = model.to(training_device(self.config)).eval()
+
+    def callbacks(self, folder: Path) -> list[Any]:
+        """Gradients by component, sample answers of every validation, and IoU between validations."""
+        detection = self.config.detection
+        callbacks: list[Any] = [
+            GradNormCallback(component_of),
+            GradientCheck(),
+            SampleAnswers(self, folder / "samples.jsonl"),
+        ]
+        if detection.iou_steps is not None:
+            callbacks.append(IoUEvalCallback(self.iou_within, detection.iou_steps, detection.iou_seconds))
+        return callbacks
+
+    def finish(self, folder: Path, untouched: Detections, cost: Cost) -> dict[str, Any]:
+        """Final numbers, artefact and archive."""
+        found = self.measure("test")
+        return distributed.on_main(lambda: self._write(folder, untouched, found, cost))
+
+    def _write(self, folder: Path, untouched: Detections, found: Detections, cost: Cost) -> dict[str, Any]:
+        results = assemble_results(
+            split="test",
+            metric=self.primary_metric,
+            trained=self.estimates(found),
+            baseline=self.estimates(untouched),
+            seconds=cost.seconds,
+            samples=cost.samples,
+            data=split_counts(self.splits),
+        )
+        results["task"] = "detection"
+        self._save_archive(folder, found, untouched)
+        save_detection_model(self.model, self._described(), folder / "model", self.canary(self.model))
+        return results
+
+    def _described(self) -> ExperimentConfig:
+        """The experiment with what was looked for written down, so that the model can be asked for it."""
+        looked_for = {"categories": list(self.splits["train"].categories)}
+        dataset = self.config.dataset.model_copy(update=looked_for)
+        return self.config.model_copy(update={"dataset": dataset})
+
+    def _save_archive(self, folder: Path, found: Detections, untouched: Detections) -> None:
+        table = self.splits["test"]
+        scores = picture_scores(self.detection_set("test", found))
+        before = picture_scores(self.detection_set("test", untouched))
+        places = {row: place for place, row in enumerate(untouched.rows)}
+        records = []
+        for at, row in enumerate(found.rows):
+            width, height = table.sizes[row]
+            earlier = places[row]
+            records.append(
+                DetectionRecord(
+                    id=table.ids[row],
+                    picture=str(table.picture_hashes[row]),
+                    width=width,
+                    height=height,
+                    true_boxes=table.boxes[row].tolist(),
+                    true_labels=list(table.labels[row]),
+                    boxes=found.boxes[at],
+                    labels=found.labels[at],
+                    scores=found.scores[at],
+                    text=found.texts[at],
+                    problem=found.problems[at],
+                    ended=found.ended[at],
+                    iou=float(scores[at]),
+                    untouched_boxes=untouched.boxes[earlier],
+                    untouched_labels=untouched.labels[earlier],
+                    untouched_text=untouched.texts[earlier],
+                    untouched_iou=float(before[earlier]),
+                )
+            )
+        rows = {str(table.picture_hashes[row]): row for row in found.rows}
+        save_detections(folder, "test", records, lambda name: table.rgb(rows[name]))
+
+    def fingerprints(self) -> dict[str, Any]:
+        """Of the untouched weights' answers, and of the pictures and boxes of each split."""
+        digests = {}
+        for name, table in self.splits.items():
+            digest = hashlib.sha256("\n".join(chain(*table.keys("vision"))).encode())
+            for boxes, labels in zip(table.boxes, table.labels, strict=True):
+                digest.update(boxes.tobytes() + json.dumps(list(labels)).encode())
+            digests[name] = digest.hexdigest()
+        logits = hashlib.sha256(self._untouched.numpy().tobytes()).hexdigest()
+        return {"weights": {"logits of the canary": logits}, "scenes": digests}
+
+
+def _read_detections(path: Path, key: str) -> Detections | None:
+    """What was kept for this key, if anything."""
+    if not path.is_file():
+        return None
+    try:
+        document = read_json(path)
+        return Detections(**document) if document.pop("of") == key else None
+    except (DataError, KeyError, TypeError):
+        return None

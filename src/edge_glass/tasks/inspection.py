@@ -1,0 +1,32 @@
+"""Inspected samples and what there is to know of them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.reporting.inspection_tokens import InspectedSample
+from edge_glass.tasks.run_folder import run_folder_of
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Samples with what there is to know of the whole.
+
+    Attributes:
+        samples: As the model receives them.
+        lengths: Lines of the length report of their split.
+        title: Name of the experiment.
+        overview: Facts by name.
+    """
+
+    samples: list[InspectedSample]
+    lengths: list[str]
+    title: str
+    overview: dict[str, str]
+
+
+def page_of(config: ExperimentConfig) -> Path:
+    """Where the page of an experiment goes."""
+    return run_folder_of(config) / "inspect.html"

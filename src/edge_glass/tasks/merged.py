@@ -1,0 +1,92 @@
+"""What a merged model is compared with its unmerged self by, and when it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from edge_glass.errors import CheckpointError, ConfigError, DataError
+from edge_glass.evaluation.results import read_json
+from edge_glass.inference.finding import DESCRIPTION
+
+LORA = "edge_glass.decoders.lora"
+METRIC_BOUND = 0.02  # one answer of 64
+LEAST_EQUAL = 0.9
+HALF_LEAST_EQUAL = 0.5  # with bfloat16 weights a long answer may take another turn
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merged model was compared by.
+
+    Attributes:
+        folder: Where it is.
+        logits: Largest difference of logits, as a share of the largest logit.
+        rows: Test rows that both models answered; 0 when only logits were compared.
+        equal: Share of them with the same answer.
+        metric: The primary metric.
+        unmerged: Its value before.
+        merged: Its value after.
+    """
+
+    folder: Path
+    logits: float
+    rows: int
+    equal: float
+    metric: str
+    unmerged: float
+    merged: float
+
+    def lines(self) -> list[str]:
+        """What was measured, in words."""
+        lines = [f"logits differ by at most {self.logits:.2g} of the largest"]
+        if self.rows:
+            lines.append(
+                f"{self.equal:.1%} of {self.rows} test answers are equal; {self.metric} "
+                f"{self.unmerged:.3f} unmerged, {self.merged:.3f} merged"
+            )
+        return lines
+
+
+def logits_difference(before: Tensor, after: Tensor) -> float:
+    """The largest difference of two `[K, V]`, as a share of the largest logit."""
+    return float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
+
+
+def require_replaceable(folder: Path) -> None:
+    """Only an earlier merged model may be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_merged(folder):
+        raise ConfigError(f"{folder} holds something else than a merged model; choose another with --output")
+
+
+def _is_merged(folder: Path) -> bool:
+    """Whether its description says that something was merged."""
+    try:
+        return "merged" in read_json(folder / DESCRIPTION) and (folder / "config.json").is_file()
+    except DataError:
+        return False
+
+
+def require_equal(measured: Merged, bound: float, half: bool) -> None:
+    """Refuse a merged model that answers otherwise.
+
+    Raises:
+        CheckpointError: Logits, answers or the metric differ too much.
+    """
+    least_equal = HALF_LEAST_EQUAL if half else LEAST_EQUAL
+    change = abs(measured.merged - measured.unmerged)
+    wrong = [
+        (not measured.logits <= bound, f"logits by {bound:g} of the largest"),  # NaN is not below anything
+        (measured.rows > 0 and measured.equal < least_equal, f"{1 - least_equal:.0%} of the answers"),
+        (not change <= METRIC_BOUND, f"{measured.metric} by {METRIC_BOUND:g}"),
+    ]
+    allowed = [words for fails, words in wrong if fails]
+    if allowed:
+        raise CheckpointError(
+            f"the merged model answers otherwise than the unmerged one: {'; '.join(measured.lines())}.\n"
+            f"At most {' and '.join(allowed)} may differ; nothing was written."
+        )

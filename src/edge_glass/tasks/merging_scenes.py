@@ -1,0 +1,111 @@
+"""Adding the LoRA adapters of a finished detection run to its model, and making sure that nothing changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from edge_glass.config import ExperimentConfig, load_config
+from edge_glass.data.detection import DetectionTable
+from edge_glass.data.samples import group_numbers
+from edge_glass.errors import CheckpointError, ConfigError
+from edge_glass.evaluation.detection import DetectionSet, detection_values
+from edge_glass.inference.detecting import Detector
+from edge_glass.inference.detections import Detection
+from edge_glass.inference.hushing import only_warnings
+from edge_glass.models import canary
+from edge_glass.models.canary import Canary, read_canary
+from edge_glass.models.detector_artefact import (
+    load_detection_model,
+    load_unquantized_detector,
+    read_description,
+    save_merged_detector,
+)
+from edge_glass.tasks.detection_sources import load_scenes
+from edge_glass.tasks.merged import LORA, Merged, logits_difference, require_equal, require_replaceable
+from edge_glass.tasks.sources import training_device
+
+
+def merge_scenes(run: Path, model: Path, output: Path | None, bound: float | None, rows: int) -> Merged:
+    """As `merge_run`, of a detection run.
+
+    Args:
+        run: The run folder.
+        model: The folder of its weights.
+        output: Where to; by default `merged` in the run folder.
+        bound: Largest difference of logits allowed, as a share of the largest.
+        rows: Test pictures that both look at.
+    """
+    config = read_description(model)
+    if config.vlm.mode != "lora":
+        raise ConfigError(f"{run}: vlm.mode is {config.vlm.mode}, so there are no adapters to merge")
+    folder = output or run / "merged"
+    require_replaceable(folder)
+    table = _compared_rows(run, rows)
+    with only_warnings(LORA):  # which layers are adapted was said in training
+        adapted, _ = load_detection_model(model)
+    stored, device = read_canary(model), training_device(config)
+    before = canary.sing(adapted.to(device), stored.sample)
+    seen_before = _look(Detector(adapted, config), table)
+    quantised = config.vlm.quantization != "none"
+    if quantised:  # what comes out must be plain weights, so plain weights must go in
+        with only_warnings(LORA):
+            adapted = load_unquantized_detector(model).to(device)
+    half = quantised or str(adapted.vlm.dtype) != "torch.float32"
+    bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
+    adapted.merge(bound)
+    after = canary.sing(adapted, stored.sample)
+    seen_after = _look(Detector(adapted, config), table)
+    metric = config.evaluation.primary_metric
+    same = [first.text == second.text for first, second in zip(seen_before, seen_after, strict=True)]
+    values = [_metric(table, seen, metric) for seen in (seen_before, seen_after)]
+    measured = Merged(
+        folder, logits_difference(before, after), len(same), sum(same) / max(len(same), 1), metric, *values
+    )
+    require_equal(measured, bound, half)
+    numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
+    signed = Canary(stored.sample, after, stored.untouched)
+    save_merged_detector(adapted, config, folder, signed, {**numbers, "run": str(run)})
+    return measured
+
+
+def _compared_rows(run: Path, count: int) -> DetectionTable | None:
+    """Test rows, evenly spread; None for none."""
+    if not count:
+        return None
+    if not (run / "config.yaml").is_file():
+        raise CheckpointError(
+            f"{run}: config.yaml is missing, so its test rows are not known; --rows 0 compares logits alone"
+        )
+    try:
+        table = load_scenes(_config(run))["test"]
+    except ConfigError as error:
+        raise ConfigError(f"{error}\nThe test rows are compared; --rows 0 compares logits alone.") from error
+    chosen = min(count, len(table))
+    return table.select([len(table) * number // chosen for number in range(chosen)])
+
+
+def _config(run: Path) -> ExperimentConfig:
+    return load_config(run / "config.yaml")
+
+
+def _look(detector: Detector, table: DetectionTable | None) -> list[Detection]:
+    return [] if table is None else detector.detect_all(table.rgb(row) for row in range(len(table)))
+
+
+def _metric(table: DetectionTable | None, found: list[Detection], metric: str) -> float:
+    if table is None or not found:
+        return 0.0
+    shown = DetectionSet(
+        boxes=[one.boxes for one in found],
+        labels=[one.labels for one in found],
+        scores=[np.array(one.scores) for one in found],
+        true_boxes=list(table.boxes),
+        true_labels=[list(labels) for labels in table.labels],
+        units=group_numbers([str(row) for row in range(len(found))]),
+        parsed=[one.problem is None or bool(one.labels) for one in found],
+        dropped=[one.dropped for one in found],
+    )
+    return detection_values(shown, [metric])[metric]
