@@ -201,5 +201,5 @@ def test_the_published_drawings(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "HELD_OUT_ROWS", 8)
     files = corpus.build_emoji_scenes(tmp_path, rows=8, progress=False)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| train.parquet | 8 | 64 | 79 | 181 | 17 |" in card
+    assert "| train.parquet | 8 | 64 | 79 | 177 | 17 |" in card
     assert pq.read_table(files["test"]).num_rows == 8

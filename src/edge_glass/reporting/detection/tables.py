@@ -12,7 +12,11 @@ from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.tables import Cell, Row, cells
 from edge_glass.reporting.wording import DETECTION_WORDS, metric_label
 
-MODELS = (("baseline", "untouched model"), ("metrics", "trained"))
+MODELS = (
+    ("baseline", "untouched model"),
+    ("average_box", "always the average box"),
+    ("metrics", "trained"),
+)
 
 
 def primary_metric(run: RunFolder) -> str:
@@ -24,7 +28,9 @@ def primary_metric(run: RunFolder) -> str:
 
 def measured(run: RunFolder) -> list[tuple[str, str, Mapping[str, Any]]]:
     """(key, heading, metrics) of the models with numbers."""
-    return [(key, heading, run.results[key]) for key, heading in MODELS if run.results.get(key)]
+    found = {key: run.results.get(key) or {} for key, _ in MODELS}
+    found["average_box"] = found["average_box"].get("metrics") or {}
+    return [(key, heading, found[key]) for key, heading in MODELS if found[key]]
 
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
