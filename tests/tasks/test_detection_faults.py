@@ -20,7 +20,6 @@ from edge_glass.data.box_codec import BoxCodec, SeenSize
 from edge_glass.data.collators import Qwen2VLCollatorV3, efficient
 from edge_glass.data.generated_scenes import generated_scenes
 from edge_glass.errors import CheckpointError, DataError, TrainingError
-from edge_glass.models import canary
 from edge_glass.models.detector_artefact import load_detection_model, save_detection_model
 from edge_glass.tasks import detection_sources, overfit, run
 from edge_glass.tasks.detection import DetectionTask
@@ -126,7 +125,7 @@ def test_a_learning_rate_a_thousand_times_too_high(tmp_path: Path, monkeypatch: 
     assert task.evaluate(task.model, "test")["mean_iou"] > 0.9
     wrong = good.optimization.model_copy(update={"lr": 3.0})
     task.config = good.model_copy(update={"optimization": wrong})
-    task._untouched = canary.sing(task.model, task._canary_sample)
+    task.keep_canary(task.batch("test", [0]))
     monkeypatch.setattr(run, "build_experiment", lambda *arguments: task)
     monkeypatch.setattr(run, "write_report", lambda folder: None)
     try:

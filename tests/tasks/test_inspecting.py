@@ -21,7 +21,8 @@ from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import ConfigError
-from edge_glass.tasks.inspecting import Inspection, inspect_experiment, page_of
+from edge_glass.tasks.inspecting import inspect_experiment
+from edge_glass.tasks.inspection import Inspection, page_of
 from edge_glass.tasks.instruction import InstructionTask
 from edge_glass.tasks.invariants import checks_of_row
 
@@ -44,7 +45,7 @@ def test_every_instruction_config_can_be_inspected(name: str) -> None:
     task = InstructionTask(config, progress=False)
     table = task.splits["train"]
     for sample in found.samples:
-        batch = task._batch("train", [list(table.ids).index(sample.id)])
+        batch = task.batch("train", [list(table.ids).index(sample.id)])
         prefix = task.model.prefix(batch)
         assert prefix is not None and sample.prefix_tokens == int(prefix.mask.sum())
         assert [token.id for token in sample.tokens] == batch["input_ids"][0].tolist()

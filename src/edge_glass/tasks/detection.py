@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
@@ -28,27 +25,24 @@ from edge_glass.data.collators import (
 )
 from edge_glass.data.collators.chat import end_of_turn
 from edge_glass.data.detection import DetectionDataset, DetectionTable
-from edge_glass.data.labels import NOT_TRAINED
 from edge_glass.data.samples import group_numbers
 from edge_glass.data.scan import progress_bar
 from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.evaluation.detection import DetectionSet, detection_values
 from edge_glass.inference.detections import read_answer
-from edge_glass.models import canary
-from edge_glass.models.canary import Canary
 from edge_glass.models.detector import DetectionModel, build_detection_model
 from edge_glass.tasks.detection_lengths import fit_answers
 from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.tasks.measuring import arithmetic, evaluating, measured_rows, moved, parts
+from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import training_device
+from edge_glass.tasks.writing import WritingTask, shown_places
 from edge_glass.training import distributed
 from edge_glass.training.iou_callback import within
-from edge_glass.training.task import Batch, Report
+from edge_glass.training.task import Batch
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-SHOWN_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -75,12 +69,8 @@ class Detections:
     problems: list[str | None]
     dropped: list[int]
 
-    def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
 
-
-class DetectionTask:
+class DetectionTask(WritingTask):
     """Teaches a vision-language model to find things; see `edge_glass.training.Task`.
 
     Args:
@@ -95,9 +85,6 @@ class DetectionTask:
     Raises:
         EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
     """
-
-    greater_is_better = True
-    validates_untouched = True  # the curve of the IoU begins at step 0
 
     def __init__(
         self,
@@ -116,9 +103,7 @@ class DetectionTask:
         self.settings = self._generation_settings()
         self.collator = build_collator(config, self.processor, self.codec)
         self.samples: list[dict[str, Any]] = []
-        sample = self.collator([self.datasets["test"][0, 0]])
-        self._canary_sample = canary.canary_sample(sample)
-        self._untouched = canary.sing(self.model, self._canary_sample)
+        self.keep_canary(self.batch("test", [0]))
 
     def fresh_model(self) -> DetectionModel:
         """The model that training starts from."""
@@ -168,24 +153,18 @@ class DetectionTask:
         """Conversation rows → a batch to train on; every batch is read back (`check_detection_labels`)."""
         return {**self.collator(items), "ids": [item["id"] for item in items]}
 
-    def weight(self, batch: Batch) -> int:
-        """Supervised tokens: what a batch counts among those of one step."""
-        return int((batch["labels"] != NOT_TRAINED).sum())
-
-    def loss(self, model: nn.Module, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
-        """Mean cross entropy over the supervised tokens of a batch."""
-        output = model(batch)
-        count = output.count.clamp(min=1)
-        return output.loss_sum / count, {"token_accuracy": output.report["correct"] / count}
-
     def evaluate(self, model: DetectionModel, split: str) -> dict[str, float]:
         """Loss and token accuracy, and the metrics of the boxes that the model writes."""
-        rows = measured_rows(self.config, split, len(self.splits[split]))
+        rows = self.measured_rows(split)
         found = self.detect(model, split, rows)
         self.samples = self._samples(split, found)
         return self.validation_loss(model, split, rows) | detection_values(self.detection_set(split, found))
 
     # Measuring
+
+    def batch(self, split: str, rows: Sequence[int]) -> Batch:
+        """Rows of a split with their labels."""
+        return self.collator([self.datasets[split][row] for row in rows])
 
     def iou_within(self, model: DetectionModel, seconds: float) -> dict[str, float]:
         """Metrics of as many validation rows as fit into a time budget, at most `detection.iou_rows`."""
@@ -196,20 +175,6 @@ class DetectionTask:
     def _spread(self, split: str, most: int) -> list[int]:
         total = len(self.splits[split])
         return [total * number // min(most, total) for number in range(min(most, total))]
-
-    @torch.no_grad()
-    def validation_loss(self, model: DetectionModel, split: str, rows: Sequence[int]) -> dict[str, float]:
-        """Mean over all supervised tokens of these rows; each rank measures its share."""
-        loss, correct, count = 0.0, 0.0, 0
-        dataset, device = self.datasets[split], self.model.device
-        with evaluating(model), self.precision():
-            for part in parts(distributed.own_share(rows), self.config.generation.batch_size):
-                output = model(moved(self.collator([dataset[0, row] for row in part]), device))
-                loss, count = loss + float(output.loss_sum), count + int(output.count)
-                correct += float(output.report["correct"])
-        sums = np.sum(distributed.from_all((loss, correct, float(count))), axis=0)
-        total = max(sums[2], 1.0)
-        return {"loss": sums[0] / total, "token_accuracy": sums[1] / total}
 
     def detect(
         self,
@@ -285,8 +250,7 @@ class DetectionTask:
         )
 
     def _samples(self, split: str, found: Detections) -> list[dict[str, Any]]:
-        table, count = self.splits[split], len(found.rows)
-        chosen = sorted({count * number // SHOWN_SAMPLES for number in range(SHOWN_SAMPLES)})
+        table = self.splits[split]
         return [
             {
                 "id": table.ids[found.rows[at]],
@@ -294,32 +258,13 @@ class DetectionTask:
                 "answer": found.texts[at],
                 "ended": found.ended[at],
             }
-            for at in chosen
+            for at in shown_places(found.rows)
         ]
 
     def _right_answer(self, table: DetectionTable, row: int) -> str:
         size = table.sizes[row]
         seen = planned_size(self.processor, *size)
         return self.codec.write(table.boxes[row], table.labels[row], size, seen)
-
-    # The canary
-
-    def canary(self, model: DetectionModel) -> Canary:
-        """A stored sample with the logits that this model gives it, and those of the untouched one."""
-        return Canary(self._canary_sample, canary.sing(model, self._canary_sample), self._untouched)
-
-    def check_canary(self, model: DetectionModel, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Refuse weights that do not answer as they did when they were stored.
-
-        Raises:
-            CheckpointError: See `canary.check`.
-        """
-        stored = Canary.of(tensors)
-        canary.check(model, stored.sample, stored.trained, stored.untouched, what)
-
-    def precision(self) -> AbstractContextManager[None]:
-        """The arithmetic of training."""
-        return arithmetic(self.config, self.model.device)
 
 
 def build_collator(

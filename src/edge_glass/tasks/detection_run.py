@@ -5,76 +5,45 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.errors import DataError
 from edge_glass.evaluation.average_box import average_box
 from edge_glass.evaluation.detection import estimate_detections, picture_scores
 from edge_glass.evaluation.detection_archive import DetectionRecord, save_detections
 from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.results import assemble_results, metrics_dict, read_json, write_json
+from edge_glass.evaluation.results import assemble_results, metrics_dict
 from edge_glass.models.detector_artefact import save_detection_model
 from edge_glass.models.vlm_components import component_of
 from edge_glass.tasks.detection import Detections, DetectionTask
 from edge_glass.tasks.experiment import Cost, split_counts
-from edge_glass.tasks.measuring import measured_rows
 from edge_glass.tasks.sample_answers import SampleAnswers
-from edge_glass.tasks.sources import training_device
-from edge_glass.training import distributed
+from edge_glass.tasks.writing_run import WritingRun
 from edge_glass.training.gradients import GradientCheck, GradNormCallback
 from edge_glass.training.iou_callback import IoUEvalCallback
 
 logger = logging.getLogger(__name__)
 
-UNTOUCHED = "evaluation/untouched.json"
 GUESSED = ("mean_iou", "f1_50", "precision_50", "recall_50", "f1_75", "precision_75", "recall_75")
 
 
-class DetectionExperiment(DetectionTask):
+class DetectionExperiment(DetectionTask, WritingRun):
     """A detection task as a run sees it; see `edge_glass.tasks.experiment.Experiment`."""
+
+    written = Detections
 
     def measure(self, split: str) -> Detections:
         """Answers to the measured rows of a split."""
-        rows = measured_rows(self.config, split, len(self.splits[split]))
-        return self.detect(self.model, split, rows, self.progress)
-
-    def untouched(self, folder: Path) -> Detections:
-        """Answers before training. They are kept: an untouched model may write for many minutes."""
-        path, key = folder / UNTOUCHED, self._identity()
-        kept = distributed.on_main(lambda: _read_detections(path, key))
-        if kept is None:
-            kept = self.measure("test")
-            document = {"of": key, **kept.as_dict()}
-            distributed.on_main(lambda: write_json(path, document))
-        return kept
-
-    def _identity(self) -> str:
-        """Changes with everything that the untouched model's answers depend on."""
-        config = self.config.model_dump(exclude={"training", "optimization", "output_dir", "ablation"})
-        rows = measured_rows(self.config, "test", len(self.splits["test"]))
-        measured = config, self.config.training.precision, self.fingerprints(), rows
-        return hashlib.sha256(repr(measured).encode()).hexdigest()
+        return self.detect(self.model, split, self.measured_rows(split), self.progress)
 
     def estimates(self, measured: Detections, split: str = "test") -> dict[str, Estimate]:
         """All metrics of boxes."""
         found = self.detection_set(split, measured)
         return estimate_detections(found, None, self.config.evaluation.bootstrap_samples, self.config.seed)
-
-    def prepare(self) -> None:
-        """Nothing: training starts from the untouched model."""
-
-    def rebuild(self, state: Mapping[str, Tensor]) -> None:
-        """A whole model with these trained tensors."""
-        model = self.fresh_model()
-        model.load_trainable_state_dict(state)
-        self.model = model.to(training_device(self.config)).eval()
 
     def callbacks(self, folder: Path) -> list[Any]:
         """Gradients by component, sample answers of every validation, and IoU between validations."""
@@ -88,12 +57,11 @@ class DetectionExperiment(DetectionTask):
             callbacks.append(IoUEvalCallback(self.iou_within, detection.iou_steps, detection.iou_seconds))
         return callbacks
 
-    def finish(self, folder: Path, untouched: Detections, cost: Cost) -> dict[str, Any]:
-        """Final numbers, artefact and archive."""
-        found = self.measure("test")
-        return distributed.on_main(lambda: self._write(folder, untouched, found, cost))
-
-    def _write(self, folder: Path, untouched: Detections, found: Detections, cost: Cost) -> dict[str, Any]:
+    def write_results(
+        self, folder: Path, untouched: Detections, trained: Detections, cost: Cost
+    ) -> dict[str, Any]:
+        """Results, archive and artefact."""
+        found = trained
         results = assemble_results(
             split="test",
             metric=self.primary_metric,
@@ -177,14 +145,3 @@ class DetectionExperiment(DetectionTask):
             digests[name] = digest.hexdigest()
         logits = hashlib.sha256(self._untouched.numpy().tobytes()).hexdigest()
         return {"weights": {"logits of the canary": logits}, "scenes": digests}
-
-
-def _read_detections(path: Path, key: str) -> Detections | None:
-    """What was kept for this key, if anything."""
-    if not path.is_file():
-        return None
-    try:
-        document = read_json(path)
-        return Detections(**document) if document.pop("of") == key else None
-    except (DataError, KeyError, TypeError):
-        return None

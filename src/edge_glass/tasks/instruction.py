@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from edge_glass.assets import cache_root
@@ -21,13 +18,10 @@ from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.instruction_batches import ConversationCollator, stack_pixels
 from edge_glass.data.instruction_datasets import ConversationDataset
 from edge_glass.data.instructions import InstructionTable
-from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
+from edge_glass.data.labels import ConversationTokenizer, check_labels
 from edge_glass.data.scan import progress_bar
-from edge_glass.decoders.decoder import NOT_TRAINED as DECODER_NOT_TRAINED
 from edge_glass.evaluation.text import AnswerSet, answer_values
-from edge_glass.models import canary
 from edge_glass.models.answering import AnsweringModel
-from edge_glass.models.answering_artefact import Canary
 from edge_glass.models.answering_build import (
     build_answering_model,
     build_decoder,
@@ -37,16 +31,14 @@ from edge_glass.models.answering_build import (
 from edge_glass.tasks.conversation_rows import ConversationRows
 from edge_glass.tasks.conversation_sources import SPLITS, load_conversations, texts_of
 from edge_glass.tasks.features import CachedFeatures, LiveFeatures, Place
-from edge_glass.tasks.measuring import arithmetic, evaluating, measured_rows, moved, parts
+from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
+from edge_glass.tasks.writing import WritingTask, shown_places
 from edge_glass.training import distributed
-from edge_glass.training.task import Batch, Report
-
-assert NOT_TRAINED == DECODER_NOT_TRAINED  # data and decoders do not know each other
+from edge_glass.training.task import Batch
 
 logger = logging.getLogger(__name__)
 
-SHOWN_SAMPLES = 8
 MEASURED_ROWS = 1_000  # more hardly move means and scales
 
 
@@ -59,7 +51,7 @@ class Answers:
     ended: list[bool]
 
 
-class InstructionTask:
+class InstructionTask(WritingTask):
     """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`.
 
     Args:
@@ -74,9 +66,6 @@ class InstructionTask:
     Raises:
         EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
     """
-
-    greater_is_better = True
-    validates_untouched = True  # the curves of the answers begin at step 0
 
     def __init__(
         self,
@@ -99,8 +88,7 @@ class InstructionTask:
         self.samples: list[dict[str, Any]] = []
         self._checked = False
         self._rows: dict[tuple[str, bool], Dataset] = {}
-        self._canary_sample = canary.canary_sample(self._batch("test", [self._richest_row("test")]))
-        self._untouched = canary.sing(self.model, self._canary_sample)
+        self.keep_canary(self.batch("test", [self._richest_row("test")]))
 
     def fresh_model(self) -> AnsweringModel:
         """The model that training starts from."""
@@ -199,18 +187,6 @@ class InstructionTask:
             collate[name] = stack_pixels if name == "vision" else tower.encoder.collate
         return ConversationCollator(self.model.decoder.tokenizer.pad_token_id, prompts, collate)
 
-    def weight(self, batch: Batch) -> int:
-        """Supervised tokens: what a batch counts among those of one step."""
-        return int((batch["labels"] != NOT_TRAINED).sum())
-
-    def loss(self, model: nn.Module, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
-        """Mean cross entropy over the supervised tokens of a batch."""
-        output = model(batch)
-        count = output.count.clamp(min=1)
-        report = {name: value / count for name, value in output.report.items()}
-        report["token_accuracy"] = report.pop("correct")
-        return output.loss_sum / count, report
-
     def evaluate(self, model: AnsweringModel, split: str) -> dict[str, float]:
         """Loss and token accuracy, and the metrics of the answers that the model writes."""
         rows = self.measured_rows(split)
@@ -219,23 +195,6 @@ class InstructionTask:
         return self.validation_loss(model, split, rows) | answer_values(self.answer_set(split, answers))
 
     # Measuring
-
-    def measured_rows(self, split: str) -> list[int]:
-        """Rows that are measured, evenly spread over a split."""
-        return measured_rows(self.config, split, len(self.splits[split]))
-
-    @torch.no_grad()
-    def validation_loss(self, model: AnsweringModel, split: str, rows: Sequence[int]) -> dict[str, float]:
-        """Mean over all supervised tokens of these rows; each rank measures its share."""
-        loss, correct, count = 0.0, 0.0, 0
-        with evaluating(model), self.precision():
-            for part in parts(distributed.own_share(rows), self.config.generation.batch_size):
-                output = model(self._moved(self._batch(split, part)))
-                loss, count = loss + float(output.loss_sum), count + int(output.count)
-                correct += float(output.report["correct"])
-        sums = np.sum(distributed.from_all((loss, correct, float(count))), axis=0)
-        total = max(sums[2], 1.0)
-        return {"loss": sums[0] / total, "token_accuracy": sums[1] / total}
 
     def answer(
         self, model: AnsweringModel, split: str, rows: Sequence[int], progress: bool = False
@@ -247,7 +206,7 @@ class InstructionTask:
             progress_bar(f"answering {split} questions", len(own), progress) as advance,
         ):
             for part in parts(own, self.config.generation.batch_size):
-                batch = self._moved(self._batch(split, part, prompts=True))
+                batch = moved(self.batch(split, part, prompts=True), self.model.device)
                 written = model.generate(batch, self.settings)
                 texts += [self.text(tokens) for tokens in written.tokens]
                 ended += written.ended
@@ -272,8 +231,7 @@ class InstructionTask:
         )
 
     def _samples(self, split: str, answers: Answers) -> list[dict[str, Any]]:
-        table, count = self.splits[split], len(answers.rows)
-        chosen = sorted({count * number // SHOWN_SAMPLES for number in range(SHOWN_SAMPLES)})
+        table = self.splits[split]
         return [
             {
                 "id": table.ids[answers.rows[at]],
@@ -282,23 +240,8 @@ class InstructionTask:
                 "answer": answers.texts[at],
                 "ended": answers.ended[at],
             }
-            for at in chosen
+            for at in shown_places(answers.rows)
         ]
-
-    # The canary
-
-    def canary(self, model: AnsweringModel) -> Canary:
-        """A stored sample with the logits that this model gives it, and those of the untouched one."""
-        return Canary(self._canary_sample, canary.sing(model, self._canary_sample), self._untouched)
-
-    def check_canary(self, model: AnsweringModel, tensors: Mapping[str, Tensor], what: str) -> None:
-        """Refuse weights that do not answer as they did when they were stored.
-
-        Raises:
-            CheckpointError: See `canary.check`.
-        """
-        stored = Canary.of(tensors)
-        canary.check(model, stored.sample, stored.trained, stored.untouched, what)
 
     def _richest_row(self, split: str) -> int:
         """The first row with the most that is seen and heard: no tower should go without a canary."""
@@ -308,16 +251,9 @@ class InstructionTask:
 
     # Batches
 
-    def _batch(self, split: str, rows: Sequence[int], prompts: bool = False) -> Batch:
+    def batch(self, split: str, rows: Sequence[int], prompts: bool = False) -> Batch:
         source: Any = self.rows(split, prompts)
         keys = [(0, row) for row in rows]
         if isinstance(source, ConversationRows):
             return source.__getitems__(keys)
         return self._collator(prompts)([source[key] for key in keys])
-
-    def _moved(self, batch: Batch) -> Batch:
-        return moved(batch, self.model.device)
-
-    def precision(self) -> AbstractContextManager[None]:
-        """The arithmetic of training."""
-        return arithmetic(self.config, self.model.device)

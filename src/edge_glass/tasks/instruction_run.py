@@ -4,56 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from edge_glass.data.instructions import words_hash
-from edge_glass.errors import DataError
 from edge_glass.evaluation.answer_archive import AnswerRecord, save_answers, shown_rows
 from edge_glass.evaluation.archive import make_thumbnail
 from edge_glass.evaluation.guessing import most_frequent_answers
 from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.results import assemble_results, metrics_dict, read_json, write_json
+from edge_glass.evaluation.results import assemble_results, metrics_dict
 from edge_glass.evaluation.text import PER_ANSWER, AnswerSet, estimate_answers
 from edge_glass.models.answering_artefact import save_answering_model
 from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.instruction import Answers, InstructionTask
 from edge_glass.tasks.sample_answers import SampleAnswers
-from edge_glass.tasks.sources import training_device
-from edge_glass.training import distributed
+from edge_glass.tasks.writing_run import WritingRun
 
 logger = logging.getLogger(__name__)
 
 GUESSED = ("exact_match", "vqa_accuracy")
-UNTOUCHED = "evaluation/untouched.json"
 
 
-class InstructionExperiment(InstructionTask):
+class InstructionExperiment(InstructionTask, WritingRun):
     """An instruction task as a run sees it; see `edge_glass.tasks.experiment.Experiment`."""
+
+    written = Answers
 
     def measure(self, split: str) -> Answers:
         """Answers to the measured rows of a split."""
         return self.answer(self.model, split, self.measured_rows(split), self.progress)
-
-    def untouched(self, folder: Path) -> Answers:
-        """Answers before training. They are kept: an untouched language model may write for many minutes."""
-        path, key = folder / UNTOUCHED, self._identity()
-        kept = distributed.on_main(lambda: _read_answers(path, key))
-        if kept is None:
-            kept = self.measure("test")
-            document = {"of": key, "rows": kept.rows, "texts": kept.texts, "ended": kept.ended}
-            distributed.on_main(lambda: write_json(path, document))
-        return kept
-
-    def _identity(self) -> str:
-        """Changes with everything that the untouched model's answers depend on."""
-        config = self.config.model_dump(exclude={"training", "optimization", "output_dir", "ablation"})
-        parts = config, self.config.training.precision, self.fingerprints(), self.measured_rows("test")
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def estimates(self, measured: Answers, split: str = "test") -> dict[str, Estimate]:
         """All metrics of answers, by type and source too."""
@@ -62,25 +43,13 @@ class InstructionExperiment(InstructionTask):
     def _estimates(self, answers: AnswerSet, metrics: Sequence[str] | None = None) -> dict[str, Estimate]:
         return estimate_answers(answers, metrics, self.config.evaluation.bootstrap_samples, self.config.seed)
 
-    def prepare(self) -> None:
-        """Nothing: training starts from the untouched model."""
-
-    def rebuild(self, state: Mapping[str, Tensor]) -> None:
-        """A whole model with these trained tensors."""
-        model = self.fresh_model()
-        model.load_trainable_state_dict(state)
-        self.model = model.to(training_device(self.config)).eval()
-
     def callbacks(self, folder: Path) -> list[Any]:
         """Sample answers of every validation."""
         return [SampleAnswers(self, folder / "samples.jsonl")]
 
-    def finish(self, folder: Path, untouched: Answers, cost: Cost) -> dict[str, Any]:
-        """Final numbers, artefact and archive."""
-        answers = self.measure("test")
-        return distributed.on_main(lambda: self._write(folder, untouched, answers, cost))
-
-    def _write(self, folder: Path, untouched: Answers, answers: Answers, cost: Cost) -> dict[str, Any]:
+    def write_results(self, folder: Path, untouched: Answers, trained: Answers, cost: Cost) -> dict[str, Any]:
+        """Results, archive and artefact."""
+        answers = trained
         results = assemble_results(
             split="test",
             metric=self.primary_metric,
@@ -143,15 +112,3 @@ class InstructionExperiment(InstructionTask):
         }
         encoders = {name: tower.encoder.fingerprint for name, tower in self.model.towers.items()}
         return {"weights": encoders, "conversations": digests}
-
-
-def _read_answers(path: Path, key: str) -> Answers | None:
-    """What was kept for this key, if anything."""
-    if not path.is_file():
-        return None
-    try:
-        document = read_json(path)
-        kept = Answers(document["rows"], document["texts"], document["ended"])
-        return kept if document["of"] == key else None
-    except (DataError, KeyError):
-        return None
