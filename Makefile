@@ -1,5 +1,7 @@
 # Everything a newcomer needs: `make quickstart`, then `make test`.
 PYTHON ?= python3
+# Processes of the tests, one thread each; a file of tests stays in one of them.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -12,10 +14,10 @@ quickstart: $(INSTALLED)   ## Align emoji pictures with their names; minutes on 
 
 test: $(INSTALLED)         ## What CI runs: lint, types, all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile
 
 quick: $(INSTALLED)        ## The fast tests only
-	$(BIN)/python -m pytest -m "not long and not slow and not weights"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long and not slow and not weights" -n $(WORKERS) --dist loadfile
 
 lint: $(INSTALLED)         ## Style and types
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """A training step of detection against TRL's `SFTTrainer` with its own collator: time and memory.
 
-    python benchmarks/detection.py [--layers 4] [--batch 2] [--rounds 3] [--threads 1]
+    python benchmarks/detection.py [--layers 4] [--batch 2] [--rounds 3] [--threads 1] [--checkpointing]
 
 A Qwen2-VL of few layers with random weights and Qwen's real vocabulary of 151,936 words, LoRA on the language
 model, `--batch` pictures of 560 x 560 (400 tokens) with two boxes each. Both sides get the same pictures and
@@ -9,37 +9,26 @@ clip, AdamW. TRL's side is `SFTTrainer` with `DataCollatorForVisionLanguageModel
 what a CPU asks for (no bf16) and what is right (no cut at 1,024 tokens, loss on the assistant only); a second
 TRL side trains on all words, which is its default. Each side has a process of its own, with the same weights;
 they take turns. Memory is the highest resident memory of a step beyond what the process held before the first
-one (Linux, glibc), in processes whose allocator gives back at once what is freed.
+one (Linux, glibc), in processes whose allocator gives back at once what is freed. `--checkpointing`, which is
+TRL's default, lets all sides compute activations again in the backward pass instead of keeping them.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import statistics
 import tempfile
-import time
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from machine import describe
+from turns import AT_ONCE, measure, memory, watch
 
 SIDES = ("trl", "trl, all words", "edge-glass")
-AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # of glibc
 VOCABULARY = 151_936
 SIDE = 560
-
-
-class Step(NamedTuple):
-    """What a step took: seconds, bytes at the highest beyond those at rest, and its loss."""
-
-    seconds: float
-    extra: int
-    loss: float
 
 
 def main() -> None:
@@ -49,14 +38,16 @@ def main() -> None:
     )
     for name, value in (("layers", 4), ("batch", 2), ("rounds", 3), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--checkpointing", action="store_true")
     options = vars(parser.parse_args())
-    print(f"{describe()}; {options['threads']} thread(s), float32")
-    memory_steps = measure(options, 1, AT_ONCE)
-    time_steps = measure(options, options["rounds"], {})
+    checkpointing = ", checkpointing" if options["checkpointing"] else ""
+    print(f"{describe()}; {options['threads']} thread(s), float32{checkpointing}")
+    memory_steps, _ = measure(serve, SIDES, options, 1, AT_ONCE)
+    time_steps, _ = measure(serve, SIDES, options, options["rounds"], {})
     print(f"{'':<16} seconds a step  extra peak memory   loss of the first step")
     for side in SIDES:
         seconds = statistics.median(step.seconds for step in time_steps[side])
-        extra, loss = memory_steps[side][0].extra / 1e9, memory_steps[side][0].loss
+        extra, loss = memory_steps[side][0].extra / 1e9, memory_steps[side][0].value
         print(f"{side:<16} {seconds:>14.2f}  {extra:>14.2f} GB  {loss:>10.4f}")
     for side in SIDES[:-1]:
         pairs = zip(time_steps[side], time_steps["edge-glass"], strict=True)
@@ -65,39 +56,14 @@ def main() -> None:
         print(f"edge-glass / {side}: time {seconds:.2f}, memory {extra:.2f}")
 
 
-def measure(options: dict[str, int], rounds: int, environment: dict[str, str]) -> dict[str, list[Step]]:
-    """Steps of all sides, in turns."""
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    os.environ.update(environment)
-    for side in SIDES:
-        pipes[side], theirs = context.Pipe()
-        context.Process(target=serve, args=(side, options, theirs), daemon=True).start()
-    for name in environment:
-        del os.environ[name]
-    for side in SIDES:
-        pipes[side].recv()  # ready
-    steps: dict[str, list[Step]] = {side: [] for side in SIDES}
-    for _ in range(rounds):
-        for side in SIDES:
-            pipes[side].send("step")
-            steps[side].append(pipes[side].recv())
-    for side in SIDES:
-        pipes[side].send("stop")
-    return steps
-
-
-def serve(side: str, options: dict[str, int], pipe: Connection) -> None:
+def serve(side: str, options: dict[str, Any], pipe: Connection) -> None:
     """One side: say when it is ready, then what each step that is asked for took."""
     torch.set_num_threads(options["threads"])
     step = trl_side(options, side == "trl") if side.startswith("trl") else edge_glass_side(options)
     rest = memory("VmRSS")
     pipe.send("ready")
     while pipe.recv() == "step":
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the highest so far
-        start = time.perf_counter()
-        loss = step()
-        pipe.send(Step(time.perf_counter() - start, memory("VmHWM") - rest, loss))
+        pipe.send(watch(step, rest))
 
 
 def make_vlm(layers: int) -> tuple[Any, Any]:
@@ -157,7 +123,7 @@ def make_rows(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def edge_glass_side(options: dict[str, int]) -> Any:
+def edge_glass_side(options: dict[str, Any]) -> Any:
     """This project's collator, model and loss, and a plain AdamW step."""
     from edge_glass.config.sections.detection import VlmLoraConfig
     from edge_glass.data.box_codec import box_codec
@@ -167,7 +133,9 @@ def edge_glass_side(options: dict[str, int]) -> Any:
 
     vlm, processor = make_vlm(options["layers"])
     lora = lora_settings(VlmLoraConfig(rank=16, alpha=32.0), vlm, "qwen2_vl")
-    model = DetectionModel(vlm, processor, mode="lora", lora=lora).train()
+    model = DetectionModel(
+        vlm, processor, mode="lora", lora=lora, gradient_checkpointing=options["checkpointing"]
+    ).train()
     collate = Qwen2VLCollatorV3(processor, box_codec("qwen2_vl"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5)
@@ -185,7 +153,7 @@ def edge_glass_side(options: dict[str, int]) -> Any:
     return step
 
 
-def trl_side(options: dict[str, int], assistant_only: bool) -> Any:
+def trl_side(options: dict[str, Any], assistant_only: bool) -> Any:
     """`SFTTrainer` with its own collator and loss; the same LoRA by peft."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -199,7 +167,7 @@ def trl_side(options: dict[str, int], assistant_only: bool) -> Any:
         max_length=None,
         assistant_only_loss=assistant_only,
         bf16=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=options["checkpointing"],
         use_cpu=True,
         report_to=[],
         learning_rate=1e-5,
@@ -207,14 +175,17 @@ def trl_side(options: dict[str, int], assistant_only: bool) -> Any:
     )
     layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     lora = LoraConfig(r=16, lora_alpha=32, target_modules=layers, exclude_modules=".*visual.*")
-    trainer = SFTTrainer(
+    trainer: Any = SFTTrainer(
         model=vlm,
         args=arguments,
         train_dataset=Dataset.from_list(plain(rows)),
         processing_class=processor,
         peft_config=lora,
     )
+    if options["checkpointing"]:
+        trainer.model.activation_checkpointing_enable()  # as trainer.train() does at its start
     trainer.create_optimizer()
+    trainer.current_gradient_accumulation_steps = 1
     items = [trainer.train_dataset[number] for number in range(options["batch"])]
     trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
 
@@ -235,14 +206,6 @@ def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for turn in row["messages"]:
             turn["content"] = [{"type": part["type"], "text": part.get("text")} for part in turn["content"]]
     return rows
-
-
-def memory(name: str) -> int:
-    """A line of this process's status, in bytes: VmRSS now, VmHWM at the highest."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {name}")
 
 
 if __name__ == "__main__":

@@ -12,29 +12,18 @@ freed back at once, so that nothing else is counted (Linux, glibc).
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import statistics
-import time
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from machine import describe
 from torch import Tensor
+from turns import AT_ONCE, measure, memory, watch
 
 SIDES = ("library", "supervised")
-AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # of glibc
 Gradients = dict[str, np.ndarray]
-
-
-class Step(NamedTuple):
-    """What a step took: seconds, and bytes at the highest beyond those at rest."""
-
-    seconds: float
-    extra: int
 
 
 def main() -> None:
@@ -52,8 +41,8 @@ def main() -> None:
         f"{arguments.layers} layers, LoRA of rank 16"
     )
     options = vars(arguments)
-    memory_steps, gradients = measure(options, 1, AT_ONCE)
-    time_steps, _ = measure(options, arguments.rounds, {})
+    memory_steps, gradients = measure(serve, SIDES, options, 1, AT_ONCE)
+    time_steps, _ = measure(serve, SIDES, options, arguments.rounds, {})
     print("            seconds a step  extra peak memory")
     for side in SIDES:
         seconds = statistics.median(step.seconds for step in time_steps[side])
@@ -63,29 +52,6 @@ def main() -> None:
     extra = memory_steps["supervised"][0].extra / memory_steps["library"][0].extra
     print(f"{'ratio':<11} {seconds:>14.2f}  {extra:>14.2f}")
     print(compared(*(gradients[side] for side in SIDES)))
-
-
-def measure(
-    options: dict[str, int], rounds: int, environment: dict[str, str]
-) -> tuple[dict[str, list[Step]], dict[str, Gradients]]:
-    """Steps and gradients of both sides, in turns."""
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    os.environ.update(environment)
-    for side in SIDES:
-        pipes[side], theirs = context.Pipe()
-        context.Process(target=serve, args=(side, options, theirs), daemon=True).start()
-    for name in environment:
-        del os.environ[name]
-    gradients: dict[str, Gradients] = {side: pipes[side].recv() for side in SIDES}  # both are ready then
-    steps: dict[str, list[Step]] = {side: [] for side in SIDES}
-    for _ in range(rounds):
-        for side in SIDES:
-            pipes[side].send("step")
-            steps[side].append(pipes[side].recv())
-    for side in SIDES:
-        pipes[side].send("stop")
-    return steps, gradients
 
 
 def compared(library: Gradients, supervised: Gradients) -> str:
@@ -109,10 +75,7 @@ def serve(side: str, options: dict[str, int], pipe: Connection) -> None:
     pipe.send({name: p.grad.numpy() for name, p in trained.items() if p.grad is not None})
     while pipe.recv() == "step":
         decoder.zero_grad()
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the highest so far
-        start = time.perf_counter()
-        take_step(side, decoder, ids, labels)
-        pipe.send(Step(time.perf_counter() - start, memory("VmHWM") - rest))
+        pipe.send(watch(lambda: take_step(side, decoder, ids, labels), rest))
 
 
 def make_decoder(layers: int) -> Any:
@@ -154,14 +117,6 @@ def take_step(side: str, decoder: Any, ids: Tensor, labels: Tensor) -> None:
     else:
         output = decoder(None, ids, mask.bool(), labels)
         (output.loss_sum / output.count).backward()
-
-
-def memory(name: str) -> int:
-    """A line of this process's status, in bytes: VmRSS now, VmHWM at the highest."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {name}")
 
 
 if __name__ == "__main__":

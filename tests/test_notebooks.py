@@ -35,6 +35,11 @@ def test_there_are_lessons() -> None:
         "02_pixmo_vision_text_alignment",
         "03_trm_vlm_qa_training",
         "04_trimodal_alignment",
+        "detection_01_dataset_exploration",
+        "detection_02_model_understanding",
+        "detection_03_training_comparison",
+        "detection_04_evaluation_analysis",
+        "fine_tuning_vlm_for_object_detection",
     }
     assert expected <= set(LESSONS)
 

@@ -6,20 +6,17 @@ evaluation/SPLIT_pictures/HASH.jpg    small pictures of the rows that a report s
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from edge_glass.errors import DataError
+from edge_glass.evaluation.records import RecordFiles, drawn_place
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +27,6 @@ BEST_SHOWN: Final = 12
 PICTURE_SIDE: Final = 480
 """Longer side of the kept pictures, in pixels; smaller ones are kept as they are."""
 DECIMALS: Final = 2  # of pixels
-_NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -84,16 +80,30 @@ class DetectionRecord:
         return self.problem is not None and not len(self.boxes)
 
 
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("id", "text"), (str,)),
-    **dict.fromkeys(("picture", "problem", "untouched_text"), (str, NoneType)),
-    **dict.fromkeys(("width", "height"), (int,)),
-    **dict.fromkeys(("true_boxes", "true_labels", "boxes", "labels"), (list,)),
-    **dict.fromkeys(("scores", "untouched_boxes", "untouched_labels"), (list, NoneType)),
-    "ended": (bool,),
-    "iou": (int, float),
-    "untouched_iou": (int, float, NoneType),
-}
+_FILES: Final = RecordFiles(
+    "detections",
+    "detection",
+    ".jpg",
+    {
+        "id": (str,),
+        "picture": (str, NoneType),
+        "width": (int,),
+        "height": (int,),
+        "true_boxes": (list,),
+        "true_labels": (list,),
+        "boxes": (list,),
+        "labels": (list,),
+        "scores": (list, NoneType),
+        "text": (str,),
+        "problem": (str, NoneType),
+        "ended": (bool,),
+        "iou": (int, float),
+        "untouched_boxes": (list, NoneType),
+        "untouched_labels": (list, NoneType),
+        "untouched_text": (str, NoneType),
+        "untouched_iou": (int, float, NoneType),
+    },
+)
 _BOXES: Final = ("true_boxes", "boxes", "untouched_boxes")
 _COUNTED: Final = (
     ("true_boxes", "true_labels"),
@@ -124,22 +134,11 @@ def save_detections(
     Raises:
         ValueError: A picture's name is no content hash, or a number is not finite.
     """
-    where = _pictures(folder, split)
-    path = _records(folder, split)
     shown = dict.fromkeys(records[row].picture for row in shown_rows(records).every)
     pictures = [name for name in shown if name is not None]
-    if odd := [name for name in pictures if not _NAME.fullmatch(name)]:
-        raise ValueError(f"{odd[0]!r} is no content hash")
-    lines = [json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) for record in records]
-    where.mkdir(parents=True, exist_ok=True)
-    for name in pictures:
-        _write(where / f"{name}.jpg", picture_bytes(picture(name)))
-    # Half of a surrogate pair, as an untrained model may write, is no UTF-8.
-    _write(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
-    for old in where.glob("*.jpg"):
-        if old.stem not in pictures:
-            old.unlink()
-    return path
+    return _FILES.save(
+        folder, split, map(_plain, records), pictures, lambda name: picture_bytes(picture(name))
+    )
 
 
 def load_detections(folder: Path, split: str) -> list[DetectionRecord]:
@@ -148,15 +147,7 @@ def load_detections(folder: Path, split: str) -> list[DetectionRecord]:
     Raises:
         DataError: They are missing or broken.
     """
-    path = _records(folder, split)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; was the run evaluated?") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    # Not splitlines: answers may hold line separators of Unicode, which JSON does not escape.
-    return [_record(path, number, line) for number, line in enumerate(text.split("\n"), start=1) if line]
+    return [DetectionRecord(**found) for found in _FILES.load(folder, split, _problem)]
 
 
 def picture_bytes(picture: Image.Image, side: int = PICTURE_SIDE) -> bytes:
@@ -170,17 +161,12 @@ def picture_bytes(picture: Image.Image, side: int = PICTURE_SIDE) -> bytes:
 
 def picture_of(folder: Path, split: str, name: str | None) -> bytes | None:
     """JPEG bytes of a picture by its content hash, or None where it was not kept."""
-    if name is None or not _NAME.fullmatch(name):
-        return None
-    try:
-        return (_pictures(folder, split) / f"{name}.jpg").read_bytes()
-    except OSError:
-        return None
+    return _FILES.picture(folder, split, name)
 
 
 def worst_first(records: Sequence[DetectionRecord]) -> list[int]:
     """All rows by their IoU; equal ones in an order drawn by their ids, the same every time."""
-    return sorted(range(len(records)), key=lambda row: (records[row].iou, _drawn(records, row)))
+    return sorted(range(len(records)), key=lambda row: (records[row].iou, drawn_place(records[row].id, row)))
 
 
 class ShownRows(NamedTuple):
@@ -212,12 +198,8 @@ def shown_rows(records: Sequence[DetectionRecord]) -> ShownRows:
     best = full[max((len(full) + 1) // 2, len(full) - BEST_SHOWN) :]
     rest = [row for row in rows if row not in set(best)]
     worst, between = rest[:WORST_SHOWN], rest[WORST_SHOWN:]
-    drawn = sorted(between, key=lambda row: _drawn(records, row))[:DRAWN_SHOWN]
+    drawn = sorted(between, key=lambda row: drawn_place(records[row].id, row))[:DRAWN_SHOWN]
     return ShownRows(worst, drawn, best[::-1])
-
-
-def _drawn(records: Sequence[DetectionRecord], row: int) -> str:
-    return hashlib.sha256(f"{records[row].id} {row}".encode("utf-8", "replace")).hexdigest()
 
 
 def _plain(record: DetectionRecord) -> dict[str, Any]:
@@ -232,24 +214,8 @@ def _plain(record: DetectionRecord) -> dict[str, Any]:
     return content
 
 
-def _record(path: Path, number: int, line: str) -> DetectionRecord:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: not JSON: {error}") from None
-    if problem := _problem(found):
-        raise DataError(f"{path}:{number}: no detection: {problem}")
-    return DetectionRecord(**found)
-
-
-def _problem(found: Any) -> str | None:
-    if not isinstance(found, dict):
-        return f"a {type(found).__name__}; an object would be right"
-    names = [one.name for one in fields(DetectionRecord)]
-    if odd := [name for name in (*names, *found) if (name in names) != (name in found)]:
-        return f"{odd[0]} is {'missing' if odd[0] in names else 'unknown'}"
-    if wrong := [name for name in names if not isinstance(found[name], _KINDS[name])]:
-        return f"{wrong[0]} is {found[wrong[0]]!r}"
+def _problem(found: dict[str, Any]) -> str | None:
+    """What is wrong with the boxes of a record whose fields have the right types."""
     for name in _BOXES:
         if bad := [box for box in found[name] or () if not _is_box(box)]:
             return f"{name} has {bad[0]!r}; four numbers would be right"
@@ -265,17 +231,3 @@ def _is_box(box: Any) -> bool:
         and len(box) == 4
         and all(isinstance(number, (int, float)) and math.isfinite(number) for number in box)
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def _records(folder: Path, split: str) -> Path:
-    return Path(folder) / "evaluation" / f"{split}_detections.jsonl"
-
-
-def _pictures(folder: Path, split: str) -> Path:
-    return Path(folder) / "evaluation" / f"{split}_pictures"

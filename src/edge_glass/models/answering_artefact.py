@@ -13,13 +13,11 @@ for decoder/; trained.safetensors then holds the prefix alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -36,9 +34,8 @@ from edge_glass.models.answering_build import build_answering_model, build_decod
 from edge_glass.models.canary import FILE as CANARY
 from edge_glass.models.canary import Canary as Canary
 from edge_glass.models.canary import read_canary as read_canary
-from edge_glass.models.whole_folder import appearing
+from edge_glass.models.whole_folder import appearing, describe, described, description_path
 
-DESCRIPTION = "model.json"
 TRAINED = "trained.safetensors"
 DECODER = "decoder"
 SECTIONS = (
@@ -117,11 +114,7 @@ def write_description(
     config: ExperimentConfig, folder: Path, merged: Mapping[str, Any] | None = None
 ) -> None:
     """Write what the model is built from; of a merged one, what was measured too."""
-    record: dict[str, Any] = {"format": 1}
-    if merged is not None:
-        record["merged"] = merged
-    record["config"] = config.model_dump(mode="json", include=set(SECTIONS))
-    (folder / DESCRIPTION).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    describe(folder, config, SECTIONS, None if merged is None else {"merged": merged})
 
 
 def read_description(folder: Path) -> ExperimentConfig:
@@ -130,15 +123,11 @@ def read_description(folder: Path) -> ExperimentConfig:
     Raises:
         CheckpointError: The folder is no finished model.
     """
-    if not (folder / DESCRIPTION).is_file():
-        raise CheckpointError(
-            f"{folder} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
-        )
+    path = description_path(folder)
     try:
-        record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        return ExperimentConfig.model_validate_json(json.dumps(record["config"]))
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise CheckpointError(f"{folder / DESCRIPTION} cannot be read ({error}).") from error
+        return described(path)[1]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
 
 
 def load_answering_model(folder: Path) -> tuple[AnsweringModel, ExperimentConfig]:

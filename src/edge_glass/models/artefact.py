@@ -9,11 +9,8 @@ audio_encoder/        weights, architecture and spectrogram, in models that hear
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -23,8 +20,8 @@ from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.errors import CheckpointError
 from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
+from edge_glass.models.whole_folder import appearing, describe, described, description_path
 
-DESCRIPTION = "model.json"
 HEADS = "heads.safetensors"
 _SECTIONS = (
     "name",
@@ -44,26 +41,14 @@ def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder
     Raises:
         CheckpointError: It cannot be written.
     """
-    temporary = folder.with_name(f".tmp-{folder.name}")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
         for name, tower in model.towers.items():
             tower.encoder.save(temporary / f"{name}_encoder")
         state = {
             name: value.detach().cpu().contiguous() for name, value in model.trainable_state_dict().items()
         }
         save_file(state, temporary / HEADS)
-        record = {"format": 1, "config": config.model_dump(mode="json", include=set(_SECTIONS))}
-        (temporary / DESCRIPTION).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"{folder}: the model could not be written ({error}). The checkpoints are untouched; "
-            "free some space and use --resume."
-        ) from error
+        describe(temporary, config, _SECTIONS)
     return folder
 
 
@@ -73,15 +58,11 @@ def load_model(folder: Path) -> MultimodalAlignmentModel:
     Raises:
         CheckpointError: The folder is no finished model, or a part is missing or broken.
     """
-    if not (folder / DESCRIPTION).is_file():
-        raise CheckpointError(
-            f"{folder} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
-        )
+    path = description_path(folder)
     try:
-        record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        config = ExperimentConfig.model_validate_json(json.dumps(record["config"]))
+        _, config = described(path)
         state = load_file(folder / HEADS)
-    except (OSError, ValueError, KeyError, ValidationError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
     vision = VisionEncoder.load(folder / "vision_encoder", frozen=config.vision_encoder.frozen)
     text = TextEncoder.load(folder / "text_encoder", frozen=config.text_encoder.frozen)

@@ -13,14 +13,12 @@ A model that was adapted is named (`vlm.source`), or built again from `seed`; it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from edge_glass.config.schema import ExperimentConfig
@@ -33,9 +31,8 @@ from edge_glass.models.canary import read_canary as read_canary
 from edge_glass.models.detector import DetectionModel, as_detection_model
 from edge_glass.models.pixel_budget import PixelBudget, require_effect
 from edge_glass.models.vlm_loading import fit_processor, load_model, load_pretrained, load_processor
-from edge_glass.models.whole_folder import appearing
+from edge_glass.models.whole_folder import appearing, describe, described, description_path
 
-DESCRIPTION = "model.json"
 PROCESSOR = "processor"
 ADAPTER = "adapter"
 WEIGHTS = "vlm"
@@ -154,7 +151,7 @@ def save_merged_detector(
 def _write_description(
     model: DetectionModel, config: ExperimentConfig, folder: Path, merged: Mapping[str, Any] | None = None
 ) -> None:
-    record: dict[str, Any] = {"format": 1}
+    record: dict[str, Any] = {}
     if merged is not None:
         record["merged"] = merged
     record["boxes"] = box_convention(config)
@@ -165,8 +162,7 @@ def _write_description(
         row.component: {"total": row.total, "trained": row.trained} for row in model.parameter_counts()
     }
     record["versions"] = {name: _version(name) for name in PACKAGES}
-    record["config"] = config.model_dump(mode="json", include=set(SECTIONS))
-    (folder / DESCRIPTION).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    describe(folder, config, SECTIONS, record)
 
 
 def _version(package: str) -> str | None:
@@ -183,18 +179,13 @@ def read_record(folder: Path) -> Description:
         CheckpointError: The folder is no finished model, or its boxes are written in another way than this
             version writes those of its family.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
-        )
+    path = description_path(folder)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        config = ExperimentConfig.model_validate_json(json.dumps(record["config"]))
+        record, config = described(path)
         found = Description(
             config, PixelBudget(**record["pixel_budget"]), dict(record["boxes"]), record.get("merged")
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
     for name, right in box_convention(config).items():
         if found.boxes.get(name) != right:

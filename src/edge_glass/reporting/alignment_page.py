@@ -10,8 +10,8 @@ from edge_glass.errors import DataError
 from edge_glass.evaluation.retrieval import Direction
 from edge_glass.reporting.gallery import gallery
 from edge_glass.reporting.matryoshka import full_dimension, measured_dimensions
-from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.run_page import PlotText, Tile, shown_plots, training_tile
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
 from edge_glass.reporting.sides import ENDS, candidates
 from edge_glass.reporting.tables import dimension_rows, folded_rows, measured_models
 from edge_glass.reporting.wording import (
@@ -19,7 +19,6 @@ from edge_glass.reporting.wording import (
     averaged_sides,
     closed_form_sentence,
     format_count,
-    format_value,
     measured_sides,
     metric_label,
 )
@@ -82,18 +81,9 @@ def alignment_context(run: RunFolder) -> dict[str, Any]:
 
 def _tiles(run: RunFolder) -> list[Tile]:
     """The numbers at the top."""
-    results = run.results
-    metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
-    sides = measured_sides(metrics)
+    sides = measured_sides(run.results.get("metrics") or {})
     names = [f"{side}_r1" for side in sides]
-    tiles = []
-    for name in (*(["mean_r1"] if len(sides) > 2 else []), *names, "mean_r10", "mean_medr"):
-        if (value := number(metrics, name)) is not None:
-            before = format_value(name, number(baseline, name))
-            tiles.append((format_value(name, value), metric_label(name), f"untouched {before}"))
-    if results:
-        tiles.append(training_tile(results))
-    return tiles
+    return metric_tiles(run, (*(["mean_r1"] if len(sides) > 2 else []), *names, "mean_r10", "mean_medr"))
 
 
 def _guessing(run: RunFolder) -> str | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import flatten
-from edge_glass.reporting.wording import format_count, format_seconds, headline, left_out_sentence
+from edge_glass.reporting.wording import (
+    format_count,
+    format_seconds,
+    format_value,
+    headline,
+    left_out_sentence,
+    metric_label,
+)
 
 PlotText = tuple[str, str, str]
 """File name, heading, how to read it."""
@@ -42,7 +49,21 @@ def shown_plots(run: RunFolder, plots: Sequence[PlotText]) -> list[dict[str, Any
     ]
 
 
-def training_tile(results: Mapping[str, Any]) -> Tile:
+def metric_tiles(run: RunFolder, names: Iterable[str]) -> list[Tile]:
+    """The numbers at the top: those of the metrics that were measured, and how long training took."""
+    results = run.results
+    metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
+    tiles: list[Tile] = []
+    for name in names:
+        if (value := number(metrics, name)) is not None:
+            before = format_value(name, number(baseline, name))
+            tiles.append((format_value(name, value), metric_label(name), f"untouched {before}"))
+    if results:
+        tiles.append(_training_tile(results))
+    return tiles
+
+
+def _training_tile(results: Mapping[str, Any]) -> Tile:
     """How long training took."""
     seconds, samples = results.get("seconds"), results.get("samples")
     speed = f", {format_count(samples / seconds)}/s" if seconds and samples else ""

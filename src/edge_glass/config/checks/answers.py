@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
+from edge_glass.config.checks import large_models
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
 
@@ -102,46 +102,15 @@ def decoder_sizes(config: ExperimentConfig) -> Iterator[Problem]:
 
 def decoder_on_gpu(config: ExperimentConfig) -> Iterator[Problem]:
     """Quantised weights and flash attention need a GPU; quantised weights cannot be trained."""
-    decoder = config.decoder
-    if decoder.kind != "causal_lm":
-        return
-    quantized = decoder.quantization != "none"
-    if quantized and decoder.mode == "full":
-        yield Problem(
-            ("decoder", "quantization"),
-            f"is {decoder.quantization}, but decoder.mode full trains the weights themselves; "
-            "set it to none, or mode to lora",
-        )
-    if config.training.device != "cpu":
-        return
-    if quantized:
-        yield Problem(
-            ("decoder", "quantization"),
-            f"is {decoder.quantization}, which needs a GPU, but training.device is cpu; set it to none",
-        )
-    if decoder.attention == "flash":
-        yield Problem(
-            ("decoder", "attention"), "is flash, which needs a GPU, but training.device is cpu; use sdpa"
-        )
+    if config.decoder.kind == "causal_lm":
+        yield from large_models.trained_quantized(config, "decoder")
+        yield from large_models.without_gpu(config, "decoder")
 
 
 def decoder_packages(config: ExperimentConfig) -> Iterator[Problem]:
     """What quantization and flash attention need is installed."""
-    decoder = config.decoder
-    if decoder.kind != "causal_lm":
-        return
-    if decoder.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        yield Problem(
-            ("decoder", "quantization"),
-            f"is {decoder.quantization}, which needs a GPU and bitsandbytes, which is not installed; "
-            "pip install 'edge-glass[quantization]', or set it to none",
-        )
-    if decoder.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
-        yield Problem(
-            ("decoder", "attention"),
-            "is flash, which needs a GPU and flash-attn, which is not installed; "
-            "pip install flash-attn, or use sdpa",
-        )
+    if config.decoder.kind == "causal_lm":
+        yield from large_models.missing_packages(config, "decoder")
 
 
 def generation(config: ExperimentConfig) -> Iterator[Problem]:

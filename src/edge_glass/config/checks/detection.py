@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 
+from edge_glass.config.checks import large_models
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
 
@@ -122,45 +122,16 @@ def precision(config: ExperimentConfig) -> Iterator[Problem]:
 def model_on_gpu(config: ExperimentConfig) -> Iterator[Problem]:
     """Quantised weights and flash attention need a GPU; quantised weights exist, and stay as they are."""
     vlm = config.vlm
-    quantized = vlm.quantization != "none"
-    if quantized and vlm.mode == "full":
-        yield Problem(
-            ("vlm", "quantization"),
-            f"is {vlm.quantization}, but vlm.mode full trains the weights themselves; "
-            "set it to none, or mode to lora",
-        )
-    elif quantized and vlm.source is None:
+    yield from large_models.trained_quantized(config, "vlm")
+    if vlm.quantization != "none" and vlm.mode != "full" and vlm.source is None:
         yield Problem(
             ("vlm", "quantization"),
             f"is {vlm.quantization}, but without vlm.source the weights are random; set it to none",
         )
-    if config.training.device != "cpu":
-        return
-    if quantized:
-        yield Problem(
-            ("vlm", "quantization"),
-            f"is {vlm.quantization}, which needs a GPU, but training.device is cpu; set it to none",
-        )
-    if vlm.attention == "flash":
-        yield Problem(
-            ("vlm", "attention"), "is flash, which needs a GPU, but training.device is cpu; use sdpa"
-        )
+    yield from large_models.without_gpu(config, "vlm")
 
 
 def model_packages(config: ExperimentConfig) -> Iterator[Problem]:
     """What quantization and flash attention need is installed."""
-    vlm = config.vlm
-    if config.task != "detection":
-        return
-    if vlm.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        yield Problem(
-            ("vlm", "quantization"),
-            f"is {vlm.quantization}, which needs a GPU and bitsandbytes, which is not installed; "
-            "pip install 'edge-glass[quantization]', or set it to none",
-        )
-    if vlm.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
-        yield Problem(
-            ("vlm", "attention"),
-            "is flash, which needs a GPU and flash-attn, which is not installed; "
-            "pip install flash-attn, or use sdpa",
-        )
+    if config.task == "detection":
+        yield from large_models.missing_packages(config, "vlm")

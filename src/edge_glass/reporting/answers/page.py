@@ -16,9 +16,9 @@ from edge_glass.reporting.answers.tables import (
     part_rows,
 )
 from edge_glass.reporting.answers.wording import blind_sentence, frequent_sentence, shares_sentence
-from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.run_page import PlotText, Tile, shown_plots, training_tile
-from edge_glass.reporting.wording import format_value, metric_label
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
+from edge_glass.reporting.wording import metric_label
 
 TYPES_PLOT = "answer_types.png"
 PLOTS: tuple[PlotText, ...] = (
@@ -67,19 +67,10 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
 
 def _tiles(run: RunFolder) -> list[Tile]:
     """The numbers at the top."""
-    results = run.results
-    metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
     primary = primary_metric(run)
     beside = next(name for name in ("token_f1", "rouge_l") if name != primary)
-    names = dict.fromkeys((primary, beside if is_graded(primary) else "exact_match", "never_ended"))
-    tiles: list[Tile] = []
-    for name in names:
-        if (value := number(metrics, name)) is not None:
-            before = format_value(name, number(baseline, name))
-            tiles.append((format_value(name, value), metric_label(name), f"untouched {before}"))
-    if results:
-        tiles.append(training_tile(results))
-    return tiles
+    names = (primary, beside if is_graded(primary) else "exact_match", "never_ended")
+    return metric_tiles(run, dict.fromkeys(names))
 
 
 def _plots(run: RunFolder) -> list[dict[str, Any]]:

@@ -13,9 +13,8 @@ from edge_glass.reporting.detection.wording import (
     found_sentence,
     problems_sentence,
 )
-from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.run_page import PlotText, Tile, shown_plots, training_tile
-from edge_glass.reporting.wording import format_value, metric_label
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.run_page import PlotText, metric_tiles, shown_plots
 
 HISTOGRAM = "iou_histogram.png"
 PLOTS: tuple[PlotText, ...] = (
@@ -43,7 +42,7 @@ def detection_context(run: RunFolder) -> dict[str, Any]:
     sentences = (found_sentence(run), problems_sentence(run), convention_sentence(run))
     return {
         "notes": [sentence for sentence in sentences if sentence],
-        "tiles": _tiles(run),
+        "tiles": metric_tiles(run, dict.fromkeys((primary_metric(run), "mean_iou", *TILES))),
         "models": [(key, heading) for key, heading, _ in measured(run)],
         "metric_rows": metric_rows(run),
         "histogram": next(iter(shown_plots(run, [(HISTOGRAM, "IoU of the pictures", "")])), None),
@@ -52,17 +51,3 @@ def detection_context(run: RunFolder) -> dict[str, Any]:
         "courses": sample_courses(run),
         "plots": shown_plots(run, PLOTS),
     }
-
-
-def _tiles(run: RunFolder) -> list[Tile]:
-    """The numbers at the top."""
-    results = run.results
-    metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
-    tiles: list[Tile] = []
-    for name in dict.fromkeys((primary_metric(run), "mean_iou", *TILES)):
-        if (value := number(metrics, name)) is not None:
-            before = format_value(name, number(baseline, name))
-            tiles.append((format_value(name, value), metric_label(name), f"untouched {before}"))
-    if results:
-        tiles.append(training_tile(results))
-    return tiles
