@@ -15,6 +15,7 @@ from edge_glass.config.checks.detection_data import BoxSource, box_source
 from edge_glass.config.fields import section_of, walk
 from edge_glass.data.box_codec import box_codec
 from edge_glass.data.detection_readers import parse_source
+from edge_glass.errors import ConfigError
 from edge_glass.models.qwen_scratch import patch_size
 
 Load = Callable[..., ExperimentConfig]
@@ -213,3 +214,19 @@ def test_what_says_detection_is_for_that_task_alone() -> None:
 def test_tiny_still_finds_what_is_not_read(boxes_error: ErrorOf) -> None:
     assert "dataset.id_column: is not read" in boxes_error("", "dataset.id_column=x", tiny=True)
     assert "vlm.components: is not read" in boxes_error("", "vlm.components=[llm]", tiny=True)
+
+
+def test_looking_at_samples_needs_no_packages_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = tmp_path / "scenes.parquet"
+    scenes.touch()
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        f"name: a\ntask: detection\ndataset: {{train: {scenes}}}\n"
+        "vlm: {source: Qwen/Qwen2-VL-2B-Instruct, quantization: 4bit}\n"
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="bitsandbytes"):
+        load_config(file)
+    assert load_config(file, packages=False).vlm.quantization == "4bit"

@@ -97,7 +97,7 @@ def inspect(
     """
     from edge_glass.config import load_config
 
-    loaded = load_config(config, overrides, tiny=tiny)
+    loaded = load_config(config, overrides, tiny=tiny, packages=False)
     from rich.console import Console
 
     from edge_glass.reporting.inspection import inspection_lines, write_inspection_page

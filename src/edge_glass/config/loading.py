@@ -19,7 +19,9 @@ from edge_glass.config.yaml_loader import YamlDocument, read_yaml
 from edge_glass.errors import ConfigError
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False) -> ExperimentConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False, packages: bool = True
+) -> ExperimentConfig:
     """Read an experiment file and check everything that can be checked without loading a model.
 
     Later wins: the `base` file, the file, toy settings (with `tiny`), overrides. Mappings are merged key
@@ -30,6 +32,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
         path: the YAML file.
         overrides: `KEY=VALUE` with dotted keys; the value is read as YAML.
         tiny: toy size: seconds, no weights, no data files (see tiny.py). Overrides win over it.
+        packages: False does not ask for packages that only training needs, to look at samples without them.
 
     Raises:
         ConfigError: one line per problem, three at most: file and line, key, what was found, what is right.
@@ -44,7 +47,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
         for leaf in leaf_paths(change):
             origins.note(leaf, override.where)
             overridden.add(dotted(leaf))
-    config = _checked(raw, origins, surroundings=not tiny)
+    config = _checked(raw, origins, surroundings=not tiny, packages=packages)
     if not tiny:
         return config
     # Checked at full size first: toy settings must not hide a mistake.
@@ -80,10 +83,12 @@ def validate(raw: Mapping[str, Any], origins: Origins) -> ExperimentConfig:
         raise config_error(problems_of(error, raw), origins) from error
 
 
-def _checked(raw: Mapping[str, Any], origins: Origins, *, surroundings: bool) -> ExperimentConfig:
+def _checked(
+    raw: Mapping[str, Any], origins: Origins, *, surroundings: bool, packages: bool = True
+) -> ExperimentConfig:
     config = validate(raw, origins)
     problems = [
-        *problems_across(config, surroundings=surroundings),
+        *problems_across(config, surroundings=surroundings, packages=packages),
         *variant_problems(config, surroundings=surroundings),
     ]
     if problems:

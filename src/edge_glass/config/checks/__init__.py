@@ -63,23 +63,27 @@ SETTING_CHECKS: tuple[Check, ...] = (
     common.split_shares,
     unread.unread_options,
 )
-SURROUNDINGS_CHECKS: tuple[Check, ...] = (
+PACKAGE_CHECKS: tuple[Check, ...] = (
     common.loggers,
     answers.decoder_packages,
     detection.model_packages,
+)
+FILE_CHECKS: tuple[Check, ...] = (
     data.data_source,
     detection_data.detection_source,
     data.data_files,
 )
 
 
-def problems_across(config: ExperimentConfig, *, surroundings: bool) -> list[Problem]:
+def problems_across(config: ExperimentConfig, *, surroundings: bool, packages: bool = True) -> list[Problem]:
     """All problems of a valid-looking config.
 
     Args:
         config: the experiment.
         surroundings: also look for data files and packages; never done for tiny configs, which need neither.
+        packages: False leaves out the packages, which only training needs.
     """
     checks = TASK_CHECKS[config.task] + SETTING_CHECKS
-    checks += SURROUNDINGS_CHECKS if surroundings and not config.tiny else ()
+    if surroundings and not config.tiny:
+        checks += FILE_CHECKS + (PACKAGE_CHECKS if packages else ())
     return [problem for check in checks for problem in check(config)]
