@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from edge_glass.decoders.decoder import NOT_TRAINED
 
-MAX_LOGITS = 2**25  # float32 logits at a time, 134 MB; twice or three times that in the backward pass
+MAX_LOGITS = 2**24  # float32 logits at a time, 67 MB; twice or three times that in the backward pass
 
 
 class Supervision(NamedTuple):
