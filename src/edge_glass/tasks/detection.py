@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -27,9 +27,9 @@ from edge_glass.data.collators.chat import end_of_turn
 from edge_glass.data.detection import DetectionDataset, DetectionTable
 from edge_glass.data.samples import group_numbers
 from edge_glass.data.scan import progress_bar
-from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.evaluation.detection import DetectionSet, detection_values
 from edge_glass.inference.detections import read_answer
+from edge_glass.models.answering_build import generation_settings
 from edge_glass.models.detector import DetectionModel, build_detection_model
 from edge_glass.tasks.detection_lengths import fit_answers
 from edge_glass.tasks.detection_sources import load_scenes
@@ -100,7 +100,7 @@ class DetectionTask(WritingTask):
         self.processor = self.model.processor
         self.codec: BoxCodec = box_codec(config.vlm.family, config.detection.box_format)
         self.datasets = {name: self._dataset(tables[name]) for name in SPLITS}
-        self.settings = self._generation_settings()
+        self.settings = generation_settings(config, end_of_turn(self.processor))
         self.collator = build_collator(config, self.processor, self.codec)
         self.samples: list[dict[str, Any]] = []
         self.keep_canary(self.batch("test", [0]))
@@ -115,18 +115,6 @@ class DetectionTask(WritingTask):
         seen = partial(planned_size, self.processor)
         return DetectionDataset(
             fitting, self.codec, self.config.detection.prompt, dataset.system_prompt, seen
-        )
-
-    def _generation_settings(self) -> GenerationSettings:
-        generation, longest = self.config.generation, self.config.dataset.max_answer_length
-        return GenerationSettings(
-            max_new_tokens=generation.max_new_tokens or longest,
-            do_sample=generation.do_sample,
-            temperature=generation.temperature,
-            top_p=generation.top_p,
-            num_beams=generation.num_beams,
-            seed=self.config.seed,
-            end=end_of_turn(self.processor),
         )
 
     # What the trainer asks for
@@ -202,9 +190,9 @@ class DetectionTask(WritingTask):
             for part in batches:
                 found.append(self._detect(model, split, part))
                 advance(len(part))
-        gathered = chain(*distributed.from_all(found))
-        columns = zip(*(asdict(one).values() for one in gathered), strict=True)
-        return Detections(*(list(chain(*column)) for column in columns))
+        gathered = list(chain(*distributed.from_all(found)))
+        names = [field.name for field in fields(Detections)]
+        return Detections(**{name: list(chain(*(getattr(one, name) for one in gathered))) for name in names})
 
     def _detect(self, model: DetectionModel, split: str, rows: Sequence[int]) -> Detections:
         items = [self.datasets[split].prompt_row(row) for row in rows]
