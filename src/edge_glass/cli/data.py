@@ -9,6 +9,8 @@ import click
 
 from edge_glass.cli.base import Commands
 
+BOX_SPECS = ("yxyx_relative", "xyxy_relative", "xyxy", "xywh", "xywh_relative", "cxcywh_relative")
+
 
 @click.group(cls=Commands)
 def data() -> None:
@@ -93,9 +95,18 @@ def download(
 
 
 @data.command()
-@click.argument("files", nargs=-1, required=True, type=Path)
+@click.argument("files", nargs=-1, required=True)
 @click.option("--image-column", default="image_bytes", show_default=True)
 @click.option("--text-column", default="caption", show_default=True)
+@click.option("--boxes", is_flag=True, help="Parquet FILES hold boxes in OpenFoodFacts' form.")
+@click.option(
+    "--box-spec",
+    type=click.Choice(BOX_SPECS),
+    default=BOX_SPECS[0],
+    show_default=True,
+    help="How parquet files write boxes.",
+)
+@click.option("--image-root", type=Path, metavar="DIR", help="Folder of the pictures that annotations name.")
 @click.option(
     "--rejects",
     type=Path,
@@ -104,21 +115,36 @@ def download(
 )
 @click.pass_context
 def check(
-    ctx: click.Context, files: tuple[Path, ...], image_column: str, text_column: str, rejects: Path | None
+    ctx: click.Context,
+    files: tuple[str, ...],
+    image_column: str,
+    text_column: str,
+    boxes: bool,
+    box_spec: str,
+    image_root: Path | None,
+    rejects: Path | None,
 ) -> None:
-    """Validate every row of parquet FILES; several files are also checked against each other.
+    """Validate every row of FILES; several files are also checked against each other.
 
     \b
     edge-glass data check data/emoji/train.parquet data/emoji/val.parquet data/emoji/test.parquet
     edge-glass data check data/easy-vqa/train.parquet --text-column question
+    edge-glass data check --boxes data/nutrition-scenes/train.parquet data/nutrition-scenes/val.parquet
+    edge-glass data check coco:annotations.json --image-root pictures
     """
+    from edge_glass.data.box_checking import check_boxes, is_box_source
     from edge_glass.data.check_report import write_rejects
     from edge_glass.data.checking import check_files, split_names
 
-    found = check_files(split_names(files), image_column=image_column, text_column=text_column)
+    if boxes or all(map(is_box_source, files)):
+        found = check_boxes(files, box_spec, image_root)
+    else:
+        paths = [Path(file) for file in files]
+        found = check_files(split_names(paths), image_column=image_column, text_column=text_column)
     click.echo("\n".join(found.lines()))
     if found.findings:
-        target = rejects or files[0].with_name("rejects.csv")
+        beside = Path(files[0].partition(":")[2] if is_box_source(files[0]) else files[0])
+        target = rejects or beside.with_name("rejects.csv")
         write_rejects(found, target)
         click.echo(f"rows: {target}")
     if not found.ok:
