@@ -1,7 +1,8 @@
 """How sure a language model was of each box, from the probabilities of the tokens that it wrote.
 
-Such a model gives no scores. The mean log-probability of a box's own numbers is the nearest thing to one; it
-orders boxes for average precision, and is called by that name wherever it is shown.
+Such a model gives no scores. The mean log-probability of the tokens that a box is written with, numbers and
+brackets, is the nearest thing to one; it orders boxes for average precision, and is called by that name
+wherever it is shown.
 """
 
 from __future__ import annotations

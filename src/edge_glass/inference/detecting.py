@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.data.box_codec import box_codec, seen_size
-from edge_glass.data.collators import prompt_batch
+from edge_glass.data.box_codec import box_codec
 from edge_glass.data.collators.chat import end_of_turn
 from edge_glass.data.detection import asked
 from edge_glass.data.detection_conversations import convert_to_conversation_format
 from edge_glass.encoders.image_transform import to_rgb
 from edge_glass.errors import ConfigError
-from edge_glass.inference.detections import Detection, read_answer, to_coco
+from edge_glass.inference.detections import Detection, find_boxes, read_answer, to_coco
 from edge_glass.inference.finding import require_task
 from edge_glass.inference.hushing import only_warnings
 from edge_glass.inference.inputs import Picture, open_picture, picture_files
@@ -95,16 +94,7 @@ class Detector:
         found: list[Detection] = []
         for part in _parts(enumerate(pictures), size):
             rows = [self._row(picture, number, prompt) for number, picture in part]
-            batch = prompt_batch(self.model.processor, rows)
-            moved = {name: values.to(self.model.device) for name, values in batch.items()}
-            written = self.model.generate(moved, settings)
-            patch = self.model.processor.image_processor.patch_size
-            sizes = [seen_size(grid, patch) for grid in batch["image_grid_thw"]]
-            answers = zip(rows, sizes, written.tokens, written.log_probs, written.ended, strict=True)
-            found += [
-                read_answer(self.codec, self.model.tokenizer, tokens, probs, ended, _source(row), seen)
-                for row, seen, tokens, probs, ended in answers
-            ]
+            found += find_boxes(self.model, self.codec, rows, settings)
         return found
 
     def _prompt(self, categories: Sequence[str] | None) -> str:
@@ -157,10 +147,6 @@ class DetectModel(Detector):
         if not getattr(model.vlm, "is_quantized", False):
             model = model.to(place)
         super().__init__(model, config, str(folder))
-
-
-def _source(row: Mapping[str, Any]) -> tuple[int, int]:
-    return int(row["width"]), int(row["height"])
 
 
 def _parts(items: Iterable[tuple[int, Picture]], size: int) -> Iterator[list[tuple[int, Picture]]]:

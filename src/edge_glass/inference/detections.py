@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_glass.data.box_codec import BoxCodec, SeenSize
+from edge_glass.data.box_codec import BoxCodec, SeenSize, seen_size
 from edge_glass.data.box_scores import box_log_probs
+from edge_glass.data.collators import prompt_batch
+from edge_glass.decoders.decoder import GenerationSettings
+
+if TYPE_CHECKING:
+    from edge_glass.models.detector import DetectionModel
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Detection:
         problem: What is wrong with the answer, in words; None where it could be read.
         cut_off: Whether it stopped in the middle, such as for want of tokens.
         size: Width and height of the picture.
+        ended: Whether the answer ended by itself, and not because it had no tokens left.
         dropped: Boxes that were written and cannot be used.
     """
 
@@ -36,6 +42,7 @@ class Detection:
     problem: str | None
     cut_off: bool
     size: tuple[int, int]
+    ended: bool = True
     dropped: int = 0
 
 
@@ -71,8 +78,32 @@ def read_answer(
         problem=read.problem,
         cut_off=read.cut_off or not ended,
         size=source,
+        ended=ended,
         dropped=len(read.dropped),
     )
+
+
+def find_boxes(
+    model: DetectionModel,
+    codec: BoxCodec,
+    rows: Sequence[Mapping[str, Any]],
+    settings: GenerationSettings,
+) -> list[Detection]:
+    """Ask a model about some pictures and read its answers: the one way, in training and afterwards.
+
+    Args:
+        model: Its processor makes the batch; left in its mode.
+        codec: How its family writes boxes.
+        rows: Conversation rows that end with the question, as many as fit into one batch.
+        settings: How words are chosen.
+    """
+    processor = model.processor
+    batch = prompt_batch(processor, rows)
+    written = model.generate({name: values.to(model.device) for name, values in batch.items()}, settings)
+    sizes = [seen_size(grid, processor.image_processor.patch_size) for grid in batch["image_grid_thw"]]
+    sources = [(int(row["width"]), int(row["height"])) for row in rows]
+    answers = zip(written.tokens, written.log_probs, written.ended, sources, sizes, strict=True)
+    return [read_answer(codec, model.tokenizer, *answer) for answer in answers]
 
 
 def to_coco(

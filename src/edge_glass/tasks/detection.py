@@ -13,13 +13,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.data.box_codec import BoxCodec, box_codec, seen_size
+from edge_glass.data.box_codec import BoxCodec, box_codec
 from edge_glass.data.collators import (
     Qwen2VLCollatorV1,
     Qwen2VLCollatorV2,
     Qwen2VLCollatorV3,
     planned_size,
-    prompt_batch,
     token_counts,
     token_kinds,
 )
@@ -28,12 +27,12 @@ from edge_glass.data.detection import DetectionDataset, DetectionTable
 from edge_glass.data.samples import group_numbers
 from edge_glass.data.scan import progress_bar
 from edge_glass.evaluation.detection import DetectionSet, detection_values
-from edge_glass.inference.detections import read_answer
+from edge_glass.inference.detections import find_boxes
 from edge_glass.models.answering_build import generation_settings
 from edge_glass.models.detector import DetectionModel, build_detection_model
 from edge_glass.tasks.detection_lengths import fit_answers
 from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.tasks.measuring import moved, parts
+from edge_glass.tasks.measuring import parts
 from edge_glass.tasks.sources import training_device
 from edge_glass.tasks.writing import WritingTask, shown_places
 from edge_glass.training import distributed
@@ -196,19 +195,11 @@ class DetectionTask(WritingTask):
 
     def _detect(self, model: DetectionModel, split: str, rows: Sequence[int]) -> Detections:
         items = [self.datasets[split].prompt_row(row) for row in rows]
-        batch = prompt_batch(self.processor, items)
-        written = model.generate(moved(batch, self.model.device), self.settings)
-        patch, tokenizer = self.processor.image_processor.patch_size, self.model.tokenizer
-        seen = [seen_size(grid, patch) for grid in batch["image_grid_thw"]]
-        answers = zip(items, seen, written.tokens, written.log_probs, written.ended, strict=True)
-        read = [
-            read_answer(self.codec, tokenizer, tokens, probs, ended, (item["width"], item["height"]), size)
-            for item, size, tokens, probs, ended in answers
-        ]
+        read = find_boxes(model, self.codec, items, self.settings)
         return Detections(
             rows=list(rows),
             texts=[one.text for one in read],
-            ended=written.ended,
+            ended=[one.ended for one in read],
             boxes=[one.boxes.tolist() for one in read],
             labels=[one.labels for one in read],
             scores=[one.scores for one in read],

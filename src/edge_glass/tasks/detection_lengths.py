@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_glass.data.box_codec import BoxCodec
 from edge_glass.data.collators import planned_size, token_counts
+from edge_glass.data.collators.sizes import pixels_per_side
 from edge_glass.data.detection import DetectionTable
 from edge_glass.data.instruction_lengths import LengthReport, say_lengths
 from edge_glass.data.samples import Rejected
@@ -54,7 +55,7 @@ def length_report(table: DetectionTable, processor: Any, codec: BoxCodec, max_an
         Rejected(table.positions[row], table.ids[row], reason.format(answers[row], max_answer))
         for row in np.flatnonzero(answers > max_answer).tolist()
     )
-    most = int(pictures.max(initial=1))  # what a picture may have is the pixel budget, which is kept already
+    most = processor.image_processor.size["longest_edge"] // pixels_per_side(processor) ** 2
     return LengthReport(
         table.source, pictures, answers, table.ids, most, max_answer, lost, ("picture", "answer"), "scenes"
     )

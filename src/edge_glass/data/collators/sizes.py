@@ -62,7 +62,8 @@ def tokens_of(processor: Any, seen: SeenSize) -> int:
 
 def token_counts(sizes: Sequence[tuple[int, int]], processor: Any) -> np.ndarray:
     """Picture tokens of each row, int64 `[N]`, from the widths and heights of the source pictures alone."""
-    return np.array([tokens_of(processor, planned_size(processor, *size)) for size in sizes], dtype=np.int64)
+    distinct = {size: tokens_of(processor, planned_size(processor, *size)) for size in set(sizes)}
+    return np.array([distinct[size] for size in sizes], dtype=np.int64)
 
 
 def token_kinds(counts: np.ndarray, at_least: int, spread: float = 1.3) -> np.ndarray:
