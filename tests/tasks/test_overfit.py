@@ -22,7 +22,7 @@ LEARNS = (*FULL, "generation.max_new_tokens=48", "optimization.lr=3e-3")
 
 @pytest.mark.slow
 def test_boxes_are_learned_by_heart() -> None:
-    found = overfit(scene_config("qwen2_vl", *LEARNS), count=1, steps=150, progress=False)
+    found = overfit(scene_config("qwen2_vl", *LEARNS), rows=1, steps=150, progress=False)
     assert found.learned and found.courses[-1].metrics["mean_iou"] > 0.9
     assert found.courses[0].metrics["mean_iou"] < 0.5
     assert "the setup fits together" in found.lines()[-1]
@@ -32,13 +32,13 @@ def test_boxes_are_learned_by_heart() -> None:
 def test_answers_are_learned_by_heart() -> None:
     overrides = ["optimization.lr=3e-3", "generation.max_new_tokens=32"]
     config = load_config(CONFIGS / "easy_vqa_trm.yaml", overrides, tiny=True)
-    found = overfit(config, count=4, steps=200, progress=False)
+    found = overfit(config, rows=4, steps=200, progress=False)
     assert found.learned and found.metric == "vqa_accuracy"
 
 
 def test_a_rate_that_is_far_too_low_is_named() -> None:
     config = scene_config("qwen2_vl", *FULL, "optimization.lr=1e-9")
-    found = overfit(config, count=2, steps=3, progress=False)
+    found = overfit(config, rows=2, steps=3, progress=False)
     assert not found.learned and "the loss hardly fell" in found.reason
     assert any("right:" in line for line in found.lines())
 

@@ -45,6 +45,11 @@ class Detection:
     ended: bool = True
     dropped: int = 0
 
+    @property
+    def parsed(self) -> bool:
+        """Whether the answer could be read: it holds a usable box, or says that there is none."""
+        return self.problem is None or len(self.labels) > 0
+
 
 def read_answer(
     codec: BoxCodec,

@@ -73,7 +73,7 @@ def merge_run(
     if found.task == "detection":
         from edge_glass.tasks.merging_scenes import merge_scenes
 
-        return merge_scenes(found.run, found.model, output, bound, rows)
+        return merge_scenes(found.run, found.model, output, bound, rows, progress)
     found = require_task(run, "instruction")
     config = read_description(found.model)
     _require_adapters(run, config)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.data.detection import DetectionTable
 from edge_glass.data.samples import group_numbers
+from edge_glass.data.scan import progress_bar
 from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.evaluation.detection import DetectionSet, detection_values
 from edge_glass.inference.detecting import Detector
@@ -28,7 +31,9 @@ from edge_glass.tasks.merged import LORA, Merged, logits_difference, require_equ
 from edge_glass.tasks.sources import training_device
 
 
-def merge_scenes(run: Path, model: Path, output: Path | None, bound: float | None, rows: int) -> Merged:
+def merge_scenes(
+    run: Path, model: Path, output: Path | None, bound: float | None, rows: int, progress: bool = True
+) -> Merged:
     """As `merge_run`, of a detection run.
 
     Args:
@@ -37,6 +42,7 @@ def merge_scenes(run: Path, model: Path, output: Path | None, bound: float | Non
         output: Where to; by default `merged` in the run folder.
         bound: Largest difference of logits allowed, as a share of the largest.
         rows: Test pictures that both look at.
+        progress: Show progress bars.
     """
     config = read_description(model)
     if config.vlm.mode != "lora":
@@ -48,7 +54,7 @@ def merge_scenes(run: Path, model: Path, output: Path | None, bound: float | Non
         adapted, _ = load_detection_model(model)
     stored, device = read_canary(model), training_device(config)
     before = canary.sing(adapted.to(device), stored.sample)
-    seen_before = _look(Detector(adapted, config), table)
+    seen_before = _look(Detector(adapted, config), table, progress)
     quantised = config.vlm.quantization != "none"
     if quantised:  # what comes out must be plain weights, so plain weights must go in
         with only_warnings(LORA):
@@ -57,7 +63,7 @@ def merge_scenes(run: Path, model: Path, output: Path | None, bound: float | Non
     bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
     adapted.merge(bound)
     after = canary.sing(adapted, stored.sample)
-    seen_after = _look(Detector(adapted, config), table)
+    seen_after = _look(Detector(adapted, config), table, progress)
     metric = config.evaluation.primary_metric
     same = [first.text == second.text for first, second in zip(seen_before, seen_after, strict=True)]
     values = [_metric(table, seen, metric) for seen in (seen_before, seen_after)]
@@ -91,8 +97,17 @@ def _config(run: Path) -> ExperimentConfig:
     return load_config(run / "config.yaml")
 
 
-def _look(detector: Detector, table: DetectionTable | None) -> list[Detection]:
-    return [] if table is None else detector.detect_all(table.rgb(row) for row in range(len(table)))
+def _look(detector: Detector, table: DetectionTable | None, progress: bool) -> list[Detection]:
+    if table is None:
+        return []
+    with progress_bar("looking at test pictures", len(table), progress) as advance:
+        return detector.detect_all(_shown(table, advance))
+
+
+def _shown(table: DetectionTable, advance: Callable[[int], None]) -> Iterator[Image.Image]:
+    for row in range(len(table)):
+        yield table.rgb(row)
+        advance(1)
 
 
 def _metric(table: DetectionTable | None, found: list[Detection], metric: str) -> float:
@@ -105,7 +120,7 @@ def _metric(table: DetectionTable | None, found: list[Detection], metric: str) -
         true_boxes=list(table.boxes),
         true_labels=[list(labels) for labels in table.labels],
         units=group_numbers([str(row) for row in range(len(found))]),
-        parsed=[one.problem is None or bool(one.labels) for one in found],
+        parsed=[one.parsed for one in found],
         dropped=[one.dropped for one in found],
     )
     return detection_values(shown, [metric])[metric]

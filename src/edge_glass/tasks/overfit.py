@@ -12,10 +12,10 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.data.scan import progress_bar
@@ -85,7 +85,7 @@ class Overfit:
 
 def overfit(
     config: ExperimentConfig,
-    count: int = 8,
+    rows: int = 8,
     steps: int = STEPS,
     enough: float = ENOUGH,
     progress: bool = True,
@@ -96,7 +96,7 @@ def overfit(
 
     Args:
         config: Of a detection or instruction experiment.
-        count: Rows, evenly spread over the training rows.
+        rows: How many, evenly spread over the training rows.
         steps: Stop after so many.
         enough: Of the primary metric.
         progress: Show a progress bar.
@@ -106,7 +106,7 @@ def overfit(
         DataError: See the task.
     """
     torch.manual_seed(config.seed)
-    task = _task(config, count)
+    task = _task(config, rows)
     started = time.monotonic()
     courses = [Course(0, task.evaluate(task.model, "val"))]
     metric = task.primary_metric
@@ -125,7 +125,7 @@ def overfit(
     return Overfit(learned, metric, enough, courses, time.monotonic() - started, task.samples, reason)
 
 
-def _task(config: ExperimentConfig, count: int) -> Any:
+def _task(config: ExperimentConfig, rows: int) -> Any:
     """The task on a few rows, which are trained on and measured."""
     if config.task not in ("detection", "instruction"):
         raise ConfigError(
@@ -133,14 +133,14 @@ def _task(config: ExperimentConfig, count: int) -> Any:
         )
     tables: Any = (load_scenes if config.task == "detection" else load_conversations)(config)
     train = tables["train"]
-    most = min(count, len(train))
+    most = min(rows, len(train))
     few = train.select([len(train) * number // most for number in range(most)])
     kind = DetectionTask if config.task == "detection" else InstructionTask
     return kind(config, progress=False, tables=dict.fromkeys(("train", "val", "test"), few))
 
 
-def _training(task: Any) -> Iterator[Tensor]:
-    """The loss of each step: all rows, in parts of the batch size, weighted by their supervised tokens."""
+def _training(task: Any) -> Iterator[None]:
+    """A step at a time: all rows, in parts of the batch size, weighted by their supervised tokens."""
     config, model = task.config, task.model
     optimization = config.optimization
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -151,23 +151,18 @@ def _training(task: Any) -> Iterator[Tensor]:
     rows = range(len(task.splits["train"]))
     batches = [_batch(task, part) for part in parts(rows, config.dataset.batch_size)]
     total = max(1, sum(map(task.weight, batches)))
-    step = 0
-    while True:
+    for step in count():
         model.train()
         optimizer.zero_grad()
-        loss = torch.zeros(())
         for batch in batches:
             with arithmetic(config, model.device):
                 mean, _ = task.loss(model, batch, step=step, diagnostics=False)
-            part = mean * (task.weight(batch) / total)
-            part.backward()
-            loss = loss + part.detach().cpu()
+            (mean * (task.weight(batch) / total)).backward()
         if optimization.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(trained, optimization.max_grad_norm)
         optimizer.step()
         schedule.step()
-        step += 1
-        yield loss
+        yield
 
 
 def _batch(task: Any, rows: Any) -> dict[str, Any]:
