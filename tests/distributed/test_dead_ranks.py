@@ -60,6 +60,23 @@ def test_a_rank_that_gives_up_says_why_to_all() -> None:
         assert "rank 1 (process" in str(other) and "rows.parquet, row 7: no picture" in str(other)
 
 
+def fail_with_a_slow_listener() -> None:
+    """As above; rank 0, which holds the rendezvous, hears of it long before rank 2 does."""
+    if distributed.rank() == 0:
+        liveness.BEAT_SECONDS, liveness.SILENT_SECONDS = 0.05, 10.0
+    if distributed.rank() == 2:
+        liveness.BEAT_SECONDS = 2.0
+    if distributed.rank() == 1:
+        time.sleep(1.5)
+    fail_alone()
+
+
+@pytest.mark.slow
+def test_the_rendezvous_stays_until_all_have_heard() -> None:
+    _, _, third = run_ranks(fail_with_a_slow_listener, world_size=3)
+    assert "rank 1 (process" in str(third) and "rows.parquet, row 7: no picture" in str(third)
+
+
 def bug() -> None:
     """Both ranks fail with an error that has nothing to do with the other."""
     time.sleep(0.5 * distributed.rank())

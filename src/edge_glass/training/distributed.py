@@ -161,6 +161,7 @@ def processes(device: str = "auto", timeout_seconds: float = TIMEOUT_SECONDS) ->
         with _liveness.watching():
             yield
             barrier()
+            agree(False)  # the barrier asks rank 0's store: nobody leaves while another still asks
     except BaseException as error:
         _let_go(error)
         raise

@@ -37,6 +37,8 @@ class Liveness:
         self._store = dist.TCPStore(host, port, is_master=False)
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._prefix = f"edge_glass/{attempt}"
+        # Started by hand, rank 0 holds the store itself; torchrun's agent outlives the ranks.
+        self._holds_store = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         self._keys = [f"{self._prefix}/alive/{number}" for number in range(world_size)]
         self._key = self._keys[rank]
         self._name = f"rank {rank} (process {os.getpid()} on {socket.gethostname()})"
@@ -102,6 +104,9 @@ class Liveness:
     def _beat(self) -> None:
         self._beats += 1
         self._store.set(self._key, f"{self._beats} {self._name}")
+        self._listen()
+
+    def _listen(self) -> None:
         values = self._store.multi_get(self._keys)
         now = self._answered = time.monotonic()
         for number, value in enumerate(values):
@@ -121,6 +126,12 @@ class Liveness:
         """Who said farewell."""
         return [text for text, _ in self._heard.values() if text.startswith(ENDED)]
 
+    def _somebody_listens(self) -> bool:
+        now = time.monotonic()
+        return any(
+            not text.startswith(ENDED) and now - when < SILENT_SECONDS for text, when in self._heard.values()
+        )
+
     def _explain(self) -> str | None:
         """Why a collective may have failed; None when all ranks are alive. Takes a few seconds to be sure."""
         deadline = time.monotonic() + SILENT_SECONDS + BEAT_SECONDS
@@ -136,8 +147,18 @@ class Liveness:
         self._thread.join(timeout=2 * BEAT_SECONDS)  # its last heartbeat must not overwrite the farewell
         try:
             self._store.set(self._key, f"{ENDED}{self._name}: {reason.splitlines()[0]}")
+            if self._holds_store:
+                self._wait_until_heard()
         except RuntimeError as error:
             logger.debug("no farewell at %s: %s", self._where, error)
+
+    def _wait_until_heard(self) -> None:
+        """Keep the store up until all others have ended or are silent: with it would go why the run ended."""
+        deadline = time.monotonic() + SILENT_SECONDS
+        self._listen()
+        while self._somebody_listens() and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self._listen()
 
 
 @contextmanager
