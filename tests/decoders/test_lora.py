@@ -221,6 +221,31 @@ def test_merging_is_refused_beyond_the_bound() -> None:
     made.merge()
 
 
+def test_short_weights_are_summed_in_float32_and_rounded_once() -> None:
+    made = trained()
+    assert made.adapter is not None
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.bfloat16)
+    name = made.adapter.targets[0]
+    layer = made.lm.get_submodule(name)
+    added = layer.get_delta_weight("default")  # type: ignore[operator]
+    assert added.dtype == torch.float32
+    weight = layer.base_layer.weight.data  # type: ignore[union-attr]
+    expected = (weight.float() + added).to(torch.bfloat16)
+    assert not torch.equal(expected, weight + added.to(torch.bfloat16))  # rounded twice
+    refused = pytest.raises(CheckpointError, match="differ from the unmerged")
+    with refused:
+        made.merge(bound=1e-6)
+    assert {parameter.dtype for parameter in made.parameters()} == {torch.bfloat16, torch.float32}
+    torch.testing.assert_close(layer.base_layer.weight.data, weight, rtol=2**-6, atol=1e-3)  # type: ignore[union-attr]
+    layer.base_layer.weight.data = weight  # type: ignore[union-attr]
+    assert 0 < made.merge(bound=0.02) < 0.02
+    assert torch.equal(made.lm.get_submodule(name).weight, expected)  # type: ignore[arg-type]
+    assert {parameter.dtype for parameter in made.parameters()} == {torch.bfloat16}
+
+
 def test_gpt2_is_adapted_too() -> None:
     tokenizer = tiny_tokenizer()
     end = tokenizer.eos_token_id

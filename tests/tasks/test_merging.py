@@ -195,6 +195,7 @@ def test_weights_that_were_quantised_are_merged_into_plain_ones(folder: Path, tm
     [
         (LORA, ["decoder.lora.dora=true"]),
         (LORA, ["prefix.blind=true"]),
+        (LORA, ["decoder.dtype=bfloat16"]),
         ("trimodal_qwen", []),
         ("emoji_caption_smollm2", []),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -229,8 +229,12 @@ class QwenDecoder(nn.Module):
         """Load adapters, see `LoraAdapter.load`."""
         self._require_adapter().load(folder)
 
-    def merge(self, bound: float = 1e-3) -> float:
+    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
         """Add the adapters to the weights; the decoder is a plain frozen one afterwards.
+
+        Args:
+            bound: Largest difference allowed, as a share of the largest logit.
+            logits: What is compared; by default the logits of 16 tokens from all over the vocabulary.
 
         Returns:
             The largest difference of logits, merged against unmerged, as a share of the largest logit.
@@ -239,7 +243,7 @@ class QwenDecoder(nn.Module):
             CheckpointError: There is no adapter, or the difference is beyond `bound`; nothing changed then.
         """
         adapter = self._require_adapter()
-        self.lm, difference = adapter.merge(self._sample_logits, bound)
+        self.lm, difference = adapter.merge(logits or self._sample_logits, bound)
         self.lm.requires_grad_(False)
         self.adapter, self.mode = None, "frozen"
         self.train(self.training)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -227,6 +228,9 @@ class LoraAdapter:
     def merge(self, logits: Callable[[], Tensor], bound: float = 1e-3) -> tuple[nn.Module, float]:
         """Add the adapters to the weights of the model, and take their layers out.
 
+        Sums are made and compared in float32, then rounded to the dtype of the weights: two models computed
+        in bfloat16 differ more by its arithmetic than by what was merged.
+
         Args:
             logits: Runs the model on some sample; called before and after.
             bound: Largest difference allowed, as a share of the largest logit.
@@ -236,22 +240,44 @@ class LoraAdapter:
 
         Raises:
             CheckpointError: The merged model answers otherwise, as happens with quantised weights; the
-                adapters are left in then.
+                adapters are left in then, and the weights as they were up to rounding.
         """
-        before = logits()
-        try:
-            self._peft.merge_adapter(safe_merge=True)
-        except ValueError as error:
-            raise CheckpointError(f"the adapter cannot be merged: {error}") from error
-        after = logits()
-        difference = float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
-        if not difference <= bound:  # NaN is not below anything
-            self._peft.unmerge_adapter()
-            raise CheckpointError(
-                f"the merged model's logits differ from the unmerged one's by {difference:.2g} of the "
-                f"largest; at most {bound:g} would be right. Load the base without quantization, in float32"
-            )
+        with self._in_float32() as round_weights:
+            before = logits()
+            try:
+                self._peft.merge_adapter(safe_merge=True)
+            except ValueError as error:
+                raise CheckpointError(f"the adapter cannot be merged: {error}") from error
+            round_weights()
+            difference = float((logits() - before).abs().max() / before.abs().max().clamp(min=1e-12))
+            if not difference <= bound:  # NaN is not below anything
+                self._peft.unmerge_adapter()
+                raise CheckpointError(
+                    f"the merged model's logits differ from the unmerged one's by {difference:.2g} of the "
+                    f"largest; at most {bound:g} would be right. Load the base without quantization"
+                )
         return self._peft.unload(), difference
+
+    @contextmanager
+    def _in_float32(self) -> Iterator[Callable[[], None]]:
+        """Hold shorter weights in float32 while the block runs; what it gives rounds them as they will be."""
+        short = {
+            parameter: parameter.dtype
+            for parameter in self._peft.parameters()
+            if parameter.dtype in (torch.bfloat16, torch.float16)
+        }
+
+        def round_weights() -> None:
+            for parameter, dtype in short.items():
+                parameter.data = parameter.data.to(dtype).float()
+
+        for parameter in short:
+            parameter.data = parameter.data.float()
+        try:
+            yield round_weights
+        finally:
+            for parameter, dtype in short.items():
+                parameter.data = parameter.data.to(dtype)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

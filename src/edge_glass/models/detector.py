@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -196,8 +196,12 @@ class DetectionModel(nn.Module):
         for name, tensor in own.items():
             tensor.copy_(state[name])
 
-    def merge(self, bound: float = 1e-3) -> float:
+    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
         """Add the adapters to the weights; the model is a plain frozen one afterwards.
+
+        Args:
+            bound: Largest difference allowed, as a share of the largest logit.
+            logits: What is compared; by default those of `sample_inputs`.
 
         Returns:
             The largest difference of logits, merged against unmerged, as a share of the largest logit.
@@ -210,7 +214,7 @@ class DetectionModel(nn.Module):
                 f"the model's mode is {self.mode}: it has no adapter to merge; lora would have one"
             )
         sample = sample_inputs(self.vlm, self.processor, self.known)
-        self.vlm, difference = self.adapter.merge(lambda: self.logits(sample), bound)
+        self.vlm, difference = self.adapter.merge(logits or (lambda: self.logits(sample)), bound)
         self.vlm.requires_grad_(False)
         self.adapter, self.mode = None, "frozen"
         return difference

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.data.conversations import BadConversation
@@ -30,18 +29,17 @@ from edge_glass.models.answering_artefact import (
     save_merged_model,
 )
 from edge_glass.tasks.conversation_sources import load_conversations
-from edge_glass.tasks.merged import LORA, Merged, logits_difference, require_equal, require_replaceable
+from edge_glass.tasks.merged import (
+    BOUND,
+    HALF_BOUND,
+    LORA,
+    Merged,
+    require_equal,
+    require_replaceable,
+)
 from edge_glass.tasks.sources import training_device
 
 ROWS = 64
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """Logits of the canary's sample, and the answers to the compared rows."""
-
-    logits: Tensor
-    answers: dict[int, str]
 
 
 def merge_run(
@@ -54,7 +52,7 @@ def merge_run(
     """Write a run's language model with its adapters in the weights, as a plain Hugging Face folder.
 
     The merged model and the unmerged one answer the same test rows first; when they differ, nothing is
-    written.
+    written. Sums are made on the CPU in float32, whatever the weights are.
 
     Args:
         run: A run folder of LoRA training.
@@ -84,20 +82,21 @@ def merge_run(
         model, _ = load_answering_model(found.model)
     stored = read_canary(found.model)
     device = training_device(config)
-    before = _hear(Answerer(model.to(device), config), table, stored, progress)
+    before = _answers(Answerer(model.to(device), config), table, progress)
     quantised = config.decoder.quantization != "none"
     if quantised:  # what comes out must be plain weights, so plain weights must go in
         del model
         with only_warnings(LORA):
-            model = load_unquantized_model(found.model).to(device)
+            model = load_unquantized_model(found.model)
     half = quantised or next(model.decoder.parameters()).dtype != torch.float32
-    bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
-    model.decoder.merge(bound)
-    after = _hear(Answerer(model, config), table, stored, progress)
-    measured = _compare(folder, config, table, before, after)
+    bound = bound if bound is not None else HALF_BOUND if half else BOUND
+    model.to("cpu")  # float32 needs twice the memory
+    difference = model.decoder.merge(bound, partial(canary.sing, model, stored.sample))
+    after = _answers(Answerer(model.to(device), config), table, progress)
+    measured = _compare(folder, config, table, before, after, difference)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
-    signed = Canary(stored.sample, after.logits, stored.untouched)
+    signed = Canary(stored.sample, canary.sing(model, stored.sample), stored.untouched)
     save_merged_model(model, config, folder, signed, {**numbers, "run": str(run)})
     return measured
 
@@ -128,10 +127,10 @@ def _compared_rows(run: Path, count: int) -> InstructionTable | None:
     return table.select([len(table) * number // chosen for number in range(chosen)])
 
 
-def _hear(answerer: Answerer, table: InstructionTable | None, stored: Canary, progress: bool) -> _Heard:
-    logits = canary.sing(answerer.model, stored.sample)
+def _answers(answerer: Answerer, table: InstructionTable | None, progress: bool) -> dict[int, str]:
+    """What is answered to the compared rows, by row."""
     if table is None:
-        return _Heard(logits, {})
+        return {}
     rows = _answerable(answerer, table)
     size = answerer.config.generation.batch_size
     answers: list[str] = []
@@ -140,7 +139,7 @@ def _hear(answerer: Answerer, table: InstructionTable | None, stored: Canary, pr
             part = rows[start : start + size]
             answers += answerer.write([_asked(answerer, table, row) for row in part])
             advance(len(part))
-    return _Heard(logits, dict(zip(rows, answers, strict=True)))
+    return dict(zip(rows, answers, strict=True))
 
 
 def _answerable(answerer: Answerer, table: InstructionTable) -> list[int]:
@@ -167,14 +166,18 @@ def _asked(answerer: Answerer, table: InstructionTable, row: int) -> Asked:
 
 
 def _compare(
-    folder: Path, config: ExperimentConfig, table: InstructionTable | None, before: _Heard, after: _Heard
+    folder: Path,
+    config: ExperimentConfig,
+    table: InstructionTable | None,
+    before: dict[int, str],
+    after: dict[int, str],
+    difference: float,
 ) -> Merged:
-    difference = logits_difference(before.logits, after.logits)
-    metric, rows = config.evaluation.primary_metric, list(before.answers)
-    same = [before.answers[row] == after.answers[row] for row in rows]
+    metric, rows = config.evaluation.primary_metric, list(before)
+    same = [before[row] == after[row] for row in rows]
     values = [0.0, 0.0]
     if table is not None and rows:
-        values = [_metric(table, heard.answers, metric) for heard in (before, after)]
+        values = [_metric(table, answers, metric) for answers in (before, after)]
     return Merged(folder, difference, len(rows), sum(same) / max(len(rows), 1), metric, *values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,14 @@ from edge_glass.models.detector_artefact import (
     save_merged_detector,
 )
 from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.tasks.merged import LORA, Merged, logits_difference, require_equal, require_replaceable
+from edge_glass.tasks.merged import (
+    BOUND,
+    HALF_BOUND,
+    LORA,
+    Merged,
+    require_equal,
+    require_replaceable,
+)
 from edge_glass.tasks.sources import training_device
 
 
@@ -53,26 +61,23 @@ def merge_scenes(
     with only_warnings(LORA):  # which layers are adapted was said in training
         adapted, _ = load_detection_model(model)
     stored, device = read_canary(model), training_device(config)
-    before = canary.sing(adapted.to(device), stored.sample)
-    seen_before = _look(Detector(adapted, config), table, progress)
+    before = _look(Detector(adapted.to(device), config), table, progress)
     quantised = config.vlm.quantization != "none"
     if quantised:  # what comes out must be plain weights, so plain weights must go in
         with only_warnings(LORA):
-            adapted = load_unquantized_detector(model).to(device)
+            adapted = load_unquantized_detector(model)
     half = quantised or str(adapted.vlm.dtype) != "torch.float32"
-    bound = bound if bound is not None else canary.HALF_BOUND if half else canary.BOUND
-    adapted.merge(bound)
-    after = canary.sing(adapted, stored.sample)
-    seen_after = _look(Detector(adapted, config), table, progress)
+    bound = bound if bound is not None else HALF_BOUND if half else BOUND
+    adapted.to("cpu")  # float32 needs twice the memory
+    difference = adapted.merge(bound, partial(canary.sing, adapted, stored.sample))
+    after = _look(Detector(adapted.to(device), config), table, progress)
     metric = config.evaluation.primary_metric
-    same = [first.text == second.text for first, second in zip(seen_before, seen_after, strict=True)]
-    values = [_metric(table, seen, metric) for seen in (seen_before, seen_after)]
-    measured = Merged(
-        folder, logits_difference(before, after), len(same), sum(same) / max(len(same), 1), metric, *values
-    )
+    same = [first.text == second.text for first, second in zip(before, after, strict=True)]
+    values = [_metric(table, seen, metric) for seen in (before, after)]
+    measured = Merged(folder, difference, len(same), sum(same) / max(len(same), 1), metric, *values)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
-    signed = Canary(stored.sample, after, stored.untouched)
+    signed = Canary(stored.sample, canary.sing(adapted, stored.sample), stored.untouched)
     save_merged_detector(adapted, config, folder, signed, {**numbers, "run": str(run)})
     return measured
 
