@@ -110,10 +110,14 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return reports
 
 
-def test_companions_are_run_once(tmp_path: Path, here: list[Path]) -> None:
+def test_companions_are_run_once(tmp_path: Path, here: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     kinds = ["blind", "same_size", "same_compute"]
     config = tiny_config(evaluation={"compare_with": kinds}, training={"max_steps": 3})
-    train(config, output=tmp_path, progress=False)
+    with caplog.at_level("INFO", "edge_glass.tasks.companions"):
+        train(config, output=tmp_path, progress=False)
+    verdict, *announced = [each.message for each in caplog.records if each.name.endswith("companions")]
+    assert "VQA accuracy" in verdict and str(tmp_path / "report.html") in verdict
+    assert announced[1] == f"to compare it with: same_size (2 of 3) in {tmp_path / 'compared/same_size'}"
     for kind in kinds:
         folder = tmp_path / "compared" / kind
         results = json.loads((folder / "results.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 
 from edge_glass.config import ExperimentConfig
 from edge_glass.config.overrides import merged
+from edge_glass.evaluation.results import read_results
 from edge_glass.reporting.report import write_report
+from edge_glass.reporting.wording import headline
 from edge_glass.tasks.alone import alone
 
 FOLDER = "compared"
+RESULTS = "results.json"
+
+logger = logging.getLogger(__name__)
 
 
 def companion_config(config: ExperimentConfig, kind: str) -> ExperimentConfig:
@@ -46,13 +52,19 @@ def run_companions(
         train: A module-level function of (config, folder, progress) that goes on where it stopped.
         progress: Show progress bars.
     """
-    for kind in config.evaluation.compare_with:
+    left = [
+        kind for kind in config.evaluation.compare_with if not (folder / FOLDER / kind / RESULTS).exists()
+    ]
+    writes = os.environ.get("RANK", "0") == "0"
+    if left and writes:
+        logger.info("%s; report in %s", headline(read_results(folder / RESULTS)), folder / "report.html")
+    for number, kind in enumerate(left, 1):
         where = folder / FOLDER / kind
-        if (where / "results.json").exists():
-            continue
+        if writes:
+            logger.info("to compare it with: %s (%d of %d) in %s", kind, number, len(left), where)
         if "RANK" in os.environ:
             train(companion_config(config, kind), where, progress)
         else:  # in a process of its own, as an ablation's runs
             alone(train, companion_config(config, kind), where, progress)
-    if config.evaluation.compare_with and os.environ.get("RANK", "0") == "0":
+    if config.evaluation.compare_with and writes:
         write_report(folder)
