@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
-from edge_glass.decoders.lora import LoraSettings, read_manifest, read_settings, resolve_targets
+from edge_glass.decoders.lora import LoraSettings, _by_kind, read_manifest, read_settings, resolve_targets
 from edge_glass.errors import CheckpointError, ConfigError
 
 
@@ -87,7 +87,7 @@ def test_wrong_settings(settings: dict[str, object], message: str) -> None:
 def test_new_adapters_change_nothing_and_stand_where_they_should(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         made = QwenDecoder.tiny(lora=LoraSettings(rank=4, targets=["q_proj"])).eval()
-    assert "model.layers.1.self_attn.q_proj" in caplog.text
+    assert "LoRA of rank 4 on 2 layers: model.layers.[0-1].self_attn.q_proj" in caplog.text
     assert torch.equal(logits(made), logits(QwenDecoder.tiny(mode="frozen")))
     shapes = {name: tuple(tensor.shape) for name, tensor in made.trainable_state_dict().items()}
     assert len(shapes) == 4
@@ -95,6 +95,15 @@ def test_new_adapters_change_nothing_and_stand_where_they_should(caplog: pytest.
     assert type(made.lm).__name__ == "Qwen2ForCausalLM"
     with pytest.raises(ConfigError, match="lora settings with mode full"):
         QwenDecoder.tiny(mode="full", lora=LoraSettings())
+
+
+def test_every_adapted_layer_is_said_in_few_words() -> None:
+    names = [f"model.layers.{n}.mlp.{end}" for n in (0, 1, 2, 5) for end in ("up_proj", "down_proj")]
+    said = _by_kind([*names, "visual.merger.mlp.0", "visual.blocks.3.attn.10.qkv", "lm.proj"])
+    assert said == (
+        "model.layers.[0-2,5].mlp.up_proj, model.layers.[0-2,5].mlp.down_proj, visual.merger.mlp.0, "
+        "visual.blocks.[3].attn.10.qkv, lm.proj"
+    )
 
 
 def test_the_adapters_are_a_function_of_the_seed() -> None:

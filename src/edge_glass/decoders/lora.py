@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -163,7 +164,7 @@ class LoraAdapter:
         adapted = sorted(name for name, module in model.named_modules() if hasattr(module, "lora_A"))
         if adapted != sorted(self.targets):  # a fact of the library that all below rests on
             raise ConfigError(f"lora: peft adapted {len(adapted)} layers instead of {len(self.targets)}")
-        logger.info("LoRA of rank %d on %d layers: %s", settings.rank, len(adapted), ", ".join(self.targets))
+        logger.info("LoRA of rank %d on %d layers: %s", settings.rank, len(adapted), _by_kind(self.targets))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapters' tensors under peft's names for files; they share memory with the model."""
@@ -278,6 +279,29 @@ class LoraAdapter:
         finally:
             for parameter, dtype in short.items():
                 parameter.data = parameter.data.to(dtype)
+
+
+def _by_kind(names: Sequence[str]) -> str:
+    """Every name, those that differ in their first number written as one: `layers.[0-29].mlp.up_proj`."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        before, *rest = re.split(r"(?<=\.)(\d+)(?=\.)", name, maxsplit=1)
+        numbers.setdefault((before, "".join(rest[1:])), []).extend(map(int, rest[:1]))
+    return ", ".join(
+        f"{before}[{_ranges(found)}]{after}" if found else before
+        for (before, after), found in numbers.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """0, 1, 2, 5 → "0-2,5"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
