@@ -208,8 +208,6 @@ def _note_unmarked(path: Path, unmarked: int, total: int) -> None:
             QUESTION_MARKER,
             ANSWER_MARKER,
         )
-    elif unmarked:
-        logger.info("%s: no row has both %s and %s; none are needed", path, QUESTION_MARKER, ANSWER_MARKER)
 
 
 def _present(file: pq.ParquetFile, column: str) -> str | None:
