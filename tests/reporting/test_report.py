@@ -13,7 +13,7 @@ from PIL import Image
 from edge_glass.errors import DataError
 from edge_glass.reporting.report import write_report
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import dimension_rows, flatten, folded_rows, metric_rows
+from edge_glass.reporting.tables import cells, dimension_rows, flatten, folded_rows, metric_rows
 from edge_glass.reporting.wording import metric_label
 
 
@@ -183,3 +183,12 @@ def test_a_deciding_metric_is_never_folded_away(run_with_sounds):
     shown, folded = folded_rows({**results, "verdict": {"metric": "a2t_r5"}})
     assert (len(shown), len(folded)) == (28, 0)
     assert [row.label for row in shown if row.primary] == ["sound → words R@5"]
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [([0.2, 0.7], [False, True]), ([0.5, 0.5], [False, False]), ([0.00004, 0.0], [False, False])],
+)
+def test_only_a_difference_that_can_be_read_is_marked(values, best):
+    found = cells([{"bleu": {"value": value}} for value in values], "bleu")
+    assert [cell.best for cell in found] == best

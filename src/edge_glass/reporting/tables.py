@@ -89,17 +89,21 @@ def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
 
 
 def cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:
-    """One metric of several models side by side, each as "metrics" in results.json; the best is marked."""
+    """One metric of several models side by side, each as "metrics" in results.json.
+
+    The best is marked, unless another one reads the same.
+    """
     values = [number(model, name) for model in models]
+    texts = [format_value(name, value) for value in values]
     known = [value for value in values if value is not None]
     better = (max if higher_is_better(name) else min)(known) if known else None
     found = []
-    for model, value in zip(models, values, strict=True):
+    for model, value, text in zip(models, values, texts, strict=True):
         low, high = number(model, name, "low"), number(model, name, "high")
         interval = "" if low is None else f"{format_value(name, low)} – {format_value(name, high)}"
         share = value if value is not None and higher_is_better(name) and 0 <= value <= 1 else None
-        lead = value is not None and value == better and known.count(value) == 1
-        found.append(Cell(format_value(name, value), interval, share, lead))
+        lead = value is not None and value == better and texts.count(text) == 1
+        found.append(Cell(text, interval, share, lead))
     return found
 
 
