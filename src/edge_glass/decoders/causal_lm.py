@@ -240,7 +240,8 @@ class QwenDecoder(nn.Module):
             The largest difference of logits, merged against unmerged, as a share of the largest logit.
 
         Raises:
-            CheckpointError: There is no adapter, or the difference is beyond `bound`; nothing changed then.
+            CheckpointError: There is no adapter, or the difference is beyond `bound`; the adapters stay
+                then, and the weights are as they were up to rounding.
         """
         adapter = self._require_adapter()
         self.lm, difference = adapter.merge(logits or self._sample_logits, bound)

@@ -21,7 +21,7 @@ from edge_glass.errors import CheckpointError
 FILE = "canary.safetensors"
 POSITIONS = 4
 BOUND = 1e-3  # of the largest logit: other machines, other kernels
-HALF_BOUND = 0.1  # the same with bfloat16 weights, whose arithmetic alone moved them by 0.07 (SmolLM2-135M)
+HALF_BOUND = 5e-2  # the same with bfloat16 weights
 _INPUTS = ("input_ids", "attention_mask", "labels")
 
 

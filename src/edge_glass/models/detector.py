@@ -207,14 +207,16 @@ class DetectionModel(nn.Module):
             The largest difference of logits, merged against unmerged, as a share of the largest logit.
 
         Raises:
-            CheckpointError: There is no adapter, or the difference is beyond `bound`; nothing changed then.
+            CheckpointError: There is no adapter, or the difference is beyond `bound`; the adapters stay
+                then, and the weights are as they were up to rounding.
         """
         if self.adapter is None:
             raise CheckpointError(
                 f"the model's mode is {self.mode}: it has no adapter to merge; lora would have one"
             )
-        sample = sample_inputs(self.vlm, self.processor, self.known)
-        self.vlm, difference = self.adapter.merge(logits or (lambda: self.logits(sample)), bound)
+        if logits is None:
+            logits = partial(self.logits, sample_inputs(self.vlm, self.processor, self.known))
+        self.vlm, difference = self.adapter.merge(logits, bound)
         self.vlm.requires_grad_(False)
         self.adapter, self.mode = None, "frozen"
         return difference

@@ -51,6 +51,11 @@ class Merged:
         return lines
 
 
+def default_bound(half: bool) -> float:
+    """Largest difference of logits, as a share of the largest, of float32 or of shorter weights."""
+    return HALF_BOUND if half else BOUND
+
+
 def require_replaceable(folder: Path) -> None:
     """Only an earlier merged model may be replaced."""
     if folder.exists() and not folder.is_dir():

@@ -29,14 +29,7 @@ from edge_glass.models.answering_artefact import (
     save_merged_model,
 )
 from edge_glass.tasks.conversation_sources import load_conversations
-from edge_glass.tasks.merged import (
-    BOUND,
-    HALF_BOUND,
-    LORA,
-    Merged,
-    require_equal,
-    require_replaceable,
-)
+from edge_glass.tasks.merged import LORA, Merged, default_bound, require_equal, require_replaceable
 from edge_glass.tasks.sources import training_device
 
 ROWS = 64
@@ -89,7 +82,7 @@ def merge_run(
         with only_warnings(LORA):
             model = load_unquantized_model(found.model)
     half = quantised or next(model.decoder.parameters()).dtype != torch.float32
-    bound = bound if bound is not None else HALF_BOUND if half else BOUND
+    bound = default_bound(half) if bound is None else bound
     model.to("cpu")  # float32 needs twice the memory
     difference = model.decoder.merge(bound, partial(canary.sing, model, stored.sample))
     after = _answers(Answerer(model.to(device), config), table, progress)

@@ -28,14 +28,7 @@ from edge_glass.models.detector_artefact import (
     save_merged_detector,
 )
 from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.tasks.merged import (
-    BOUND,
-    HALF_BOUND,
-    LORA,
-    Merged,
-    require_equal,
-    require_replaceable,
-)
+from edge_glass.tasks.merged import LORA, Merged, default_bound, require_equal, require_replaceable
 from edge_glass.tasks.sources import training_device
 
 
@@ -67,7 +60,7 @@ def merge_scenes(
         with only_warnings(LORA):
             adapted = load_unquantized_detector(model)
     half = quantised or str(adapted.vlm.dtype) != "torch.float32"
-    bound = bound if bound is not None else HALF_BOUND if half else BOUND
+    bound = default_bound(half) if bound is None else bound
     adapted.to("cpu")  # float32 needs twice the memory
     difference = adapted.merge(bound, partial(canary.sing, adapted, stored.sample))
     after = _look(Detector(adapted.to(device), config), table, progress)
