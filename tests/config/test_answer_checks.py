@@ -103,7 +103,7 @@ class TestMetrics:
 
 class TestGPU:
     @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
-    def test_quantization_needs_a_gpu_and_a_package(
+    def test_quantization_needs_a_package(
         self,
         load_answers: Load,
         answers_error: ErrorOf,
@@ -113,15 +113,15 @@ class TestGPU:
         chosen = f"decoder.quantization={quantization}"
         missing("bitsandbytes")
         assert answers_error("", chosen) == (
-            f"override {chosen}: decoder.quantization: is {quantization}, which needs a GPU and "
+            f"override {chosen}: decoder.quantization: is {quantization}, which needs "
             "bitsandbytes, which is not installed; pip install 'edge-glass[quantization]', or set it to none"
         )
         assert load_answers("", "decoder.quantization=none").decoder.quantization == "none"
         missing(bitsandbytes="json")
         assert load_answers("", chosen).decoder.quantization == quantization
         assert answers_error("", chosen, "training.device=cpu").endswith(
-            f"decoder.quantization: is {quantization}, which needs a GPU, but training.device is cpu; "
-            "set it to none"
+            f"decoder.quantization: is {quantization}, which uses a GPU where there is one, but "
+            "training.device is cpu; leave training.device at auto, or set it to none"
         )
         assert answers_error("", chosen, "decoder.mode=full").endswith(
             f"decoder.quantization: is {quantization}, but decoder.mode full trains the weights themselves; "

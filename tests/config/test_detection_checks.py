@@ -114,20 +114,20 @@ def test_sides_of_tokens() -> None:
 
 class TestGPU:
     @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
-    def test_quantization_needs_a_gpu_a_package_and_weights(
+    def test_quantization_needs_a_package_and_weights(
         self, load_boxes: Load, boxes_error: ErrorOf, missing: Callable[..., None], quantization: str
     ) -> None:
         chosen = f"vlm.quantization={quantization}"
         missing("bitsandbytes")
         assert boxes_error("", chosen) == (
-            f"override {chosen}: vlm.quantization: is {quantization}, which needs a GPU and "
+            f"override {chosen}: vlm.quantization: is {quantization}, which needs "
             "bitsandbytes, which is not installed; pip install 'edge-glass[quantization]', or set it to none"
         )
         missing(bitsandbytes="json")
         assert load_boxes("", chosen).vlm.quantization == quantization
         assert boxes_error("", chosen, "training.device=cpu").endswith(
-            f"vlm.quantization: is {quantization}, which needs a GPU, but training.device is cpu; "
-            "set it to none"
+            f"vlm.quantization: is {quantization}, which uses a GPU where there is one, but "
+            "training.device is cpu; leave training.device at auto, or set it to none"
         )
         assert boxes_error("", chosen, "vlm.mode=full").endswith(
             f"vlm.quantization: is {quantization}, but vlm.mode full trains the weights themselves; "

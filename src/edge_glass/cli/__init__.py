@@ -45,6 +45,7 @@ def cli(debug: bool, quiet: bool) -> None:
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("edge_glass").setLevel(level)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of slow kernels whether used or not
 
 
 for command in (

@@ -296,7 +296,7 @@ class QwenDecoder(nn.Module):
             source: `asset:NAME`, a folder (safetensors or GGUF), a `.gguf` file, or a hub id.
             mode: frozen, lora or full.
             lora: How the model is adapted; the defaults of `LoraSettings` when None.
-            quantization: None, 8bit or 4bit; a GPU and bitsandbytes are needed.
+            quantization: None, 8bit or 4bit, by bitsandbytes.
             attention: sdpa, flash (needs flash-attn and a GPU) or eager.
             gradient_checkpointing: Compute the layers' insides again in the backward pass, to save memory.
             dtype: Of the weights that are not quantised.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from edge_glass.assets.extras import optional_module
 from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpack, unpacked_folder
+from edge_glass.decoders.quantization import keep_gradients, quantization_options
 from edge_glass.encoders.features import inference
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
 from edge_glass.errors import AssetError, ConfigError
 
 ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
-QUANTIZATIONS = ("8bit", "4bit")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -36,7 +34,7 @@ def load_causal_lm(
     Args:
         source: `asset:NAME`, a folder, a `.gguf` file, or a hub id. A folder without config.json but with one
             `.gguf` file is read as GGUF: its weights are unpacked, and kept so, to be trained like any.
-        quantization: None, 8bit or 4bit (NF4, doubly quantised), by bitsandbytes on a GPU.
+        quantization: None, 8bit or 4bit (NF4, doubly quantised), by bitsandbytes.
         attention: sdpa, flash or eager.
         dtype: Of the weights that are not quantised, and of the arithmetic of those that are.
 
@@ -56,6 +54,7 @@ def load_causal_lm(
         )
     with plain_errors(str(source), "causal language model"), quiet_transformers():
         model, tokenizer, info = _load_parts(folder, gguf, dtype, options)
+    keep_gradients(model)
     # transformers fills missing tensors with random numbers and only logs it.
     if lacking := sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())])):
         raise AssetError(
@@ -129,41 +128,6 @@ def attention_options(attention: str) -> dict[str, Any]:
         if importlib.util.find_spec("flash_attn") is None:
             raise ConfigError("attention flash needs the package flash-attn; sdpa needs nothing")
     return {"attn_implementation": ATTENTIONS[attention]}
-
-
-def quantization_options(
-    quantization: str | None, dtype: torch.dtype, skipped: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for no, 8bit or 4bit (NF4, doubly quantised) quantization.
-
-    Args:
-        quantization: None, 8bit or 4bit.
-        dtype: Of the arithmetic of 4bit weights.
-        skipped: Names of modules that stay as they are; the library's choice when None.
-
-    Raises:
-        ConfigError: Another name, no GPU, or no bitsandbytes.
-    """
-    if quantization is None:
-        return {}
-    if quantization not in QUANTIZATIONS:
-        raise ConfigError(f"quantization is {quantization!r}; none, 8bit or 4bit would be right")
-    _require_gpu(f"quantization {quantization}")
-    optional_module("bitsandbytes", "quantization")
-    from transformers import BitsAndBytesConfig
-
-    names = None if skipped is None else list(skipped)
-    if quantization == "8bit":
-        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=names)
-    else:
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-            llm_int8_skip_modules=names,  # of 4bit too, whatever it is called
-        )
-    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _require_gpu(what: str) -> None:

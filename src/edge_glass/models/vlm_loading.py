@@ -13,11 +13,8 @@ import torch
 from torch import nn
 
 from edge_glass.config.schema import ExperimentConfig, VlmConfig
-from edge_glass.decoders.causal_lm_loading import (
-    attention_options,
-    fit_tokenizer,
-    quantization_options,
-)
+from edge_glass.decoders.causal_lm_loading import attention_options, fit_tokenizer
+from edge_glass.decoders.quantization import keep_gradients, quantization_options
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
 from edge_glass.errors import AssetError, ConfigError
 from edge_glass.models.pixel_budget import set_pixel_budget
@@ -109,6 +106,7 @@ def load_pretrained(source: str, vlm: VlmConfig, exact: bool = False) -> Any:
     _require_all_loaded(model, info, source, exact)
     if quantised:
         require_quantised(model)
+        keep_gradients(model)
     return model.eval()
 
 

@@ -33,7 +33,7 @@ def fit_answers(
     """
     report = length_report(table, processor, codec, max_answer)
     say_lengths(report, too_long)
-    lost = set(report.too_long.tolist())
+    lost = set(np.flatnonzero(report.answers > max_answer).tolist())  # a picture is resized, never left out
     if len(lost) == len(table):
         raise DataError(f"{table.source}: no row is left; each answer has more than {max_answer} tokens")
     kept = table.select([row for row in range(len(table)) if row not in lost])

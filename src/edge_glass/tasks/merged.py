@@ -30,6 +30,8 @@ class Merged:
         metric: The primary metric.
         unmerged: Its value before.
         merged: Its value after.
+        quantization: Of the run: none, 8bit or 4bit. Neither side of the comparison has it, so that merging
+            is not blamed for what rounding does.
     """
 
     folder: Path
@@ -39,10 +41,13 @@ class Merged:
     metric: str
     unmerged: float
     merged: float
+    quantization: str = "none"
 
     def lines(self) -> list[str]:
         """What was measured, in words."""
         lines = [f"logits differ by at most {self.logits:.2g} of the largest, computed in float32"]
+        if self.quantization != "none":
+            lines.append(f"the run was in {self.quantization}; both were compared as plain weights")
         if self.rows:
             lines.append(
                 f"{self.equal:.1%} of {self.rows} test answers are equal; {self.metric} "

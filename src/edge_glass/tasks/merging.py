@@ -75,12 +75,12 @@ def merge_run(
         model, _ = load_answering_model(found.model)
     stored = read_canary(found.model)
     device = training_device(config)
-    before = _answers(Answerer(model.to(device), config), table, progress)
     quantised = config.decoder.quantization != "none"
-    if quantised:  # what comes out must be plain weights, so plain weights must go in
+    if quantised:  # what comes out are plain weights, so plain weights go in and are compared
         del model
         with only_warnings(LORA):
             model = load_unquantized_model(found.model)
+    before = _answers(Answerer(model.to(device), config), table, progress)
     half = quantised or next(model.decoder.parameters()).dtype != torch.float32
     bound = default_bound(half) if bound is None else bound
     model.to("cpu")  # float32 needs twice the memory
@@ -171,7 +171,8 @@ def _compare(
     values = [0.0, 0.0]
     if table is not None and rows:
         values = [_metric(table, answers, metric) for answers in (before, after)]
-    return Merged(folder, difference, len(rows), sum(same) / max(len(rows), 1), metric, *values)
+    equal = sum(same) / max(len(rows), 1)
+    return Merged(folder, difference, len(rows), equal, metric, *values, config.decoder.quantization)
 
 
 def _metric(table: InstructionTable, answers: dict[int, str], metric: str) -> float:

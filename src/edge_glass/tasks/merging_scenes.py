@@ -54,11 +54,12 @@ def merge_scenes(
     with only_warnings(LORA):  # which layers are adapted was said in training
         adapted, _ = load_detection_model(model)
     stored, device = read_canary(model), training_device(config)
-    before = _look(Detector(adapted.to(device), config), table, progress)
     quantised = config.vlm.quantization != "none"
-    if quantised:  # what comes out must be plain weights, so plain weights must go in
+    if quantised:  # what comes out are plain weights, so plain weights go in and are compared
+        del adapted
         with only_warnings(LORA):
             adapted = load_unquantized_detector(model)
+    before = _look(Detector(adapted.to(device), config), table, progress)
     half = quantised or str(adapted.vlm.dtype) != "torch.float32"
     bound = default_bound(half) if bound is None else bound
     adapted.to("cpu")  # float32 needs twice the memory
@@ -67,7 +68,8 @@ def merge_scenes(
     metric = config.evaluation.primary_metric
     same = [first.text == second.text for first, second in zip(before, after, strict=True)]
     values = [_metric(table, seen, metric) for seen in (before, after)]
-    measured = Merged(folder, difference, len(same), sum(same) / max(len(same), 1), metric, *values)
+    equal = sum(same) / max(len(same), 1)
+    measured = Merged(folder, difference, len(same), equal, metric, *values, config.vlm.quantization)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
     signed = Canary(stored.sample, canary.sing(adapted, stored.sample), stored.untouched)

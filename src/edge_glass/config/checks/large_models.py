@@ -24,14 +24,15 @@ def trained_quantized(config: ExperimentConfig, name: Section) -> Iterator[Probl
 
 
 def without_gpu(config: ExperimentConfig, name: Section) -> Iterator[Problem]:
-    """Quantised weights and flash attention need a GPU."""
+    """Flash attention needs a GPU, and quantised weights are loaded onto it where there is one."""
     section = getattr(config, name)
     if config.training.device != "cpu":
         return
     if section.quantization != "none":
         yield Problem(
             (name, "quantization"),
-            f"is {section.quantization}, which needs a GPU, but training.device is cpu; set it to none",
+            f"is {section.quantization}, which uses a GPU where there is one, but training.device is cpu; "
+            "leave training.device at auto, or set it to none",
         )
     if section.attention == "flash":
         yield Problem(
@@ -45,7 +46,7 @@ def missing_packages(config: ExperimentConfig, name: Section) -> Iterator[Proble
     if section.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
         yield Problem(
             (name, "quantization"),
-            f"is {section.quantization}, which needs a GPU and bitsandbytes, which is not installed; "
+            f"is {section.quantization}, which needs bitsandbytes, which is not installed; "
             "pip install 'edge-glass[quantization]', or set it to none",
         )
     if section.attention == "flash" and importlib.util.find_spec("flash_attn") is None:

@@ -73,7 +73,7 @@ class DecoderConfig(Section):
     mode: Literal["frozen", "lora", "full"] = Field("lora", description="causal_lm: what of it is trained.")
     lora: LoraConfig = LoraConfig()
     quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="causal_lm: bitsandbytes, on a GPU; only the language model is quantised."
+        "none", description="causal_lm: bitsandbytes; slow on a CPU. Only the language model is quantised."
     )
     attention: Literal["sdpa", "flash", "eager"] = Field("sdpa", description="causal_lm: attention kernels.")
     gradient_checkpointing: bool = Field(

@@ -79,7 +79,7 @@ class VlmConfig(Section):
     )
     lora: VlmLoraConfig = VlmLoraConfig()
     quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="bitsandbytes, on a GPU; vision tower, projector and head stay bfloat16."
+        "none", description="bitsandbytes; slow on a CPU. Vision tower, projector and head stay bfloat16."
     )
     attention: Literal["sdpa", "flash", "eager"] = Field("sdpa", description="Attention kernels.")
     gradient_checkpointing: bool = Field(
