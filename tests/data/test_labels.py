@@ -54,6 +54,28 @@ def test_the_answer_and_its_end_are_trained_and_nothing_else(chat):
     assert chat.end == chat.tokenizer.pad_token_id  # and is trained all the same
 
 
+def test_pictures_stand_where_the_user_first_speaks(chat, plain):
+    """Behind the system prompt and the marker of the turn; the first token stays what it was in training."""
+    decode = chat.tokenizer.decode
+    for turns in (ASK, MORE):
+        tokens = chat(turns)
+        before, behind = decode(tokens.ids[: tokens.opening]), decode(tokens.ids[tokens.opening :])
+        assert before.endswith("<|im_start|>user\n") and behind.startswith("what color is the shape?")
+        assert chat.opening(turns[:-1]) == tokens.opening > 0
+    assert plain(ASK).opening == 0
+
+
+def test_a_template_that_drops_what_the_user_says(chat):
+    deaf = ConversationTokenizer(
+        chat.tokenizer,
+        lambda turns, assistant_next: "".join(
+            f"{turn.text}<|im_end|>" for turn in turns if turn.role == "assistant"
+        ),
+    )
+    with pytest.raises(ConfigError, match="does not write what the user says"):
+        deaf.opening(ASK)
+
+
 def test_every_answer_of_a_conversation_is_trained(chat):
     tokens = chat(MORE)
     parts = [chat.tokenizer.decode(part) for part in stretches(tokens)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -134,6 +135,22 @@ def test_blanks_of_tokenizers_of_words_are_kept():
 def test_what_cannot_be_seen_gets_a_sign():
     assert visible("a b\n\tc", keep="") == "a·b↵⇥c"
     assert visible("a b\x1b\x7f\u202e\u00a0\ud800犬é") == "a b<1B><7F><U+202E><U+00A0><U+D800>犬é"
+
+
+def test_a_prefix_is_shown_where_it_stands(trained_tokenizer, tmp_path):
+    inside = sample(trained_tokenizer, opening=2)
+    assert inside.tokens[1].text == "<|user|>"
+    assert "<|user|> <picture×49>" in " ".join(terminal([inside], [], colours=False).split())
+    front = terminal([sample(trained_tokenizer)], [], colours=False)
+    assert "<picture×49> <|begin|>" in " ".join(front.split())
+    path = write_inspection_page(tmp_path / "page.html", [inside], "x", [], {})
+    chips_shown = re.findall(r'class="chip[^>]*>([^<]*)', path.read_text().partition("<article")[2])
+    assert [text.partition(" ")[0] for text in chips_shown[:4]] == [
+        "&lt;|begin|&gt;",
+        "&lt;|user|&gt;",
+        "picture",
+        "what",
+    ]
 
 
 def test_long_runs_of_a_marker_are_one_chip():

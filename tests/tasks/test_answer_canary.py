@@ -189,6 +189,19 @@ def test_a_fresh_process_finds_the_same_logits(runs: dict[str, Path], tmp_path: 
     assert not (tmp_path / "empty").exists()
 
 
+def test_a_language_model_that_learned_with_the_picture_in_front(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, folder in runs.items():
+        shutil.copytree(folder / "model", tmp_path / name)
+        stored = load_file(tmp_path / name / CANARY)
+        del stored["sample.opening"]
+        save_file(stored, tmp_path / name / CANARY)
+    with pytest.raises(CheckpointError, match="saved when pictures still stood before all words"):
+        load_answering_model(tmp_path / "lora")
+    load_answering_model(tmp_path / "trm")
+
+
 def test_training_changed_what_the_canary_sings(runs: dict[str, Path]) -> None:
     for name, run in runs.items():
         stored = Canary.of(load_file(run / "model" / CANARY))

@@ -16,8 +16,8 @@ class ConversationCollator:
     """Items of `ConversationDataset` → batch.
 
     A batch has `ids`, the names of its rows; `input_ids` int64, `attention_mask` bool and `labels` int64, all
-    `[B, L]`. Padding is known by the mask, never by its id: many tokenizers pad with the token that ends an
-    answer.
+    `[B, L]`; and `opening` int64 `[B]`: how many of a row's tokens stand before its pictures and sounds.
+    Padding is known by the mask, never by its id: many tokenizers pad with the token that ends an answer.
 
     A picture is in a batch once: `inputs` maps a modality to what its `collate` makes of the distinct items,
     and `place` maps it to int64 `[B]`, which of them each row has, -1 where it has none.
@@ -46,6 +46,7 @@ class ConversationCollator:
             "input_ids": pad_rows(ids, self.pad, left=self.prompts),
             "attention_mask": pad_rows(kept, False, left=self.prompts),
             "labels": pad_rows(labels, NOT_TRAINED, left=self.prompts),
+            "opening": torch.tensor([item["opening"] for item in items], dtype=torch.int64),
         }
         return batch | self._inputs(items)
 

@@ -84,6 +84,7 @@ class ConversationDataset(Dataset):
             "ids": tokens.ids,
             "labels": tokens.labels,
             "prompt": tokens.prompt,
+            "opening": tokens.opening,
             "question": self.table.question(index),
             "answer": self.table.answer(index),
             "source": self.table.sources[index],

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from edge_glass.data.conversations import ASSISTANT, USER, BadConversation, Turn
-from edge_glass.data.prompt_templates import Template, default_template
+from edge_glass.data.prompt_templates import PlainTemplate, Template, default_template
 from edge_glass.errors import ConfigError, DataError
 
 NOT_TRAINED: Final = -100
 """Label of a token that no loss is taken on."""
 
 _KNOWN: Final = 4096  # tokenised conversations that are kept
+_OBJECT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"
 _PROBE: Final = (Turn(USER, "question"), Turn(ASSISTANT, "answer"))
 
 
@@ -32,6 +33,7 @@ class TokenizedConversation(NamedTuple):
         ids: int64 `[L]`.
         labels: int64 `[L]`: the id itself where a token is trained, else -100. Not shifted.
         prompt: How many of the first tokens are the prompt of the last answer.
+        opening: How many of them stand before pictures and sounds.
         question: Tokens of the longest thing the user says, without markers.
         answer: Tokens of the longest answer, its end token counted.
     """
@@ -39,6 +41,7 @@ class TokenizedConversation(NamedTuple):
     ids: Tensor
     labels: Tensor
     prompt: int
+    opening: int
     question: int
     answer: int
 
@@ -77,6 +80,7 @@ class ConversationTokenizer:
         self._special_texts = [tokenizer.convert_ids_to_tokens(number) for number in sorted(self.special)]
         self.end = self._find_end()
         self._known: dict[tuple[Turn, ...], TokenizedConversation] = {}
+        self._openings: dict[tuple[Turn, ...], int] = {}
 
     def __call__(self, turns: Sequence[Turn]) -> TokenizedConversation:
         """Ids and labels of a conversation that ends with an answer.
@@ -104,6 +108,26 @@ class ConversationTokenizer:
         segments = self._segments([*turns, _PROBE[1]])[:-1]
         return torch.tensor([number for part in segments for number in part], dtype=torch.int64)
 
+    def opening(self, turns: Sequence[Turn]) -> int:
+        """Tokens before pictures and sounds: with a chat template they begin what the user first says.
+
+        A plain template has none: they stand in front of everything.
+
+        Raises:
+            ConfigError: The template does not write what the user says.
+        """
+        if isinstance(self.template, PlainTemplate):
+            return 0
+        first = next(number for number, turn in enumerate(turns) if turn.role == USER)
+        before = tuple(turns[:first])
+        if before not in self._openings:
+            written = self.template([*before, Turn(USER, _OBJECT)], True)
+            text, found, _ = written.partition(_OBJECT)
+            if not found:
+                raise ConfigError("the chat template does not write what the user says")
+            self._openings[before] = len(self._ids(text))
+        return self._openings[before]
+
     def _tokenize(self, turns: tuple[Turn, ...]) -> TokenizedConversation:
         self._check_texts(turns)
         segments = self._segments(turns)
@@ -125,6 +149,7 @@ class ConversationTokenizer:
             torch.tensor(ids, dtype=torch.int64),
             torch.tensor(labels, dtype=torch.int64),
             prompt,
+            self.opening(turns),
             max(questions),
             max(answers),
         )

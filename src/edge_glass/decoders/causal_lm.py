@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,11 @@ from edge_glass.decoders.decoder import (
     check_names_and_shapes,
 )
 from edge_glass.decoders.generation import generate
+from edge_glass.decoders.joining import Prefix, join, join_labels
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
-from edge_glass.encoders.features import TokenFeatures, inference
+from edge_glass.encoders.features import inference
 from edge_glass.errors import CheckpointError, ConfigError, DataError
 
 MODES = ("frozen", "lora", "full")
@@ -48,6 +49,7 @@ class QwenDecoder(nn.Module):
         known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
     """
 
+    prefix_first: ClassVar[bool] = False  # its first token is an attention sink
     known: Tensor
 
     def __init__(
@@ -111,16 +113,14 @@ class QwenDecoder(nn.Module):
         """`[B, L]` int64 → `[B, L, width]`."""
         return self.lm.get_input_embeddings()(ids)
 
-    def forward(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> DecoderOutput:
+    def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
         """The loss of a batch, as `Decoder.forward`; padding may stand anywhere and changes nothing.
 
         Raises:
             ConfigError: More tokens than the model has positions, or a prefix of another width.
         """
         embeddings, seen = self.join(prefix, ids, mask)
-        supervision = find_supervision(seen, labels)
+        supervision = find_supervision(seen, join_labels(prefix, mask, labels))
         hidden = self.hidden_states(embeddings, seen)
         loss, correct = supervised_cross_entropy(
             hidden, self.lm.get_output_embeddings(), self.vocabulary, supervision
@@ -128,25 +128,20 @@ class QwenDecoder(nn.Module):
         count = torch.tensor(len(supervision.targets), device=loss.device)
         return DecoderOutput(loss, count, {"correct": correct.sum()})
 
-    def supervised_logits(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> Tensor:
+    def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits float32 `[K, V]` (see `Decoder.supervised_logits`)."""
         embeddings, seen = self.join(prefix, ids, mask)
-        supervision = find_supervision(seen, labels)
+        supervision = find_supervision(seen, join_labels(prefix, mask, labels))
         hidden = self.hidden_states(embeddings, seen)[supervision.rows, supervision.positions]
         return self.lm.get_output_embeddings()(hidden).float()
 
-    def join(self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def join(self, prefix: Prefix | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix and text as one row of embeddings `[B, P + L, width]` with its mask; zero at padding."""
-        embeddings = self.embed_tokens(ids)
-        if prefix is not None:
-            if prefix.tokens.shape[-1] != self.width:
-                raise ConfigError(
-                    f"decoder: the prefix is {prefix.tokens.shape[-1]} wide; {self.width} would be right"
-                )
-            embeddings = torch.cat([prefix.tokens.to(embeddings.dtype), embeddings], dim=1)
-            mask = torch.cat([prefix.mask, mask], dim=1)
+        if prefix is not None and prefix.tokens.shape[-1] != self.width:
+            raise ConfigError(
+                f"decoder: the prefix is {prefix.tokens.shape[-1]} wide; {self.width} would be right"
+            )
+        embeddings, mask = join(prefix, self.embed_tokens(ids), mask)
         longest = int(mask.sum(dim=1).max()) if len(mask) else 0
         if longest > self.max_length:
             raise ConfigError(f"decoder: a row has {longest} tokens; there are {self.max_length} positions")
@@ -167,7 +162,7 @@ class QwenDecoder(nn.Module):
 
     def generate(
         self,
-        prefix: TokenFeatures | None,
+        prefix: Prefix | None,
         ids: Tensor,
         mask: Tensor,
         settings: GenerationSettings,
@@ -201,7 +196,7 @@ class QwenDecoder(nn.Module):
             return generate(steps, settings, end, self.tokenizer.pad_token_id, on_token)
 
     def stream(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
+        self, prefix: Prefix | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
     ) -> Iterator[str]:
         """The answer to one prompt, piece by piece as it is written; see `stream_text`."""
         return stream_text(self, prefix, ids, mask, settings)

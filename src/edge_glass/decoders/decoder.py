@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from edge_glass.encoders.features import TokenFeatures
 from edge_glass.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from edge_glass.decoders.joining import Prefix
 
 NOT_TRAINED = -100  # the label of a token that no loss is taken on
 
@@ -108,8 +110,10 @@ class Decoder(Protocol):
         width: Numbers per token embedding, which is the width of the prefix too.
         vocabulary: Rows of the LM head, at least the tokens of the tokenizer.
         tokenizer: A fast tokenizer of transformers with pad and end-of-text ids.
+        prefix_first: Whether the prefix stands before all text, and not within it (see `PlacedPrefix`).
     """
 
+    prefix_first: ClassVar[bool]
     width: int
     vocabulary: int
     tokenizer: Any
@@ -118,13 +122,12 @@ class Decoder(Protocol):
         """`[B, L]` int64 → `[B, L, width]`, as the decoder reads them."""
         ...
 
-    def forward(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> DecoderOutput:
-        """The loss of a batch. The prefix stands before the text; positions count real tokens only.
+    def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
+        """The loss of a batch; positions count real tokens only.
 
         Args:
-            prefix: `[B, P, width]` at the scale of `embed_tokens`, with its mask; None for text alone.
+            prefix: `[B, P, width]` at the scale of `embed_tokens`, with its mask, before the text or inside
+                of it; None for text alone.
             ids: `[B, L]` int64, right-padded.
             mask: `[B, L]` bool, True at real tokens.
             labels: `[B, L]` int64, the id where a token is trained, else -100. NOT shifted: a label stands at
@@ -135,7 +138,7 @@ class Decoder(Protocol):
 
     def generate(
         self,
-        prefix: TokenFeatures | None,
+        prefix: Prefix | None,
         ids: Tensor,
         mask: Tensor,
         settings: GenerationSettings,
@@ -153,9 +156,7 @@ class Decoder(Protocol):
         """
         ...
 
-    def supervised_logits(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> Tensor:
+    def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits float32 `[K, V]` that predict the K supervised tokens; arguments as those of `forward`."""
         ...
 

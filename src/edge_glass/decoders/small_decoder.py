@@ -24,6 +24,7 @@ from edge_glass.decoders.decoder import (
     check_names_and_shapes,
 )
 from edge_glass.decoders.generation import generate
+from edge_glass.decoders.joining import Prefix, join, join_labels
 from edge_glass.decoders.steps import DecoderSteps
 from edge_glass.decoders.supervised_head import (
     HeadLoss,
@@ -31,7 +32,6 @@ from edge_glass.decoders.supervised_head import (
     find_supervision,
     supervised_cross_entropy,
 )
-from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.sources import write_json
 from edge_glass.errors import AssetError, CheckpointError, ConfigError
 
@@ -56,6 +56,7 @@ class SmallDecoder(nn.Module, ABC):
         ConfigError: The tokenizer has no end token, or gaps between its ids.
     """
 
+    prefix_first: ClassVar[bool] = True  # it starts from scratch: no token is special to it yet
     kind: ClassVar[str]
     config_class: ClassVar[type]
 
@@ -105,9 +106,7 @@ class SmallDecoder(nn.Module, ABC):
         """`[..., D]` → logits `[..., V]`."""
         return F.linear(hidden, self.embedding.weight)
 
-    def forward(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> DecoderOutput:
+    def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
         """The summed loss (see `Decoder.forward`), the mean over the supervised depths.
 
         Raises:
@@ -116,7 +115,7 @@ class SmallDecoder(nn.Module, ABC):
         if not len(ids):
             return self._nothing(prefix, ids)
         x, seen = self.join(prefix, ids, mask)
-        supervision = find_supervision(seen, labels)
+        supervision = find_supervision(seen, join_labels(prefix, mask, labels))
         answers = self.answers(x, Sight(seen, x.shape[1], self.rotary))
         heads = [
             supervised_cross_entropy(answer, self.lm_head, self.vocabulary, supervision) for answer in answers
@@ -128,22 +127,20 @@ class SmallDecoder(nn.Module, ABC):
         count = torch.tensor(len(supervision.rows), device=x.device)
         return DecoderOutput(loss, count, report)
 
-    def supervised_logits(
-        self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, labels: Tensor
-    ) -> Tensor:
+    def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
         x, seen = self.join(prefix, ids, mask)
-        supervision = find_supervision(seen, labels)
+        supervision = find_supervision(seen, join_labels(prefix, mask, labels))
         hidden = self.answers(x, Sight(seen, x.shape[1], self.rotary))[-1]
         return self.lm_head(hidden[supervision.rows, supervision.positions]).float()
 
-    def _nothing(self, prefix: TokenFeatures | None, ids: Tensor) -> DecoderOutput:
+    def _nothing(self, prefix: Prefix | None, ids: Tensor) -> DecoderOutput:
         """A loss of zero for no rows: a rank without rows takes part in averaging gradients and reports."""
         pad = torch.full((1, 1), self.tokenizer.pad_token_id, device=ids.device)
         output = self(None, pad, pad == pad, torch.full_like(pad, NOT_TRAINED))
         return output if prefix is None else output._replace(loss_sum=output.loss_sum + prefix.tokens.sum())
 
-    def join(self, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def join(self, prefix: Prefix | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix and words as one sequence: `[B, P + L, D]` and its mask."""
         words, mask = self.embed_tokens(ids), mask.bool()
         if prefix is None:
@@ -152,11 +149,11 @@ class SmallDecoder(nn.Module, ABC):
             found, right = tuple(prefix.tokens.shape), f"({len(ids)}, any, {self.width})"
             raise ConfigError(f"decoder: the prefix has the shape {found}; {right} would be right")
         tokens = prefix.tokens.masked_fill(~prefix.mask.unsqueeze(-1), 0.0)  # zero times NaN would be NaN
-        return torch.cat([tokens.to(words.dtype), words], dim=1), torch.cat([prefix.mask, mask], dim=1)
+        return join(prefix._replace(tokens=tokens), words, mask)
 
     def generate(
         self,
-        prefix: TokenFeatures | None,
+        prefix: Prefix | None,
         ids: Tensor,
         mask: Tensor,
         settings: GenerationSettings,

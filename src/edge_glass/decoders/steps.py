@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edge_glass.decoders.blocks import KeyValueCache, Sight
 from edge_glass.decoders.generation import pack_right
-from edge_glass.encoders.features import TokenFeatures
+from edge_glass.decoders.joining import Prefix
 from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class DecoderSteps:
     def __init__(
         self,
         decoder: SmallDecoder,
-        prefix: TokenFeatures | None,
+        prefix: Prefix | None,
         ids: Tensor,
         mask: Tensor,
         room: int,

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from torch import Tensor
 
 from edge_glass.decoders.decoder import Decoder, GenerationSettings
-from edge_glass.encoders.features import TokenFeatures
+from edge_glass.decoders.joining import Prefix
 from edge_glass.errors import ConfigError
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer of bytes makes of half a character
@@ -20,7 +20,7 @@ class _Abandoned(Exception):
 
 
 def stream_text(
-    decoder: Decoder, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
+    decoder: Decoder, prefix: Prefix | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
 ) -> Iterator[str]:
     """The answer to one prompt in pieces; joined they are the decoded answer of `generate`.
 
@@ -28,7 +28,7 @@ def stream_text(
 
     Args:
         decoder: Any decoder.
-        prefix: `[1, P, width]` or None.
+        prefix: Of one row, or None.
         ids: `[1, L]` int64.
         mask: `[1, L]` bool.
         settings: Without beams.
@@ -43,7 +43,7 @@ def stream_text(
 
 
 def _pieces(
-    decoder: Decoder, prefix: TokenFeatures | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
+    decoder: Decoder, prefix: Prefix | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
 ) -> Iterator[str]:
     queue: SimpleQueue[int | BaseException | None] = SimpleQueue()
     closed = threading.Event()

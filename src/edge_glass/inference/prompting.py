@@ -115,6 +115,7 @@ class Prompts:
     def _item(self, one: Asked) -> dict[str, Any]:
         ids = self.tokenizer.prompt(one.turns)
         item: dict[str, Any] = {"id": "", "group": 0, "ids": ids, "prompt": len(ids)}
+        item["opening"] = self.tokenizer.opening(one.turns)
         item["labels"] = torch.full_like(ids, NOT_TRAINED)
         towers = self.model.towers
         if one.picture is not None and "vision" in towers:

@@ -17,7 +17,7 @@ from edge_glass.decoders.decoder import (
     OnToken,
     check_names_and_shapes,
 )
-from edge_glass.encoders.features import TokenFeatures
+from edge_glass.decoders.joining import PlacedPrefix, Prefix
 from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.models.fusion import MultimodalFusion, joined
 from edge_glass.models.gathering import zero_touching
@@ -59,12 +59,13 @@ class AnsweringModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def prefix(self, batch: Mapping[str, Any]) -> TokenFeatures | None:
+    def prefix(self, batch: Mapping[str, Any]) -> Prefix | None:
         """The prefix of each row, `[B, P, width]`; None when no row has anything to see or hear.
 
         Args:
             batch: `inputs`: modality → inputs of the batch's distinct items (see `EncoderTower.features`);
-                `place`: modality → int64 `[B]`, which of them each row has, -1 for none.
+                `place`: modality → int64 `[B]`, which of them each row has, -1 for none; `opening`: int64
+                `[B]`, tokens of text before a prefix that stands within it.
         """
         towers = {name: tower for name, tower in self.towers.items() if name in batch["inputs"]}
         if not towers:
@@ -72,7 +73,10 @@ class AnsweringModel(nn.Module):
         parts = {
             name: spread(tower(batch["inputs"][name]), batch["place"][name]) for name, tower in towers.items()
         }
-        return self.fusion(parts) if self.fusion is not None else joined(list(parts.values()))
+        features = self.fusion(parts) if self.fusion is not None else joined(list(parts.values()))
+        if self.decoder.prefix_first:
+            return features
+        return PlacedPrefix(features.tokens, features.mask, batch["opening"])
 
     def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
         """The summed loss of a batch (see `Decoder.forward`).

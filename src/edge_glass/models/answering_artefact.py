@@ -141,6 +141,11 @@ def load_answering_model(folder: Path) -> tuple[AnsweringModel, ExperimentConfig
     config = read_description(folder)
     model = _load_parts(folder, config)
     stored = read_canary(folder)
+    if config.decoder.kind == "causal_lm" and "opening" not in stored.sample:
+        raise CheckpointError(
+            f"{folder}: saved when pictures still stood before all words (until November 2026); they now "
+            "stand where the user begins to speak, so it has to be trained again"
+        )
     canary.check(model, stored.sample, stored.trained, stored.untouched, str(folder))
     return model, config
 

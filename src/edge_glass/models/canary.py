@@ -22,7 +22,7 @@ FILE = "canary.safetensors"
 POSITIONS = 4
 BOUND = 1e-3  # of the largest logit: other machines, other kernels
 HALF_BOUND = 5e-2  # the same with bfloat16 weights
-_INPUTS = ("input_ids", "attention_mask", "labels")
+_INPUTS = ("input_ids", "attention_mask", "labels", "opening")
 
 
 class Singer(Protocol):

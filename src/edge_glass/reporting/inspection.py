@@ -73,7 +73,8 @@ class _Sample:
     id: str
     prompt: str
     inputs: list[_Input]
-    chips: list[Chip]
+    before: list[Chip]  # of the inputs' tokens
+    behind: list[Chip]
     bar: list[tuple[str, int, str]]  # kind, tokens, words
 
 
@@ -112,12 +113,14 @@ def _sample(sample: InspectedSample) -> _Sample:
     inside = sum(one.inside for one in sample.inputs)
     bar = [("prefix", one.tokens + one.inside, f"{one.word} tokens") for one in sample.inputs]
     bar += [("read", len(sample.tokens) - trained - inside, "read only"), ("trained", trained, "trained")]
+    shown = chips(sample.tokens)
     return _Sample(
         about=sample,
         id=visible(sample.id),
         prompt=_clean(sample.prompt),
         inputs=[_Input(one, _encode(one.source, SOURCE_PIXELS), _encode(one.seen)) for one in sample.inputs],
-        chips=chips(sample.tokens),
+        before=[chip for chip in shown if chip.position < sample.opening],
+        behind=[chip for chip in shown if chip.position >= sample.opening],
         bar=[segment for segment in bar if segment[1]],
     )
 

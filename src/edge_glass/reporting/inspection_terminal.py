@@ -97,12 +97,13 @@ def _describe(one: InspectedInput) -> str:
 def _tokens(sample: InspectedSample, plain: bool) -> Text:
     """The whole sequence; a blank between two tokens belongs to neither."""
     text = Text(overflow="fold")
-    for one in sample.inputs:
-        if one.tokens:
-            text.append(f"<{one.word}×{one.tokens}>", PREFIX).append(" ")
     shown = chips(sample.tokens)
     trained = [False, *(chip.token.trained for chip in shown), False]
+    waiting = [one for one in sample.inputs if one.tokens]
     for before, chip, after in zip(trained, shown, trained[2:], strict=False):
+        while waiting and chip.position >= sample.opening:
+            one = waiting.pop(0)
+            text.append(f"<{one.word}×{one.tokens}>", PREFIX).append(" ")
         opening = "[" * (plain and chip.token.trained and not before)
         closing = "]" * (plain and chip.token.trained and not after)
         text.append(f"{opening}{chip.text}{closing}", _style(chip.token.trained, chip.token.special))

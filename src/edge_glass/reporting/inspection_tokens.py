@@ -86,6 +86,7 @@ class InspectedSample:
         trained_tokens: How many tokens a loss is taken on.
         checks: What must hold, in words, each with None where it holds, else with what is wrong.
         facts: Anything else to show, by name.
+        opening: Before which of the tokens those of pictures and sounds stand.
     """
 
     id: str
@@ -97,10 +98,11 @@ class InspectedSample:
     trained_tokens: int
     checks: tuple[tuple[str, str | None], ...]
     facts: dict[str, str]
+    opening: int = 0
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens before the first word: of all pictures and sounds."""
+        """Tokens that are no words: of all pictures and sounds."""
         return sum(one.tokens for one in self.inputs)
 
 

@@ -26,6 +26,7 @@ class InputInspector:
 
     def __init__(self, config: ExperimentConfig, encoders: Mapping[str, Any]) -> None:
         self.config, self.encoders = config, encoders
+        self.within_text = config.decoder.kind == "causal_lm"  # the other decoders read a prefix first
 
     def inspect(
         self, table: InstructionTable, row: int, item: Mapping[str, Any]

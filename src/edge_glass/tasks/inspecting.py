@@ -144,6 +144,7 @@ def _sample(
         trained_tokens=sum(trained),
         checks=checks,
         facts={name: value for name, value in facts.items() if value},
+        opening=item["opening"] if inputs.within_text else 0,
     )
 
 

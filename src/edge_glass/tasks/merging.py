@@ -168,11 +168,12 @@ def _compare(
 ) -> Merged:
     metric, rows = config.evaluation.primary_metric, list(before)
     same = [before[row] == after[row] for row in rows]
-    values = [0.0, 0.0]
+    unmerged, merged = 0.0, 0.0
     if table is not None and rows:
-        values = [_metric(table, answers, metric) for answers in (before, after)]
+        unmerged, merged = (_metric(table, answers, metric) for answers in (before, after))
     equal = sum(same) / max(len(rows), 1)
-    return Merged(folder, difference, len(rows), equal, metric, *values, config.decoder.quantization)
+    quantization = config.decoder.quantization
+    return Merged(folder, difference, len(rows), equal, metric, unmerged, merged, quantization)
 
 
 def _metric(table: InstructionTable, answers: dict[int, str], metric: str) -> float:

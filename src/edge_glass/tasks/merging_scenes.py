@@ -67,9 +67,9 @@ def merge_scenes(
     after = _look(Detector(adapted.to(device), config), table, progress)
     metric = config.evaluation.primary_metric
     same = [first.text == second.text for first, second in zip(before, after, strict=True)]
-    values = [_metric(table, seen, metric) for seen in (before, after)]
-    equal = sum(same) / max(len(same), 1)
-    measured = Merged(folder, difference, len(same), equal, metric, *values, config.vlm.quantization)
+    unmerged, merged = (_metric(table, seen, metric) for seen in (before, after))
+    equal, quantization = sum(same) / max(len(same), 1), config.vlm.quantization
+    measured = Merged(folder, difference, len(same), equal, metric, unmerged, merged, quantization)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
     signed = Canary(stored.sample, canary.sing(adapted, stored.sample), stored.untouched)
