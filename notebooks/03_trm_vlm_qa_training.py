@@ -1005,7 +1005,7 @@ for question, words in zip(own_questions, answerer.answer_all((own, q) for q in 
 # 5. **Train on everything.** Set the labels of the question, too. What happens to the loss, and what to the
 #    answers?
 # 6. **Halting.** `decoder.recursion.halting=true` lets the model stop early. How often does it?
-# 7. **A language model.** `configs/easy_vqa_smollm2.yaml` puts the same prefix before SmolLM2 with LoRA.
+# 7. **A language model.** `configs/easy_vqa_smollm2.yaml` gives the same prefix to SmolLM2 with LoRA.
 #    Compare accuracy, trained parameters and seconds (`results.json`, `cost`).
 # 8. **Your own file.** Parquet with the four columns of section 1: look at it with `edge-glass inspect
 #    configs/trm_vlm_qa.yaml dataset.train_parquet=my.parquet`, then train. Which rows were left out, and why?
