@@ -90,7 +90,7 @@ def _heading(number: int, sample: InspectedSample) -> Iterable[Text | Padding]:
 def _describe(one: InspectedInput) -> str:
     """ "picture 64 × 64 → 224 × 224 → 49 tokens"."""
     steps = [visible(size) for size in (one.source_size, one.seen_size) if size]
-    steps += [f"{count} tokens" for count in (one.tokens, one.inside) if count]
+    steps += [f"{count} token{'s' * (count > 1)}" for count in (one.tokens, one.inside) if count]
     return f"{one.word} {' → '.join(steps)}" + (f" ({visible(one.note)})" if one.note else "")
 
 
