@@ -79,12 +79,7 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(folders: dict[str, Path
                 "training.max_steps=3",
                 "training.gradient_accumulation_steps=2",
             ),
-            *(
-                "training.report_to=[]",
-                "training.num_threads=1",
-                "dataset.max_answer_length=512",
-                "generation.max_new_tokens=4",
-            ),
+            *("training.report_to=[]", "training.num_threads=1", "generation.max_new_tokens=4"),
             *("evaluation.validation_rows=2", "evaluation.test_rows=4", "evaluation.bootstrap_samples=100"),
         ],
     )
@@ -92,10 +87,9 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(folders: dict[str, Path
     run = tmp_path / "run"
     train(chosen, output=run, progress=False)
     numbers = json.loads((run / "results.json").read_text())
-    again = evaluate_run(run, progress=False)
-    assert set(again) and numbers
+    assert evaluate_run(run, progress=False)["metrics"] == numbers["metrics"]
     picture = generated_scenes()["test"].rgb(0)
-    assert DetectModel(run).detect_all([picture])[0].text is not None
+    DetectModel(run).detect_all([picture])  # loads it anew, so that its canary is checked
     merged = merge_run(run, rows=2, progress=False)
     record = json.loads((merged.folder / "config.json").read_text())
     assert "quantization_config" not in record
