@@ -19,7 +19,7 @@ from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.inference import AnswerModel
 from edge_glass.models.answering_artefact import load_answering_model
 from edge_glass.tasks.instruction import InstructionTask
-from edge_glass.tasks.merged import Merged, require_equal
+from edge_glass.tasks.merged import Merged, require_equal, roomy_device
 from edge_glass.tasks.merging import merge_run
 
 LORA = "easy_vqa_smollm2"
@@ -128,6 +128,14 @@ def test_differences_are_refused(changes: dict[str, float], says: str) -> None:
     require_equal(same, 1e-3, half=False)
     with pytest.raises(CheckpointError, match=says):
         require_equal(replace(same, **changes), 1e-3, half=False)
+
+
+@pytest.mark.parametrize(("free", "kind"), [(1.5, "cuda"), (1.4, "cpu")])
+def test_a_gpu_is_used_where_float32_fits(monkeypatch: pytest.MonkeyPatch, free: float, kind: str) -> None:
+    model = torch.nn.Linear(1000, 1000, bias=False)  # 4 MB in float32
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free * 4_000_000), 0))
+    assert roomy_device(model.bfloat16(), torch.device("cuda", 0)).type == kind
+    assert roomy_device(model, torch.device("cpu")).type == "cpu"
 
 
 def test_an_earlier_merged_model_is_replaced_and_nothing_else(folder: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from detection_runs import FULL, scene_config
 from edge_glass.config import dump_config
@@ -54,6 +56,24 @@ def test_the_merged_model_finds_the_same_and_is_a_plain_folder(tmp_path: Path) -
     assert any(one.text for one in before)
     again = merge_run(tmp_path / "run", rows=0, progress=False)  # an earlier one may be replaced
     assert again.rows == 0
+
+
+def test_shorter_weights_look_in_float32_and_are_rounded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run", "vlm.dtype=bfloat16")
+    looked, usual = [], merging_scenes._look
+
+    def noticed(detector: Any, *rest: Any) -> Any:
+        looked.append({parameter.dtype for parameter in detector.model.parameters()})
+        return usual(detector, *rest)
+
+    monkeypatch.setattr(merging_scenes, "_look", noticed)
+    found = merge_run(tmp_path / "run", rows=3, progress=False)
+    assert looked == [{torch.float32}, {torch.float32}]
+    assert {tensor.dtype for tensor in load_file(found.folder / "model.safetensors").values()} == {
+        torch.bfloat16
+    }
 
 
 def test_a_model_that_looks_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 
 from answering_runs import CONFIGS
@@ -15,6 +17,7 @@ from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.inference import AnswerModel
+from edge_glass.tasks import merging
 from edge_glass.tasks.evaluate import evaluate_run
 from edge_glass.tasks.merging import merge_run
 from edge_glass.tasks.run import train
@@ -32,7 +35,9 @@ def write_questions(file: Path, shift: int) -> None:
     pq.write_table(pa.Table.from_pylist(rows), file)
 
 
-def test_a_run_in_4_bits_from_training_to_a_plain_folder(tmp_path: Path) -> None:
+def test_a_run_in_4_bits_from_training_to_a_plain_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`easy_vqa_smollm2` as it is, but for toy weights and toy data."""
     from transformers import AutoModelForCausalLM
 
@@ -59,9 +64,17 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(tmp_path: Path) -> None
     numbers = json.loads((run / "results.json").read_text())
     assert evaluate_run(run, progress=False)["metrics"] == numbers["metrics"]
     AnswerModel(run).answer_all([(draw_shape("red", SHAPES[0]), "what colour is it?")])  # checks its canary
+    answered, usual = [], merging._answers
+
+    def noticed(answerer: Any, *rest: Any) -> dict[int, str]:
+        answered.append({parameter.dtype for parameter in answerer.model.decoder.parameters()})
+        return usual(answerer, *rest)
+
+    monkeypatch.setattr(merging, "_answers", noticed)
     merged = merge_run(run, rows=4, progress=False)
+    assert answered == [{torch.float32}, {torch.float32}]
     assert "the run was in 4bit; both were compared as plain weights" in merged.lines()
     assert merged.equal == 1.0
     assert "quantization_config" not in json.loads((merged.folder / "config.json").read_text())
-    plain = AutoModelForCausalLM.from_pretrained(merged.folder)
-    assert all(parameter.is_floating_point() for parameter in plain.parameters())
+    plain = AutoModelForCausalLM.from_pretrained(merged.folder, dtype="auto")
+    assert {parameter.dtype for parameter in plain.parameters()} == {torch.bfloat16}

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from edge_glass.errors import CheckpointError, ConfigError, DataError
 from edge_glass.evaluation.results import read_json
 from edge_glass.inference.finding import DESCRIPTION
 
+ROOM = 0.7  # of the free memory, for the weights
 LORA = "edge_glass.decoders.lora"
 BOUND = 1e-3  # of the largest logit
 HALF_BOUND = 0.05  # the same for weights that are rounded to bfloat16; 0.007 with SmolLM2-135M
 METRIC_BOUND = 0.02  # one answer of 64
 LEAST_EQUAL = 0.9
-HALF_LEAST_EQUAL = 0.5  # with bfloat16 weights a long answer may take another turn
+HALF_LEAST_EQUAL = 0.5  # as merged weights are rounded to bfloat16, a long answer may take another turn
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Merged:
         folder: Where it is.
         logits: Largest difference of logits by merging alone, as a share of the largest logit: both sides
             have plain weights and are computed in float32.
-        rows: Test rows that both models answered; 0 when only logits were compared.
+        rows: Test rows that both models answered, in float32 too; 0 when only logits were compared.
         equal: Share of them with the same answer.
         metric: The primary metric.
         unmerged: Its value before.
@@ -59,6 +63,15 @@ class Merged:
 def default_bound(half: bool) -> float:
     """Largest difference of logits, as a share of the largest, of float32 or of shorter weights."""
     return HALF_BOUND if half else BOUND
+
+
+def roomy_device(model: nn.Module, device: torch.device) -> torch.device:
+    """The GPU if it has room for the model in float32, beside what it computes; else the CPU."""
+    if device.type != "cuda":
+        return device
+    needed = 4 * sum(parameter.numel() for parameter in model.parameters())
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if needed < ROOM * free else torch.device("cpu")
 
 
 def require_replaceable(folder: Path) -> None:

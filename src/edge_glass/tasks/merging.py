@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.data.conversations import BadConversation
@@ -29,7 +30,14 @@ from edge_glass.models.answering_artefact import (
     save_merged_model,
 )
 from edge_glass.tasks.conversation_sources import load_conversations
-from edge_glass.tasks.merged import LORA, Merged, default_bound, require_equal, require_replaceable
+from edge_glass.tasks.merged import (
+    LORA,
+    Merged,
+    default_bound,
+    require_equal,
+    require_replaceable,
+    roomy_device,
+)
 from edge_glass.tasks.sources import training_device
 
 ROWS = 64
@@ -45,7 +53,8 @@ def merge_run(
     """Write a run's language model with its adapters in the weights, as a plain Hugging Face folder.
 
     The merged model and the unmerged one answer the same test rows first; when they differ, nothing is
-    written. Sums are made on the CPU in float32, whatever the weights are.
+    written. Both compute in float32, whatever the weights are; the merged ones are rounded first as they
+    will be saved.
 
     Args:
         run: A run folder of LoRA training.
@@ -74,18 +83,22 @@ def merge_run(
     with only_warnings(LORA):  # which layers are adapted was said in training
         model, _ = load_answering_model(found.model)
     stored = read_canary(found.model)
-    device = training_device(config)
     quantised = config.decoder.quantization != "none"
     if quantised:  # what comes out are plain weights, so plain weights go in and are compared
         del model
         with only_warnings(LORA):
             model = load_unquantized_model(found.model)
-    before = _answers(Answerer(model.to(device), config), table, progress)
     half = quantised or next(model.decoder.parameters()).dtype != torch.float32
     bound = default_bound(half) if bound is None else bound
-    model.to("cpu")  # float32 needs twice the memory
-    difference = model.decoder.merge(bound, partial(canary.sing, model, stored.sample))
-    after = _answers(Answerer(model.to(device), config), table, progress)
+    model.to(roomy_device(model, training_device(config)))
+    answered: list[dict[int, str]] = []
+
+    def observe() -> Tensor:
+        answered.append(_answers(Answerer(model, config), table, progress))
+        return canary.sing(model, stored.sample)
+
+    difference = model.decoder.merge(bound, observe)
+    before, after = answered
     measured = _compare(folder, config, table, before, after, difference)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.data.detection import DetectionTable
@@ -28,7 +28,14 @@ from edge_glass.models.detector_artefact import (
     save_merged_detector,
 )
 from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.tasks.merged import LORA, Merged, default_bound, require_equal, require_replaceable
+from edge_glass.tasks.merged import (
+    LORA,
+    Merged,
+    default_bound,
+    require_equal,
+    require_replaceable,
+    roomy_device,
+)
 from edge_glass.tasks.sources import training_device
 
 
@@ -53,18 +60,23 @@ def merge_scenes(
     table = _compared_rows(run, rows)
     with only_warnings(LORA):  # which layers are adapted was said in training
         adapted, _ = load_detection_model(model)
-    stored, device = read_canary(model), training_device(config)
+    stored = read_canary(model)
     quantised = config.vlm.quantization != "none"
     if quantised:  # what comes out are plain weights, so plain weights go in and are compared
         del adapted
         with only_warnings(LORA):
             adapted = load_unquantized_detector(model)
-    before = _look(Detector(adapted.to(device), config), table, progress)
     half = quantised or str(adapted.vlm.dtype) != "torch.float32"
     bound = default_bound(half) if bound is None else bound
-    adapted.to("cpu")  # float32 needs twice the memory
-    difference = adapted.merge(bound, partial(canary.sing, adapted, stored.sample))
-    after = _look(Detector(adapted.to(device), config), table, progress)
+    adapted.to(roomy_device(adapted, training_device(config)))
+    looked: list[list[Detection]] = []
+
+    def observe() -> Tensor:
+        looked.append(_look(Detector(adapted, config), table, progress))
+        return canary.sing(adapted, stored.sample)
+
+    difference = adapted.merge(bound, observe)
+    before, after = looked
     metric = config.evaluation.primary_metric
     same = [first.text == second.text for first, second in zip(before, after, strict=True)]
     unmerged, merged = (_metric(table, seen, metric) for seen in (before, after))
