@@ -74,7 +74,7 @@ def test_defaults_by_task(load: Load, load_answers: Load) -> None:
 
 class TestMetrics:
     def test_the_names_are_those_of_evaluation(self) -> None:
-        assert (*text.PER_ANSWER, "bleu") == metrics.ANSWER_METRICS
+        assert (*text.PER_ANSWER, "bleu", "cider") == metrics.ANSWER_METRICS
         assert metrics.BROKEN_DOWN == text.BROKEN_DOWN
         assert metrics.NEVER_ENDED == text.NEVER_ENDED
         assert metrics.METRIC_PACKAGES == text._NEEDS
@@ -90,14 +90,16 @@ class TestMetrics:
         assert "then /type/ or /source/" in answers_error(table.format("exact_match/color"))
         assert "did you mean never_ended?" in answers_error(table.format("never_end"))
 
-    @pytest.mark.parametrize(("name", "package"), [("meteor", "nltk"), ("bleu", "sacrebleu")])
+    @pytest.mark.parametrize(
+        ("name", "package", "extra"), [(name, *needs) for name, needs in metrics.METRIC_PACKAGES.items()]
+    )
     def test_their_packages_are_installed(
-        self, answers_error: ErrorOf, missing: Callable[..., None], name: str, package: str
+        self, answers_error: ErrorOf, missing: Callable[..., None], name: str, package: str, extra: str
     ) -> None:
         missing(package)
         assert answers_error("", f"evaluation.primary_metric={name}", tiny=True) == (
             f"override evaluation.primary_metric={name}: evaluation.primary_metric: {name} needs {package}, "
-            "which is not installed; pip install 'edge-glass[text]', or choose another metric"
+            f"which is not installed; pip install 'edge-glass[{extra}]', or choose another metric"
         )
 
 

@@ -116,6 +116,58 @@ def test_meteor_by_hand():
     assert text.meteor("!", [""]) == 1.0
 
 
+def naive_cider(said: list[str], right: list[list[str]]) -> list[float]:
+    """CIDEr-D as a share of 10, from section 7 of Vedantam et al. 2015; for words without punctuation."""
+
+    def grams(sentence: str, size: int) -> Counter[tuple[str, ...]]:
+        words = sentence.split()
+        return Counter(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
+
+    def weights(sentence: str, size: int) -> dict[tuple[str, ...], float]:
+        rows_with = {
+            gram: sum(any(gram in grams(one, size) for one in row) for row in right)
+            for gram in grams(sentence, size)
+        }
+        return {
+            gram: count * math.log(len(right) / max(1, rows_with[gram]))
+            for gram, count in grams(sentence, size).items()
+        }
+
+    def likeness(first: str, second: str, size: int) -> float:
+        own, other = weights(first, size), weights(second, size)
+        norms = math.hypot(*own.values()) * math.hypot(*other.values())
+        shared = sum(min(own.get(gram, 0.0), weight) * weight for gram, weight in other.items())
+        apart = grams(first, 2).total() - grams(second, 2).total()
+        return (shared / norms if norms else 0.0) * math.exp(-(apart**2) / (2 * 6**2))
+
+    return [
+        float(np.mean([[likeness(one, reference, size) for reference in row] for size in range(1, 5)]))
+        for one, row in zip(said, right, strict=True)
+    ]
+
+
+def test_cider_is_that_of_the_paper():
+    said = ["a red cat sits on a mat", "two dogs", "", "the cat the cat"]
+    right = [
+        ["a red cat sat on the mat", "the cat sits"],
+        ["two dogs run", "a pair of dogs"],
+        ["a bird"],
+        ["the cat"],
+    ]
+    found = text.cider(said, right)
+    assert found == pytest.approx(naive_cider(said, right))
+    assert found[0] > found[2] == 0.0
+    punctuated = [one.title().replace(" Cat", " cat!") for one in said]
+    assert text.cider(punctuated, right) == pytest.approx(found)
+
+
+def test_cider_belongs_to_a_set():
+    rows = ["one red cat sleeps", "two blue birds sing"]
+    assert text.cider(rows, [[row] for row in rows]) == pytest.approx([1.0, 1.0])
+    assert text.cider(rows[:1], [rows[:1]]).tolist() == [0.0]  # in one row no word is rare
+    assert text.cider([rows[0]] * 2, [[rows[0]]] * 2).tolist() == [0.0, 0.0]
+
+
 def naive_bleu(predictions: list[str], references: list[list[str]]) -> float:
     """Papineni et al. 2002, over the whole set; for words without punctuation."""
 
@@ -179,8 +231,8 @@ def test_values_of_a_set():
     assert values["never_ended"] == 0.25
     assert values["exact_match/type/color"] == pytest.approx(2 / 3)
     assert values["exact_match/source/two-2"] == pytest.approx(4 / 6)
-    assert {"bleu", "rouge_l", "meteor", "token_f1/type/shape"} <= values.keys()
-    assert not any(name.startswith(("bleu/", "rouge_l/")) for name in values)
+    assert {"bleu", "cider", "rouge_l", "meteor", "token_f1/type/shape"} <= values.keys()
+    assert not any(name.startswith(("bleu/", "cider/", "rouge_l/")) for name in values)
 
 
 def test_one_type_is_not_broken_down():
@@ -196,7 +248,7 @@ def test_estimates_agree_with_values_and_draw_pictures():
     hits = text.answer_scores(answers)["exact_match"]
     same = estimate_mean(hits, np.array(answers.units), 200)
     assert np.array_equal(estimates["exact_match"].draws, same.draws)
-    for name in ("exact_match", "bleu", "never_ended", "exact_match/type/color"):
+    for name in ("exact_match", "bleu", "cider", "never_ended", "exact_match/type/color"):
         interval = estimates[name].interval()
         assert interval.low < interval.value < interval.high
     better = estimate_answers(made_up(wrong=10), samples=200)
@@ -228,3 +280,6 @@ def test_without_the_packages_the_rest_is_measured(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sacrebleu.metrics", None)
     with pytest.raises(ConfigError, match=r"edge-glass\[text\]"):
         text.bleu(["a"], [["a"]])
+    monkeypatch.setitem(__import__("sys").modules, "aac_metrics.functional.cider_d", None)
+    with pytest.raises(ConfigError, match=r"edge-glass\[cider\]"):
+        text.cider(["a", "b"], [["a"], ["b"]])

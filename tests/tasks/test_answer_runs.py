@@ -58,7 +58,7 @@ RESULTS = {
     *("task", "cost", "most_frequent_answer"),
 }
 COST = {"samples_per_second", "trained_parameters", "total_parameters", "peak_memory_bytes", "processes"}
-METRICS = {"exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu", "never_ended"}
+METRICS = {"exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu", "cider", "never_ended"}
 
 
 @pytest.fixture(autouse=True)

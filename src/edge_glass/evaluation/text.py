@@ -1,7 +1,6 @@
 """How good generated answers are: metrics of one answer, of a whole set, and how sure they are.
 
-All are shares between 0 and 1, BLEU too (sacreBLEU's number divided by 100). There is no CIDEr: the library
-that has it (pycocoevalcap) has not been looked after since 2020.
+All are shares between 0 and 1: sacreBLEU's number divided by 100, CIDEr-D by its largest value, 10.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from edge_glass.evaluation.answers import normalize_answer, words_of
 from edge_glass.evaluation.intervals import Estimate, estimate_mean, resample_counts
 
 BLEU_ORDER: Final = 4
+CIDER_LARGEST: Final = 10
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,31 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     return _bleu_of(_bleu_counts(predictions, references).sum(axis=0))
 
 
+def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """CIDEr-D of each answer, as a share of 10 (Vedantam et al. 2015, arXiv:1411.5726, by aac-metrics).
+
+    Phrases of one to four words count the more the fewer rows have them in their references, so a score
+    belongs to its set of rows, and is 0 in a set of one. Words are those of the other metrics, not those of
+    the PTB tokenizer, which needs Java. It says little about answers of fewer than four words.
+
+    Returns:
+        Float64 `[N]`.
+
+    Raises:
+        ConfigError: aac-metrics is not installed.
+    """
+    if len(predictions) < 2:
+        return np.zeros(len(predictions))
+    score = optional_module("aac_metrics.functional.cider_d", "cider").cider_d
+    said = list(map(_plain, predictions))
+    _, rows = score(said, [list(map(_plain, right)) for right in references])
+    return np.asarray(rows["cider_d"]) / CIDER_LARGEST
+
+
+def _plain(text: str) -> str:
+    return " ".join(words_of(text))
+
+
 PER_ANSWER: Final[dict[str, Callable[[str, Sequence[str]], float]]] = {
     "exact_match": exact_match,
     "vqa_accuracy": vqa_accuracy,
@@ -116,30 +141,34 @@ PER_ANSWER: Final[dict[str, Callable[[str, Sequence[str]], float]]] = {
     "rouge_l": rouge_l,
     "meteor": meteor,
 }
-"""Metrics of one answer; their mean is that of a set."""
+"""Metrics of one answer whatever the others are; their mean is that of a set."""
 
 BROKEN_DOWN: Final = ("exact_match", "vqa_accuracy", "token_f1")
 """Metrics that are also given by answer type and by source."""
 
 NEVER_ENDED: Final = "never_ended"
-_NEEDS: Final = {"meteor": "nltk", "bleu": "sacrebleu"}
+_NEEDS: Final = {"meteor": ("nltk", "text"), "bleu": ("sacrebleu", "text"), "cider": ("aac_metrics", "cider")}
+"""Metric → its package, and the extra that installs it. That of CIDEr takes seconds to import."""
 
 
 def available_metrics() -> tuple[str, ...]:
     """Names of the metrics whose packages are installed."""
-    names = (*PER_ANSWER, "bleu")
+    names = (*PER_ANSWER, "bleu", "cider")
     return tuple(
-        name for name in names if name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]) is not None
+        name for name in names if name not in _NEEDS or importlib.util.find_spec(_NEEDS[name][0]) is not None
     )
 
 
 def answer_scores(answers: AnswerSet, metrics: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Every metric of single answers, float64 `[N]` by name, with `never_ended` where that is known."""
+    wanted = metrics or available_metrics()
     scores = {
         name: np.array([score(*pair) for pair in zip(answers.predictions, answers.references, strict=True)])
         for name, score in PER_ANSWER.items()
-        if name in (metrics or available_metrics())
+        if name in wanted
     }
+    if "cider" in wanted:
+        scores["cider"] = cider(answers.predictions, answers.references)
     if len(answers.ended):
         scores[NEVER_ENDED] = 1.0 - np.asarray(answers.ended, dtype=np.float64)
     return scores

@@ -34,6 +34,7 @@ ANSWER_WORDS = {
     "rouge_l": "ROUGE-L",
     "meteor": "METEOR",
     "bleu": "BLEU",
+    "cider": "CIDEr-D",
     "never_ended": "never ended",
 }
 DETECTION_WORDS = {

@@ -27,10 +27,14 @@ _RECALLS, _MEDIAN = ("r1", "r5", "r10"), "medr"
 _METRIC = re.compile(r"(?P<side>[a-z0-9]+)_(?P<measure>[a-z0-9]+)(?:@(?P<dimension>[1-9][0-9]*))?")
 
 # Those of evaluation/text.py, which config may not import; a test holds them together.
-ANSWER_METRICS = ("exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu")
+ANSWER_METRICS = ("exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu", "cider")
 BROKEN_DOWN = ("exact_match", "vqa_accuracy", "token_f1")
 NEVER_ENDED = "never_ended"
-METRIC_PACKAGES = {"meteor": "nltk", "bleu": "sacrebleu"}
+METRIC_PACKAGES = {
+    "meteor": ("nltk", "text"),
+    "bleu": ("sacrebleu", "text"),
+    "cider": ("aac_metrics", "cider"),
+}
 _PART = re.compile(r"(type|source)/.+")
 
 # Those of evaluation/detection.py; a test holds them together.
@@ -91,12 +95,14 @@ def _answer_problems(config: ExperimentConfig, path: KeyPath, name: str, primary
             f"{name!r} is not a metric: expected {', '.join(BROKEN_DOWN[:-1])} or {BROKEN_DOWN[-1]}, "
             "then /type/ or /source/ and its name",
         )
-    elif whole in METRIC_PACKAGES and importlib.util.find_spec(METRIC_PACKAGES[whole]) is None:
-        yield Problem(
-            path,
-            f"{whole} needs {METRIC_PACKAGES[whole]}, which is not installed; "
-            "pip install 'edge-glass[text]', or choose another metric",
-        )
+    elif whole in METRIC_PACKAGES:
+        package, extra = METRIC_PACKAGES[whole]
+        if importlib.util.find_spec(package) is None:
+            yield Problem(
+                path,
+                f"{whole} needs {package}, which is not installed; "
+                f"pip install 'edge-glass[{extra}]', or choose another metric",
+            )
 
 
 def _detection_problems(

@@ -85,7 +85,7 @@ class EvaluationConfig(Section):
     primary_metric: str = Field(
         "mean_r1",
         description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10. Instruction: "
-        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor or bleu. Detection: "
+        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor, bleu or cider. Detection: "
         "mean_iou (the default there), f1_50, f1_75, precision_50, recall_50 or map.",
     )
     validation_rows: int = Field(
