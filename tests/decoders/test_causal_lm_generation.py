@@ -7,8 +7,9 @@ import torch
 from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from transformers import GenerationConfig
 
-from edge_glass.decoders.causal_lm_generation import CausalSteps, weights_in
+from edge_glass.decoders.causal_lm_generation import CausalSteps, shared_opening, weights_in
 from edge_glass.decoders.decoder import GenerationSettings
+from edge_glass.decoders.joining import PlacedPrefix
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.errors import ConfigError
 
@@ -38,6 +39,77 @@ def test_a_batch_is_as_its_rows(kind: str, settings: GenerationSettings, side: s
         assert single.tokens[0] == together.tokens[row]
         assert single.ended[0] == together.ended[row]
     assert len({tuple(tokens) for tokens in together.tokens}) == 3
+
+
+OPENING = "Answer in as few words as you can, dear. "
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_shared_opening_is_read_once(kind: str, side: str, beams: int) -> None:
+    made, settings = decoder(kind), GenerationSettings(max_new_tokens=12, num_beams=beams)
+    ids, mask = tokenize(made, [OPENING + text for text in TEXTS], side)
+    opening = len(tokenize(made, [OPENING])[0][0])
+    pre = PlacedPrefix(*prefix(), torch.full((3,), opening))
+    read: list[tuple[int, ...]] = []
+    layer = next(module for name, module in made.lm.named_modules() if name.endswith((".layers.0", ".h.0")))
+    hook = layer.register_forward_pre_hook(lambda _, inputs: read.append(tuple(inputs[0].shape[:2])))
+    together = made.generate(pre, ids, mask, settings)
+    hook.remove()
+    longest = int(mask.sum(dim=1).max()) + 4
+    assert read[0] == (1, opening) and read[1][0] == 3 and longest - 4 <= opening + read[1][1] <= longest
+    for row in range(3):
+        real = pre.mask[row]
+        alone = PlacedPrefix(pre.tokens[row][real][None], real[real][None], pre.opening[:1])
+        own = ids[row][mask[row]][None]
+        single = made.generate(alone, own, torch.ones_like(own, dtype=torch.bool), settings)
+        assert single.tokens[0] == together.tokens[row]
+    assert len({tuple(tokens) for tokens in together.tokens}) == 3
+
+
+def test_logits_behind_a_shared_opening() -> None:
+    made = decoder("gpt2")
+    ids, mask = tokenize(made, [OPENING + text for text in TEXTS])
+    steps = CausalSteps(made.lm, *made.join(None, ids, mask), made.known, [2])
+    with torch.no_grad():
+        found = [steps.start(), steps.step(torch.tensor([5, 6, 7]))]
+        steps.reorder(torch.tensor([2, 0]))
+        found.append(steps.step(torch.tensor([8, 9])))
+    assert steps.opening.shape[1] >= 40
+    for row, words in ((0, [5, 9]), (2, [7, 8])):
+        sentence = torch.cat([ids[row][mask[row]], torch.tensor(words)])[None]
+        with torch.no_grad():
+            expected = made.lm(input_ids=sentence).logits[0, -3:]
+        kept = expected[:, made.known]
+        ours = torch.stack([found[0][row], found[1][row], found[2][0 if row == 2 else 1]])[:, made.known]
+        real = ours.isfinite()
+        assert torch.allclose(ours[real], kept[real], atol=1e-5 * float(kept.abs().max()))
+
+
+def test_what_rows_share() -> None:
+    rows = torch.randn(3, 40, 2)
+    rows[:, :36] = rows[:1, :36]
+    seen = torch.ones(3, 40, dtype=torch.bool)
+    assert shared_opening(rows, seen) == 36
+    assert shared_opening(rows[:1], seen[:1]) == 0  # nobody to share with
+    assert shared_opening(rows[:, 5:], seen[:, 5:]) == 0  # 31 tokens twice are not worth a pass
+    same = rows[:1].expand(3, -1, -1)
+    assert shared_opening(same, seen) == 39  # each reads a token of its own
+    seen[1, 37:] = False
+    assert shared_opening(same, seen) == 36
+    padded = torch.cat([torch.zeros(3, 2, 2), rows], dim=1)
+    assert shared_opening(padded, torch.arange(42).expand(3, -1) >= 2) == 36
+
+
+def test_layers_with_a_window_share_nothing() -> None:
+    made = decoder()
+    ids, mask = tokenize(made, [OPENING + text for text in TEXTS])
+    joined = made.join(None, ids, mask)
+    assert CausalSteps(made.lm, *joined, made.known, [2]).opening.shape[1] >= 40
+    config = made.lm.config
+    config.sliding_window, config.layer_types = 8, ["sliding_attention"] * config.num_hidden_layers
+    assert CausalSteps(made.lm, *joined, made.known, [2]).opening.shape[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt2"])

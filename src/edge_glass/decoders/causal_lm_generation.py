@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from edge_glass.decoders.generation import pack_right
 
+WORTH_A_PASS = 64  # tokens that need not be read; a pass of its own has to fetch all weights
+
 
 class CausalSteps:
     """A batch of prompts that grows word by word (`generation.Steps`).
 
-    The rows' real tokens are moved to the right, so that all rows are continued at the same place; the mask
-    hides the padding on the left, and positions count real tokens only.
+    What all rows begin with, such as a system prompt, is read once. The real tokens behind it are moved to
+    the right, so that all rows are continued at the same place; the mask hides the padding before them, and
+    positions count real tokens only.
 
     Args:
         lm: A causal language model of transformers.
@@ -29,8 +32,10 @@ class CausalSteps:
 
     def __init__(self, lm: Any, embeddings: Tensor, mask: Tensor, known: Tensor, ends: Sequence[int]) -> None:
         self.lm = lm
-        self.embeddings, mask = pack_right(embeddings, mask)
-        self.mask = mask.long()
+        count = shared_opening(embeddings, mask) if _shares_cache(lm) else 0
+        self.opening = embeddings[:1][mask[:1]][None, :count]
+        self.embeddings, mask = pack_right(embeddings, mask & (mask.cumsum(dim=1) > count))
+        self.mask = F.pad(mask.long(), (count, 0), value=1)
         self.length = self.mask.sum(dim=1)
         self.cache: Any = None
         self.ends = list(dict.fromkeys(ends))
@@ -41,7 +46,11 @@ class CausalSteps:
         """Read the prompts; the logits of the first word, `[B, V]`."""
         if not len(self.embeddings):
             return self.embeddings.new_zeros(0, len(self.forbidden))
-        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
+        count = self.opening.shape[1]
+        if count:
+            self.cache = self.lm.base_model(inputs_embeds=self.opening, use_cache=True).past_key_values
+            self.cache.batch_repeat_interleave(len(self.embeddings))
+        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, count:]
         return self._run(positions, inputs_embeds=self.embeddings)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -67,6 +76,30 @@ class CausalSteps:
         )
         self.cache = output.past_key_values
         return only_writable(self.head(output.last_hidden_state[:, -1]).float(), self.forbidden, self.ends)
+
+
+def shared_opening(embeddings: Tensor, mask: Tensor) -> int:
+    """How many first real tokens all rows share, where reading them once pays; each row keeps one of its own.
+
+    Args:
+        embeddings: `[B, S, D]`.
+        mask: `[B, S]` bool.
+    """
+    if len(mask) < 2:
+        return 0
+    order = torch.argsort((~mask).long(), dim=1, stable=True)
+    packed = embeddings.gather(1, order[..., None].expand_as(embeddings))
+    same = (packed == packed[:1]).all(dim=2).all(dim=0)
+    count = min(int(same.long().cumprod(dim=0).sum()), int(mask.sum(dim=1).min()) - 1)
+    return count if count * (len(mask) - 1) >= WORTH_A_PASS else 0
+
+
+def _shares_cache(lm: Any) -> bool:
+    """Whether all layers attend to all there is; a window would count the padding behind the opening too."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = DynamicCache(config=lm.config.get_text_config(decoder=True)).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
 
 
 def only_writable(logits: Tensor, forbidden: Tensor, ends: Sequence[int]) -> Tensor:
