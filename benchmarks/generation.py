@@ -19,7 +19,10 @@ import torch
 from machine import describe
 from torch import Tensor
 
+from edge_glass.data.conversations import USER, Turn
+from edge_glass.data.labels import ConversationTokenizer
 from edge_glass.decoders import Generation, GenerationSettings, QwenDecoder, TRMConfig, TRMDecoder
+from edge_glass.decoders.joining import PlacedPrefix, Prefix
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.features import TokenFeatures
 
@@ -37,7 +40,7 @@ LENGTHS = (2, 8, 32)  # "red" and its end; a phrase; a caption
 class Prompts(NamedTuple):
     """A batch: prefix and left-padded questions."""
 
-    prefix: TokenFeatures
+    prefix: Prefix
     ids: Tensor
     mask: Tensor
 
@@ -46,7 +49,10 @@ class Prompts(NamedTuple):
         real, own = self.prefix.mask[number], self.mask[number]
         tokens = self.prefix.tokens[number][real][None]
         ids = self.ids[number][own][None]
-        return Prompts(TokenFeatures(tokens, real[real][None]), ids, own[own][None])
+        prefix: Prefix = TokenFeatures(tokens, real[real][None])
+        if isinstance(self.prefix, PlacedPrefix):
+            prefix = PlacedPrefix(*prefix, self.prefix.opening[[number]])
+        return Prompts(prefix, ids, own[own][None])
 
 
 def main() -> None:
@@ -89,15 +95,18 @@ DECODERS: dict[str, Callable[[], Any]] = {"smollm2": smollm2, "trm": trm}
 
 
 def make_prompts(decoder: Any, rows: int) -> Prompts:
-    """Questions in the decoder's chat template, each behind 1 to 9 tokens at the scale of its embeddings."""
+    """Questions in the decoder's chat template, each with 1 to 9 tokens at the scale of its embeddings.
+
+    They stand where a picture stands: before all words for a small decoder, in the user's turn for a language
+    model.
+    """
     tokenizer = decoder.tokenizer
+    turns = [Turn(USER, QUESTIONS[row % len(QUESTIONS)]) for row in range(rows)]
     texts = [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": QUESTIONS[row % len(QUESTIONS)]}],
-            tokenize=False,
-            add_generation_prompt=True,
+            [{"role": turn.role, "content": turn.text}], tokenize=False, add_generation_prompt=True
         )
-        for row in range(rows)
+        for turn in turns
     ]
     tokenizer.padding_side = "left"
     encoded = tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
@@ -105,7 +114,11 @@ def make_prompts(decoder: Any, rows: int) -> Prompts:
     generator = torch.Generator().manual_seed(0)
     tokens = scale * torch.randn(rows, 9, decoder.width, generator=generator)
     seen = torch.arange(9) < (1 + torch.arange(rows) % 9)[:, None]
-    return Prompts(TokenFeatures(tokens, seen), encoded["input_ids"], encoded["attention_mask"].bool())
+    prefix: Prefix = TokenFeatures(tokens, seen)
+    if not decoder.prefix_first:
+        opening = [ConversationTokenizer(tokenizer).opening([turn]) for turn in turns]
+        prefix = PlacedPrefix(*prefix, torch.tensor(opening))
+    return Prompts(prefix, encoded["input_ids"], encoded["attention_mask"].bool())
 
 
 def compare(decoder: Any, prompts: Prompts, length: int, rounds: int) -> str:
