@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,12 @@ from edge_glass.tasks.alone import alone
 def write_process(file: Path, text: str) -> None:
     """Says who it is."""
     file.write_text(f"{text} {os.getpid()} {os.getpgid(0)}")
+
+
+def write_levels(file: Path) -> None:
+    """How much is told there."""
+    names = ("edge_glass", "bitsandbytes")
+    file.write_text(" ".join(logging.getLevelName(logging.getLogger(name).level) for name in names))
 
 
 def fail(what: str) -> None:
@@ -42,6 +49,13 @@ def wait_for_signal(folder: Path) -> None:
     error = EdgeGlassError(f"heard {heard}")
     error.exit_code = 128 + sum(heard)
     raise error
+
+
+def test_it_tells_as_much_as_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("edge_glass"), "level", logging.INFO)
+    monkeypatch.setattr(logging.getLogger("bitsandbytes"), "level", logging.ERROR)
+    alone(write_levels, tmp_path / "said")
+    assert (tmp_path / "said").read_text() == "INFO ERROR"
 
 
 def test_it_is_another_process_outside_of_the_terminals_group(tmp_path: Path) -> None:

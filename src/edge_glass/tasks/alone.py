@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
 from edge_glass.errors import EdgeGlassError, TrainingError
+
+LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
 
 
 def alone(function: Callable[..., object], *arguments: Any) -> None:
@@ -26,8 +28,8 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    level = logging.getLogger("edge_glass").level
-    process = context.Process(target=_call, args=(sender, level, function, arguments))
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    process = context.Process(target=_call, args=(sender, levels, function, arguments))
     with _passing_on(process) as passed:
         process.start()
         sender.close()
@@ -49,11 +51,15 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
 
 
 def _call(
-    sender: Connection, level: int, function: Callable[..., object], arguments: tuple[Any, ...]
+    sender: Connection,
+    levels: Mapping[str, int],
+    function: Callable[..., object],
+    arguments: tuple[Any, ...],
 ) -> None:
     os.setpgrp()  # a Ctrl-C comes from the parent only, not from the terminal a second time
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("edge_glass").setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         function(*arguments)
     except EdgeGlassError as error:
