@@ -21,7 +21,7 @@ METRIC_NOTES: Final = {
     "rouge_l": "words shared in the same order",
     "meteor": "words and stems shared; one right word alone counts 0.5",
     "bleu": "phrases of up to four words shared; says little about short answers",
-    "cider": "phrases shared, rare ones counting more; a tenth of CIDEr-D; says little about short answers",
+    "cider": "a tenth of CIDEr-D: phrases shared, rare ones counting more; one right word alone counts 0.25",
     "never_ended": "cut off because no tokens were left; less is better",
 }
 """Metric → how to read it."""
