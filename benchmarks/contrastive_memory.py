@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from edge_glass.alignment.model.losses import excluded_pairs, infonce
+from edge_glass.core.gathering import Shares
 from edge_glass.encoders.mrl import truncate_and_normalize
-from edge_glass.models.gathering import Shares
-from edge_glass.models.losses import excluded_pairs, infonce
 
 Point = tuple[int, int, int, float]
 

@@ -70,7 +70,7 @@ def make_vlm(layers: int) -> tuple[Any, Any]:
     """Qwen2-VL-2B's widths with few layers; the same weights on all sides."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    from edge_glass.models.qwen_scratch import build_processor
+    from edge_glass.vlm.scratch import build_processor
 
     processor = build_processor("qwen2_vl", SIDE * SIDE, SIDE * SIDE)
     ids = processor.tokenizer.convert_tokens_to_ids
@@ -103,8 +103,8 @@ def make_rows(count: int) -> list[dict[str, Any]]:
     """Grey pictures with two boxes, as conversation rows."""
     from PIL import Image
 
-    from edge_glass.data.box_codec import box_codec
-    from edge_glass.data.detection_conversations import convert_to_conversation_format
+    from edge_glass.detection.boxes.codec import box_codec
+    from edge_glass.detection.data.conversations import convert_to_conversation_format
 
     generator = np.random.default_rng(0)
     rows = []
@@ -126,10 +126,10 @@ def make_rows(count: int) -> list[dict[str, Any]]:
 def edge_glass_side(options: dict[str, Any]) -> Any:
     """This project's collator, model and loss, and a plain AdamW step."""
     from edge_glass.config.sections.detection import VlmLoraConfig
-    from edge_glass.data.box_codec import box_codec
-    from edge_glass.data.collators import Qwen2VLCollatorV3
-    from edge_glass.models.detector import DetectionModel
-    from edge_glass.models.vlm_components import lora_settings
+    from edge_glass.detection.boxes.codec import box_codec
+    from edge_glass.detection.collators import Qwen2VLCollatorV3
+    from edge_glass.vlm.components import lora_settings
+    from edge_glass.vlm.model import DetectionModel
 
     vlm, processor = make_vlm(options["layers"])
     lora = lora_settings(VlmLoraConfig(rank=16, alpha=32.0), vlm, "qwen2_vl")

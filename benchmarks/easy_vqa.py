@@ -53,7 +53,7 @@ def accuracy(config: str, seeds: list[int], overrides: list[str], folder: Path) 
     """Train and print the table."""
     from edge_glass.config import load_config
     from edge_glass.evaluation.results import read_results
-    from edge_glass.tasks.run import train
+    from edge_glass.experiment.run import train
 
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
@@ -122,7 +122,7 @@ def _training_step(config: str) -> tuple[Callable[[int], None], int, dict[str, i
     import torch
 
     from edge_glass.config import load_config
-    from edge_glass.tasks.instruction import InstructionTask
+    from edge_glass.instruction.task import InstructionTask
 
     loaded = load_config(Path(config))
     task = InstructionTask(loaded, progress=False)

@@ -32,7 +32,7 @@ def main() -> None:
     logging.disable(logging.INFO)
 
     from edge_glass.config import load_config
-    from edge_glass.tasks.run import train
+    from edge_glass.experiment.run import train
 
     print(describe())
     results = []

@@ -56,11 +56,11 @@ def timed(function: Callable[[], object]) -> float:
 
 def compare_filling(config_file: Path, folder: Path, rounds: int) -> None:
     """Fill, floor and plain path in turn, `rounds` times; prints medians and ratios."""
+    from edge_glass.alignment.model.alignment import build_alignment_model
     from edge_glass.config import load_config
     from edge_glass.data.feature_cache import FeatureCache
+    from edge_glass.data.features import GROUP_ROWS, CachedFeatures
     from edge_glass.encoders.allocator import keep_freed_memory
-    from edge_glass.models.alignment import build_alignment_model
-    from edge_glass.tasks.features import GROUP_ROWS, CachedFeatures
     from edge_glass.tasks.sources import load_encoders, load_splits
 
     config = load_config(config_file)
@@ -142,8 +142,8 @@ def epoch_seconds(config_file: Path, folder: Path, overrides: list[str], epochs:
     """Median seconds of an epoch after the first, without evaluation and saving."""
     from transformers import TrainerCallback
 
+    from edge_glass.alignment.task import AlignmentTask
     from edge_glass.config import load_config
-    from edge_glass.tasks.alignment import AlignmentTask
     from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
 
     class Clock(TrainerCallback):

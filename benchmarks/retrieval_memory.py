@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=512)
     arguments = parser.parse_args()
 
-    from edge_glass.evaluation.retrieval import ranks
+    from edge_glass.alignment.measure.retrieval import ranks
 
     print(describe())
     before = peak()

@@ -55,7 +55,7 @@ def main() -> None:
 
 def _train(config: str, folder: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
     from edge_glass.config import load_config
-    from edge_glass.tasks.run import train
+    from edge_glass.experiment.run import train
 
     loaded = load_config(Path(config), [f"seed={seed}", *overrides])
     return train(loaded, output=folder, progress=False).results
@@ -63,9 +63,9 @@ def _train(config: str, folder: Path, seed: int, overrides: list[str]) -> dict[s
 
 def _difference(three: Path, two: Path) -> str:
     """Paired bootstrap of the difference between two runs, over the test emoji."""
-    from edge_glass.evaluation.archive import load_archive
-    from edge_glass.evaluation.metrics import estimate_retrieval
-    from edge_glass.evaluation.retrieval import retrieval_hits
+    from edge_glass.alignment.measure.archive import load_archive
+    from edge_glass.alignment.measure.metrics import estimate_retrieval
+    from edge_glass.alignment.measure.retrieval import retrieval_hits
 
     estimates = []
     for folder in (three, two):

@@ -58,15 +58,15 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 import edge_glass
+from edge_glass.alignment.measure.archive import load_archive
+from edge_glass.alignment.model.losses import excluded_pairs, sampled_dimension
+from edge_glass.core.errors import DataError
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.datasets import collate_samples
+from edge_glass.data.features import batch_inputs
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.pictures import decode_image
 from edge_glass.encoders import MeanPooling, truncate_and_normalize
-from edge_glass.errors import DataError
-from edge_glass.evaluation.archive import load_archive
-from edge_glass.models.losses import excluded_pairs, sampled_dimension
-from edge_glass.tasks.features import batch_inputs
 from edge_glass.tasks.sources import load_encoders
 
 # Paths in the experiment files start at the root of the project.

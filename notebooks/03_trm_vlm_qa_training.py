@@ -70,25 +70,25 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 import edge_glass
+from edge_glass.core.errors import DataError
 from edge_glass.corpora.easy_vqa import build_easy_vqa
+from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.generated import generated_conversations
-from edge_glass.data.instruction_batches import ConversationCollator
-from edge_glass.data.instruction_datasets import ConversationDataset
-from edge_glass.data.instruction_readers import read_question_parquet
-from edge_glass.data.instructions import split_conversations
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
 from edge_glass.data.pictures import decode_image
 from edge_glass.decoders import GenerationSettings, PlainDecoder, Projector, QwenDecoder, TRMConfig
 from edge_glass.decoders.blocks import Sight
 from edge_glass.decoders.steps import DecoderSteps
 from edge_glass.decoders.tokenizers import train_tokenizer
+from edge_glass.encoders.normalization import Standardizer
 from edge_glass.encoders.pooling import build_pooling
-from edge_glass.errors import DataError
-from edge_glass.evaluation.guessing import most_frequent_answers
-from edge_glass.evaluation.text import AnswerSet, estimate_answers
-from edge_glass.models.answering import AnsweringModel
-from edge_glass.models.normalization import Standardizer
-from edge_glass.models.prefix import PrefixTower
+from edge_glass.instruction.data.datasets import ConversationDataset
+from edge_glass.instruction.data.readers import read_question_parquet
+from edge_glass.instruction.data.table import split_conversations
+from edge_glass.instruction.measure.baselines import most_frequent_answers
+from edge_glass.instruction.measure.text import AnswerSet, estimate_answers
+from edge_glass.instruction.model.answering import AnsweringModel
+from edge_glass.instruction.model.prefix import PrefixTower
 from edge_glass.tasks.sources import load_vision
 from edge_glass.training.sampler import EpochBatchSampler
 

@@ -66,19 +66,19 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 import edge_glass
+from edge_glass.alignment.closed_form import closed_form_retrieval, fit_closed_form
+from edge_glass.alignment.measure.archive import load_archive
+from edge_glass.alignment.measure.retrieval import ranks
+from edge_glass.alignment.model.cca import LinearMap, fit_shared_space
+from edge_glass.alignment.model.losses import excluded_pairs, infonce
+from edge_glass.alignment.task import AlignmentTask
+from edge_glass.core.errors import DataError
 from edge_glass.corpora.emoji import build_emoji
+from edge_glass.data.features import Place
 from edge_glass.data.pictures import decode_image
 from edge_glass.encoders import truncate_and_normalize
 from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.pooling import MeanMaxPooling, MeanPooling
-from edge_glass.errors import DataError
-from edge_glass.evaluation.archive import load_archive
-from edge_glass.evaluation.retrieval import ranks
-from edge_glass.models.closed_form import LinearMap, fit_shared_space
-from edge_glass.models.losses import excluded_pairs, infonce
-from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.tasks.closed_form import closed_form_retrieval, fit_closed_form
-from edge_glass.tasks.features import Place
 
 # Paths in the experiment files start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())

@@ -58,16 +58,16 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 from edge_glass import calculate_iou, visualize_bbox_on_image
-from edge_glass.corpora.nutrition_scenes import build_nutrition_scenes
-from edge_glass.data.box_codec import FAMILIES
-from edge_glass.data.box_evidence import order_evidence
-from edge_glass.data.collators.sizes import planned_size, token_counts
-from edge_glass.data.detection_readers import read_detection
+from edge_glass.core.boxes import box_areas, iou_matrix
+from edge_glass.core.errors import DataError
 from edge_glass.data.splits import split_by_group
-from edge_glass.errors import DataError
-from edge_glass.evaluation.boxes import box_areas, iou_matrix
-from edge_glass.models.pixel_budget import set_pixel_budget
-from edge_glass.models.qwen_scratch import build_processor
+from edge_glass.detection.boxes.codec import FAMILIES
+from edge_glass.detection.boxes.evidence import order_evidence
+from edge_glass.detection.collators.sizes import planned_size, token_counts
+from edge_glass.detection.data.readers import read_detection
+from edge_glass.vlm.pixel_budget import set_pixel_budget
+from edge_glass.vlm.scratch import build_processor
+from edge_glass_scenes.nutrition_scenes import build_nutrition_scenes
 
 # Paths start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())

@@ -74,18 +74,18 @@ from edge_glass import (
 )
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.detection import VlmSizeConfig
-from edge_glass.corpora.packages.product import draw_product
-from edge_glass.data.box_codec import FAMILIES, SeenSize, box_codec, seen_size
-from edge_glass.data.collators import Qwen2VLCollatorV2, prompt_batch
-from edge_glass.data.collators.sizes import planned_size
+from edge_glass.core.errors import DataError
 from edge_glass.data.pictures import decode_image
+from edge_glass.detection.boxes.codec import FAMILIES, SeenSize, box_codec, seen_size
+from edge_glass.detection.collators import Qwen2VLCollatorV2, prompt_batch
+from edge_glass.detection.collators.sizes import planned_size
+from edge_glass.detection.report.inspected_rows import seen_picture
 from edge_glass.encoders.freezing import format_parameter_table
-from edge_glass.errors import DataError
-from edge_glass.models.qwen_scratch import SPECIAL_TOKENS, build_processor, build_vlm
-from edge_glass.models.vlm_components import components, count_components
-from edge_glass.models.vlm_inputs import rope_positions
-from edge_glass.models.vlm_loading import load_vlm
-from edge_glass.reporting.detection.inspected_rows import seen_picture
+from edge_glass.vlm.components import components, count_components
+from edge_glass.vlm.inputs import rope_positions
+from edge_glass.vlm.loading import load_vlm
+from edge_glass.vlm.scratch import SPECIAL_TOKENS, build_processor, build_vlm
+from edge_glass_scenes.packages.product import draw_product
 
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
 os.chdir(ROOT)

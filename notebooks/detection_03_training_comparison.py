@@ -66,19 +66,19 @@ from edge_glass import (
     convert_to_conversation_format,
     visualize_bbox_on_image,
 )
-from edge_glass.corpora.emoji_scenes import build_emoji_scenes
-from edge_glass.data.box_codec import box_codec
-from edge_glass.data.collators import check_detection_labels, planned_size
-from edge_glass.data.detection import DetectionDataset
-from edge_glass.data.detection_conversations import _has_image
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.errors import ConfigError, DataError
-from edge_glass.evaluation.detection import DetectionSet, detection_values
-from edge_glass.inference.detecting import Detector
-from edge_glass.models.detector import build_detection_model
-from edge_glass.reporting.detection.inspection import inspected_detections
+from edge_glass.detection.boxes.codec import box_codec
+from edge_glass.detection.collators import check_detection_labels, planned_size
+from edge_glass.detection.data.conversations import _has_image
+from edge_glass.detection.data.splits import load_scenes
+from edge_glass.detection.data.table import DetectionDataset
+from edge_glass.detection.measure.metrics import DetectionSet, detection_values
+from edge_glass.detection.report.inspection import inspected_detections
+from edge_glass.detection.use.detect import Detector
 from edge_glass.reporting.inspection_tokens import chips
-from edge_glass.tasks.detection_sources import load_scenes
+from edge_glass.vlm.model import build_detection_model
+from edge_glass_scenes.emoji_scenes import build_emoji_scenes
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
@@ -183,9 +183,9 @@ print(json.dumps(rows[1]["messages"], indent=1, ensure_ascii=False))
 # | V3, *efficient* | the answer | the prompt once for all rows; the picture is a token, repeated |
 #
 # All three are short, and meant to be read, in this order:
-# [`basic.py`](../src/edge_glass/data/collators/basic.py),
-# [`masking.py`](../src/edge_glass/data/collators/masking.py),
-# [`efficient.py`](../src/edge_glass/data/collators/efficient.py). Each says what was wrong before it.
+# [`basic.py`](../src/edge_glass/detection/collators/basic.py),
+# [`masking.py`](../src/edge_glass/detection/collators/masking.py),
+# [`efficient.py`](../src/edge_glass/detection/collators/efficient.py). Each says what was wrong before it.
 #
 # Below is the same row as each of them gives it to the model. **Blue tokens are trained**: the model is
 # asked to predict them. Grey ones are only read; yellow ones stand for the picture. Look at two places: the

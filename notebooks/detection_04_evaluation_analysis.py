@@ -50,24 +50,24 @@ warnings.filterwarnings("ignore")  # of libraries; tqdm would like ipywidgets, f
 
 import edge_glass
 from edge_glass import Qwen2VLCollatorV3, calculate_iou, parse_qwen_bbox_output, visualize_bbox_on_image
-from edge_glass.corpora.emoji_scenes import build_emoji_scenes
-from edge_glass.data.box_codec import SeenSize, box_codec
-from edge_glass.data.box_evidence import order_evidence
-from edge_glass.data.boxes import swap_axes
-from edge_glass.data.collators import planned_size
-from edge_glass.data.detection import DetectionDataset
-from edge_glass.errors import DataError
-from edge_glass.evaluation.boxes import box_areas, iou_matrix, match_boxes
-from edge_glass.evaluation.detection import (
+from edge_glass.core.boxes import box_areas, iou_matrix, match_boxes
+from edge_glass.core.errors import DataError
+from edge_glass.detection.boxes.codec import SeenSize, box_codec
+from edge_glass.detection.boxes.evidence import order_evidence
+from edge_glass.detection.boxes.spec import swap_axes
+from edge_glass.detection.collators import planned_size
+from edge_glass.detection.data.splits import load_scenes
+from edge_glass.detection.data.table import DetectionDataset
+from edge_glass.detection.measure.metrics import (
     DetectionSet,
     detection_values,
     estimate_detections,
     picture_scores,
 )
+from edge_glass.detection.use.detect import Detector
 from edge_glass.evaluation.verdict import compare
-from edge_glass.inference.detecting import Detector
-from edge_glass.models.detector import build_detection_model
-from edge_glass.tasks.detection_sources import load_scenes
+from edge_glass.vlm.model import build_detection_model
+from edge_glass_scenes.emoji_scenes import build_emoji_scenes
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 

@@ -77,28 +77,28 @@ from edge_glass import (
     visualize_bbox_on_image,
 )
 from edge_glass.config.sections.detection import LORA_PRESETS, VlmSizeConfig
-from edge_glass.corpora.nutrition_scenes import build_nutrition_scenes
-from edge_glass.data.box_codec import box_codec, seen_size
-from edge_glass.data.collators import planned_size, prompt_batch, token_counts
-from edge_glass.data.detection import DetectionDataset
-from edge_glass.data.detection_conversations import _has_image
-from edge_glass.data.generated_scenes import generated_scenes
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.evaluation.detection import (
+from edge_glass.detection.boxes.codec import box_codec, seen_size
+from edge_glass.detection.collators import planned_size, prompt_batch, token_counts
+from edge_glass.detection.data.conversations import _has_image
+from edge_glass.detection.data.generated import generated_scenes
+from edge_glass.detection.data.splits import load_scenes
+from edge_glass.detection.data.table import DetectionDataset
+from edge_glass.detection.iou_callback import within
+from edge_glass.detection.measure.metrics import (
     DetectionSet,
     detection_values,
     estimate_detections,
     picture_scores,
 )
+from edge_glass.detection.use.detect import Detector
 from edge_glass.evaluation.verdict import compare
-from edge_glass.inference.detecting import Detector
-from edge_glass.models.detector import DetectionModel, as_detection_model
-from edge_glass.models.pixel_budget import set_pixel_budget
-from edge_glass.models.qwen_scratch import build_processor, build_vlm
-from edge_glass.models.vlm_components import component_of
-from edge_glass.models.vlm_loading import load_vlm
-from edge_glass.tasks.detection_sources import load_scenes
-from edge_glass.training.iou_callback import within
+from edge_glass.vlm.components import component_of
+from edge_glass.vlm.loading import load_vlm
+from edge_glass.vlm.model import DetectionModel, as_detection_model
+from edge_glass.vlm.pixel_budget import set_pixel_budget
+from edge_glass.vlm.scratch import build_processor, build_vlm
+from edge_glass_scenes.nutrition_scenes import build_nutrition_scenes
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 transformers.utils.logging.disable_progress_bar()

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config
-from edge_glass.models.answering_artefact import save_answering_model
-from edge_glass.tasks.instruction import InstructionTask
+from edge_glass.instruction.model.folder import save_answering_model
+from edge_glass.instruction.task import InstructionTask
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUESTIONS = ("what colour is it?", "what shape is it?", "what is it?")

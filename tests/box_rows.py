@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edge_glass.data.box_codec import BoxCodec, SeenSize
-from edge_glass.data.detection_conversations import convert_to_conversation_format
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize
+from edge_glass.detection.data.conversations import convert_to_conversation_format
 
 SIZES = ((112, 84), (60, 140), (112, 84), (201, 97))
 LABELS = ("cat", "nutrition-table", "cat")

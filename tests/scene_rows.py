@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from edge_glass.data.boxes import BoxSpec
-from edge_glass.data.generated_scenes import draw_scene
+from edge_glass.detection.boxes.spec import BoxSpec
+from edge_glass.detection.data.generated import draw_scene
 
 ORIENTATION = 0x0112
 

@@ -403,7 +403,7 @@ class TestSearchWithSounds:
     def hearing(self, session_home: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A finished toy run with sounds."""
         from edge_glass.config import load_config
-        from edge_glass.tasks.run import train
+        from edge_glass.experiment.run import train
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EDGE_GLASS_HOME", session_home)
@@ -638,7 +638,9 @@ def test_an_ablation_of_two_poolings_in_the_toy_size(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second call runs nothing again. Processes of their own, which test_run.py has, are left out."""
-    monkeypatch.setattr("edge_glass.tasks.ablation.alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(
+        "edge_glass.experiment.ablation.alone", lambda function, *arguments: function(*arguments)
+    )
     base = Path(__file__).parents[1] / "configs" / "perceiver_ablation.yaml"
     config, folder = tmp_path / "two.yaml", tmp_path / "runs"
     text = base.read_text(encoding="utf-8").replace("base: ", f"base: {base.parent}/")

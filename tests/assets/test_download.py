@@ -9,7 +9,7 @@ import pytest
 from wheelhouse import CONTENT, build_wheel, pin
 
 from edge_glass.assets import download
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 
 def test_no_code_of_a_package_can_run():

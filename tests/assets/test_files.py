@@ -8,7 +8,7 @@ import pytest
 from wheelhouse import CONTENT, PACKAGE, build_wheel, pin
 
 from edge_glass.assets import Member, files
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 
 def refuse(asset, wheel: Path, folder: Path, message: str) -> None:

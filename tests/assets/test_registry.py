@@ -9,7 +9,7 @@ import pytest
 from edge_glass import assets
 from edge_glass.assets import ASSETS
 from edge_glass.assets.registry import this_platform
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 
 def test_names_and_pins_are_well_formed():

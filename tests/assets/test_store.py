@@ -14,7 +14,7 @@ from wheelhouse import CONTENT, PACKAGE, build_wheel, pin
 from edge_glass import assets
 from edge_glass.assets import ASSETS
 from edge_glass.assets.registry import Wheel, this_platform
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 CHILD = """
 import sys

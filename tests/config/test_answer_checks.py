@@ -12,7 +12,7 @@ from edge_glass.config import ExperimentConfig
 from edge_glass.config.checks import metrics, unread
 from edge_glass.config.checks.unread import changed
 from edge_glass.config.fields import known_keys, section_of, walk
-from edge_glass.evaluation import text
+from edge_glass.instruction.measure import text
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]

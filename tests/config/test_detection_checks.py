@@ -13,10 +13,10 @@ from edge_glass.config.checks import unread
 from edge_glass.config.checks.detection import TOKEN_SIDE
 from edge_glass.config.checks.detection_data import BoxSource, box_source
 from edge_glass.config.fields import section_of, walk
-from edge_glass.data.box_codec import box_codec
-from edge_glass.data.detection_readers import parse_source
-from edge_glass.errors import ConfigError
-from edge_glass.models.qwen_scratch import patch_size
+from edge_glass.core.errors import ConfigError
+from edge_glass.detection.boxes.codec import box_codec
+from edge_glass.detection.data.readers import parse_source
+from edge_glass.vlm.scratch import patch_size
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]

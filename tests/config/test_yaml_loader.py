@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_glass.config.render import dump_yaml
 from edge_glass.config.yaml_loader import parse_yaml, plain_value, read_yaml
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 PLAIN_DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -6,11 +6,11 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from edge_glass.core.errors import DataError
 from edge_glass.corpora import easy_vqa as corpus
-from edge_glass.data.instruction_readers import read_question_parquet
 from edge_glass.data.pictures import decode_image, picture_hash
 from edge_glass.data.splits import separate_pictures
-from edge_glass.errors import DataError
+from edge_glass.instruction.data.readers import read_question_parquet
 
 
 def test_the_validation_pictures_are_fixed():

@@ -5,9 +5,9 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 
+from edge_glass.core.errors import DataError
 from edge_glass.corpora import emoji as corpus
 from edge_glass.data.pictures import decode_image, picture_hash
-from edge_glass.errors import DataError
 
 DATA = {
     "☺️": {"en": ":smiling_face:", "status": 2, "alias": [":relaxed:", ":Smiling_Face:", ":relaxed:"]},

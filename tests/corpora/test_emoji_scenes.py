@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from edge_glass.corpora import emoji_scenes as corpus
-from edge_glass.corpora.emoji_drawings import DEFAULT_CLASSES, read_drawings, split_drawings
-from edge_glass.corpora.emoji_scenes import SceneOptions
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
+from edge_glass_scenes import emoji_scenes as corpus
+from edge_glass_scenes.emoji_drawings import DEFAULT_CLASSES, read_drawings, split_drawings
+from edge_glass_scenes.emoji_scenes import SceneOptions
 
 TEXT = pa.string()
 OPEN_FOOD_FACTS = pa.schema(

@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from edge_glass.corpora import nutrition_scenes as corpus
-from edge_glass.corpora.packages import photograph
-from edge_glass.corpora.packages.arranging import Panel
-from edge_glass.corpora.packages.camera import LEAST_VISIBLE, aim
-from edge_glass.corpora.packages.facts import RANGES, draw_facts
-from edge_glass.corpora.packages.marks import bars, check_digit
-from edge_glass.corpora.packages.panel import FORMS
-from edge_glass.corpora.packages.product import barcode_of, draw_product, picture_count
-from edge_glass.corpora.packages.surface import draw_surface
-from edge_glass.corpora.packages.table_text import amount_text
-from edge_glass.corpora.packages.words import LANGUAGES
-from edge_glass.corpora.packages.words.language import INGREDIENTS, KINDS, NUTRIENTS
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
+from edge_glass_scenes import nutrition_scenes as corpus
+from edge_glass_scenes.packages import photograph
+from edge_glass_scenes.packages.arranging import Panel
+from edge_glass_scenes.packages.camera import LEAST_VISIBLE, aim
+from edge_glass_scenes.packages.facts import RANGES, draw_facts
+from edge_glass_scenes.packages.marks import bars, check_digit
+from edge_glass_scenes.packages.panel import FORMS
+from edge_glass_scenes.packages.product import barcode_of, draw_product, picture_count
+from edge_glass_scenes.packages.surface import draw_surface
+from edge_glass_scenes.packages.table_text import amount_text
+from edge_glass_scenes.packages.words import LANGUAGES
+from edge_glass_scenes.packages.words.language import INGREDIENTS, KINDS, NUTRIENTS
 
 PRODUCTS = range(10)
 

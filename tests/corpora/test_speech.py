@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.corpora import emoji, speech
 from edge_glass.corpora.espeak import speak, voices
 from edge_glass.data.sounds import decode_sound, sound_hash
-from edge_glass.errors import ConfigError, DataError
 
 REQUEST = [
     ("red heart", "en-US"),

@@ -9,8 +9,8 @@ import pytest
 
 from edge_glass.cli import main
 from edge_glass.cli.data import BOX_SPECS
-from edge_glass.data.box_checking import check_boxes
-from edge_glass.data.boxes import BoxSpec
+from edge_glass.detection.boxes.spec import BoxSpec
+from edge_glass.detection.data.checking import check_boxes
 from scene_rows import noise, row, shape_rows, write_rows
 
 

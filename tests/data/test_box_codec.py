@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_glass.data.box_codec import FAMILIES, BoxCodec, SeenSize, box_codec, seen_size
-from edge_glass.data.box_parsing import parse_qwen_bbox_output
-from edge_glass.errors import ConfigError, DataError
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.boxes.codec import FAMILIES, BoxCodec, SeenSize, box_codec, seen_size
+from edge_glass.detection.boxes.parsing import parse_qwen_bbox_output
 
 FORMATS = ("json", "tokens")
 sides = st.integers(1, 6000)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_glass.data.box_parsing import parse_qwen_bbox_output
-from edge_glass.data.box_scores import box_log_probs
+from edge_glass.detection.boxes.parsing import parse_qwen_bbox_output
+from edge_glass.detection.boxes.scores import box_log_probs
 
 
 def test_each_box_has_the_mean_of_its_own_tokens():

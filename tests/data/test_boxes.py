@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_glass.data.boxes import BoxSpec, as_boxes, box_problem, clip_boxes, swap_axes
+from edge_glass.detection.boxes.spec import BoxSpec, as_boxes, box_problem, clip_boxes, swap_axes
 
 SIDES = st.integers(1, 6000)
 SHARES = st.floats(-0.5, 1.5, allow_nan=False)

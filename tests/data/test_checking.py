@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.checking import check_files, split_names, write_rejects
-from edge_glass.errors import DataError
 
 
 def picture(seed: int, kind: str = "PNG") -> bytes:

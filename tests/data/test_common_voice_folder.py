@@ -10,11 +10,11 @@ import pytest
 import torch
 from data_samples import sound, to_mel
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.common_voice import read_common_voice
 from edge_glass.data.datasets import AudioTextDataset
 from edge_glass.data.sounds import decode_sound
 from edge_glass.data.splits import split_by_group
-from edge_glass.errors import DataError
 
 HEADER = "client_id\tpath\tsentence\tup_votes"
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 import edge_glass.data.samples as samples
 import edge_glass.data.scan as scan
+from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import (
     ImageTextDataset,
     PixmoParquetImageTextDataset,
@@ -24,7 +25,6 @@ from edge_glass.data.datasets import (
     complete_splits,
 )
 from edge_glass.data.parquet import read_parquet
-from edge_glass.errors import DataError
 
 COLLATE = {
     "vision": lambda pixels: {"pixels": torch.stack(pixels) if pixels else torch.zeros(0, 3, 2, 2)},

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_glass.data.detection_readers import read_detection
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
+from edge_glass.detection.data.readers import read_detection
 from scene_rows import noise, turned, write_coco
 
 

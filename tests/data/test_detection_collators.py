@@ -15,8 +15,9 @@ from PIL import Image
 
 from box_rows import PROMPT, box_example, box_row, box_rows
 from edge_glass.config.sections.detection import VlmSizeConfig
-from edge_glass.data.box_codec import BoxCodec, SeenSize, box_codec, seen_size
-from edge_glass.data.collators import (
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize, box_codec, seen_size
+from edge_glass.detection.collators import (
     Qwen2VLCollatorV1,
     Qwen2VLCollatorV2,
     Qwen2VLCollatorV3,
@@ -26,8 +27,7 @@ from edge_glass.data.collators import (
     token_counts,
     token_kinds,
 )
-from edge_glass.errors import ConfigError, DataError
-from edge_glass.models.qwen_scratch import build_processor, build_vlm
+from edge_glass.vlm.scratch import build_processor, build_vlm
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 V1, V2, V3 = Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from box_rows import PROMPT, box_example, box_row
-from edge_glass.data.box_codec import SeenSize, box_codec
-from edge_glass.data.detection_conversations import (
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.boxes.codec import SeenSize, box_codec
+from edge_glass.detection.data.conversations import (
     _has_image,
     convert_to_conversation_format,
     keep_with_images,
     restore_images_in_conversations,
 )
-from edge_glass.errors import ConfigError, DataError
 
 RELATIVE = box_codec("qwen2_vl")
 ABSOLUTE = box_codec("qwen2_5_vl")

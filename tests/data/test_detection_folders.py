@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_glass.data.detection_readers import own_splits, read_detection
-from edge_glass.errors import ConfigError, DataError
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.data.readers import own_splits, read_detection
 from scene_rows import noise, turned, write_coco, write_voc, write_yolo
 
 

@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from box_rows import box_example, box_row, box_rows
-from edge_glass.data.box_codec import BoxCodec, SeenSize, box_codec
-from edge_glass.data.collators import (
+from edge_glass.core.errors import DataError
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize, box_codec
+from edge_glass.detection.collators import (
     Qwen2VLCollatorV1,
     Qwen2VLCollatorV2,
     Qwen2VLCollatorV3,
     check_detection_labels,
     planned_size,
 )
-from edge_glass.errors import DataError
-from edge_glass.models.qwen_scratch import build_processor
+from edge_glass.vlm.scratch import build_processor
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 COLLATORS = (Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3)

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from edge_glass.data import detection_hub, picture_sizes
-from edge_glass.data.detection_hub import is_hub_id, split_of
-from edge_glass.data.detection_parquet import read_detection_parquet
-from edge_glass.data.detection_readers import own_splits, parse_source, read_detection
-from edge_glass.data.picture_sizes import upright_size
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.pictures import decode_image
-from edge_glass.errors import ConfigError, DataError
+from edge_glass.detection.data import hub as detection_hub
+from edge_glass.detection.data import picture_sizes
+from edge_glass.detection.data.hub import is_hub_id, split_of
+from edge_glass.detection.data.parquet import read_detection_parquet
+from edge_glass.detection.data.picture_sizes import upright_size
+from edge_glass.detection.data.readers import own_splits, parse_source, read_detection
 from scene_rows import noise, row, shape_rows, turned, write_rows
 
 INSIDE = [0.25, 0.125, 0.75, 0.5]  # y_min, x_min, y_max, x_max

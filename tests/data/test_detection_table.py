@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_glass.data.box_codec import SeenSize, box_codec
-from edge_glass.data.detection import (
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.data.pictures import decode_image, picture_hash
+from edge_glass.detection.boxes.codec import SeenSize, box_codec
+from edge_glass.detection.data.generated import CATEGORIES, generated_scenes
+from edge_glass.detection.data.parquet import read_detection_parquet
+from edge_glass.detection.data.table import (
     DetectionDataset,
     DetectionTable,
     SkippedBox,
@@ -18,10 +22,6 @@ from edge_glass.data.detection import (
     check_skipped_boxes,
     join_detections,
 )
-from edge_glass.data.detection_parquet import read_detection_parquet
-from edge_glass.data.generated_scenes import CATEGORIES, generated_scenes
-from edge_glass.data.pictures import decode_image, picture_hash
-from edge_glass.errors import ConfigError, DataError
 from scene_rows import encoded, noise, row, shape_rows, write_rows
 
 QWEN2, QWEN25 = box_codec("qwen2_vl"), box_codec("qwen2_5_vl")

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import edge_glass.data.feature_cache as feature_cache
+from edge_glass.core.errors import DataError
 from edge_glass.data.feature_cache import FeatureCache, FeatureTable, cache_entries, clear_cache
-from edge_glass.errors import DataError
 
 ABOUT = {"encoder": "abc", "transform": "t1"}
 
@@ -321,7 +321,7 @@ def test_a_write_that_the_system_refuses(tmp_path):
         "import resource, sys, torch\n"
         "from pathlib import Path\n"
         "from edge_glass.data.feature_cache import FeatureCache\n"
-        "from edge_glass.errors import DataError\n"
+        "from edge_glass.core.errors import DataError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "encode = lambda rows: (torch.zeros(len(rows), 9, 1000), torch.full((len(rows),), 9))\n"
         "try:\n    FeatureCache(Path(sys.argv[1])).features({}, ['a', 'b', 'c', 'd'], encode)\n"

@@ -10,8 +10,8 @@ import pytest
 from data_samples import picture
 
 import edge_glass.data.scan as scan
+from edge_glass.core.errors import DataError
 from edge_glass.data.folder import read_folder
-from edge_glass.errors import DataError
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import pytest
 from data_samples import hash_of, make_table, picture, sound, trimodal_table
 from question_rows import many, write_questions
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.conversations import Turn
 from edge_glass.data.datasets import complete_splits
-from edge_glass.data.instruction_readers import read_conversations, read_question_parquet
-from edge_glass.data.instructions import (
+from edge_glass.data.samples import check_rejected
+from edge_glass.instruction.data.readers import read_conversations, read_question_parquet
+from edge_glass.instruction.data.table import (
     InstructionTable,
     captions_as_answers,
     join_instructions,
     split_conversations,
 )
-from edge_glass.data.samples import check_rejected
-from edge_glass.errors import DataError
 
 
 def test_pixmo_rows(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers_in_code import byte_tokenizer
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversations import BadConversation, Turn
 from edge_glass.data.labels import (
     NOT_TRAINED,
@@ -16,7 +17,6 @@ from edge_glass.data.labels import (
     check_labels,
     tokenize_conversation,
 )
-from edge_glass.errors import ConfigError, DataError
 
 ASK = (Turn("user", "what color is the shape?"), Turn("assistant", "it is blue."))
 MORE = (*ASK, Turn("user", "is there a red circle?"), Turn("assistant", "no"))

@@ -15,9 +15,9 @@ import pytest
 from data_samples import picture, strings, write_parquet
 
 import edge_glass.data.scan as scan
+from edge_glass.core.errors import DataError
 from edge_glass.data.parquet import ArrowPictures, read_parquet
 from edge_glass.data.samples import check_rejected
-from edge_glass.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_is_said_clearly(tmp_path):
     code = (
         "import resource, sys\n"
         "from edge_glass.data.parquet import read_parquet\n"
-        "from edge_glass.errors import DataError\n"
+        "from edge_glass.core.errors import DataError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n    read_parquet(sys.argv[1])\n"
         "except DataError as error:\n    print(error)\n"

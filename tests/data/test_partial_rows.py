@@ -12,10 +12,10 @@ import pytest
 from data_samples import hash_of, picture, sound, strings, write_parquet
 
 import edge_glass.data.scan as scan
+from edge_glass.core.errors import DataError
 from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import SampleTable, row_kinds
 from edge_glass.data.sounds import decode_sound
-from edge_glass.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TAKES = pa.list_(pa.binary())

@@ -6,10 +6,9 @@ import pytest
 from data_samples import make_table, picture
 from question_rows import write_questions
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.check_report import ERROR
 from edge_glass.data.checking import check_files
-from edge_glass.data.instruction_readers import read_question_parquet
-from edge_glass.data.instructions import join_instructions
 from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import (
     Rejected,
@@ -20,7 +19,8 @@ from edge_glass.data.samples import (
     group_numbers,
     text_problem,
 )
-from edge_glass.errors import DataError
+from edge_glass.instruction.data.readers import read_question_parquet
+from edge_glass.instruction.data.table import join_instructions
 
 
 def table_with_rejected(good: int, bad: int) -> SampleTable:

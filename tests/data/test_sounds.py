@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.data.sounds import BadSound, Sound, decode_sound, encode_flac, sound_bytes, sound_hash
-from edge_glass.errors import ConfigError
 
 
 def tone(seconds: float = 0.25, rate: int = 16_000) -> np.ndarray:

@@ -5,9 +5,9 @@ from data_samples import make_table, sound, trimodal_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.samples import Rejected, SampleTable
 from edge_glass.data.splits import connected_groups, separate_pictures, split_by_group
-from edge_glass.errors import DataError
 
 FRACTIONS = {"test": 0.3, "val": 0.3}
 

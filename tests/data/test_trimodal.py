@@ -8,9 +8,9 @@ import torch
 from data_samples import picture, sound, to_mel, to_tensor, trimodal_table, write_parquet
 from torch.utils.data import DataLoader
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import AudioTextDataset, TriModalDataset, collate_samples, complete_splits
 from edge_glass.data.sounds import decode_sound
-from edge_glass.errors import DataError
 
 PREPROCESS = {"vision": lambda image: to_tensor(image).float(), "audio": to_mel}
 

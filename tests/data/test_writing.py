@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_glass.data.writing import replacing
+from edge_glass.core.files import replacing
 
 
 def test_the_file_appears_only_when_the_block_succeeds(tmp_path):

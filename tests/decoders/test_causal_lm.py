@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from torch import Tensor
 
+from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import CheckpointError, ConfigError, DataError
 
 
 def naive(made: QwenDecoder, pre: TokenFeatures | None, ids: Tensor, labels: Tensor) -> Tensor:

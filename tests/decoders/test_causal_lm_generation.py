@@ -7,11 +7,11 @@ import torch
 from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from transformers import GenerationConfig
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.causal_lm_generation import CausalSteps, shared_opening, weights_in
 from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.decoders.joining import PlacedPrefix
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import ConfigError
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt2"])

@@ -9,9 +9,9 @@ import torch
 from causal_decoders import TEXTS, decoder, prefix, tokenize
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
+from edge_glass.core.errors import AssetError, ConfigError
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
-from edge_glass.errors import AssetError, ConfigError
 
 
 def test_saved_folders_load_again(tmp_path: Path) -> None:

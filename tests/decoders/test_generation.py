@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.decoders.blocks import Sight
 from edge_glass.decoders.decoder import Generation, GenerationSettings
 from edge_glass.decoders.generation import generate
@@ -18,7 +19,6 @@ from edge_glass.decoders.steps import DecoderSteps
 from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.trm import TRMDecoder
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import ConfigError, DataError
 
 KINDS = ["trm", "halting", "plain"]
 SETTINGS = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 from gguf import GGUFWriter
 
+from edge_glass.core.errors import AssetError
 from edge_glass.decoders import gguf_files
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.errors import AssetError
 
 
 def write_gguf(path: Path) -> dict[str, torch.Tensor]:

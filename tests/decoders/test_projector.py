@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.projector import Projector
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.perceiver import PerceiverResampler
-from edge_glass.errors import ConfigError
 
 
 def features(batch: int = 3, tokens: int = 5, width: int = 48) -> TokenFeatures:

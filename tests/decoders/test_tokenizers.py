@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_glass.core.errors import AssetError, ConfigError, DataError
 from edge_glass.decoders.tokenizers import (
     SMALLEST,
     SPECIAL_TOKENS,
@@ -18,7 +19,6 @@ from edge_glass.decoders.tokenizers import (
     tiny_tokenizer,
     train_tokenizer,
 )
-from edge_glass.errors import AssetError, ConfigError, DataError
 
 TEXTS = [f"what {a} is the {b}?" for a in ("color", "shape") for b in ("triangle", "circle", "image")] * 2
 TURNS = [

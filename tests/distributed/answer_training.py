@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-import edge_glass.tasks.conversation_sources as conversation_sources
+import edge_glass.instruction.data.sources as conversation_sources
 from edge_glass.config import ExperimentConfig
+from edge_glass.core import distributed
 from edge_glass.data.generated import generated_conversations
-from edge_glass.data.instructions import InstructionTable
-from edge_glass.tasks.instruction_run import InstructionExperiment
-from edge_glass.training import MultimodalTrainer, TrainingPlan, distributed, training_arguments
+from edge_glass.instruction.data.table import InstructionTable
+from edge_glass.instruction.run import InstructionExperiment
+from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
 from edge_glass.training.callbacks import MetricsLog
 
 TRM: dict[str, Any] = {

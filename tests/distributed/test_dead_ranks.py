@@ -16,9 +16,9 @@ import torch.distributed as dist
 from training_runs import KILL, Run, checkpoints, execute
 from world import Died, free_port, run_ranks
 
-from edge_glass.errors import ConfigError, DataError, TrainingError
-from edge_glass.training import distributed, liveness
-from edge_glass.training.distributed import processes
+from edge_glass.core import distributed, liveness
+from edge_glass.core.distributed import processes
+from edge_glass.core.errors import ConfigError, DataError, TrainingError
 
 TESTS = Path(__file__).parent
 
@@ -161,8 +161,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from training_runs import KILL, Run, execute
-from edge_glass.errors import EdgeGlassError
-from edge_glass.training.distributed import processes
+from edge_glass.core.errors import EdgeGlassError
+from edge_glass.core.distributed import processes
 try:
     with processes("cpu"):
         execute(Run(Path({folder!r}), batch_size=4, signals=[(1, 5, KILL)]))

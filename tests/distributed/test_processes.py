@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from world import run_well
 
-from edge_glass.errors import DataError
-from edge_glass.training import distributed
+from edge_glass.core import distributed
+from edge_glass.core.errors import DataError
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.uint8]
 

@@ -17,14 +17,15 @@ import pytest
 from world import Died, free_port, run_ranks, run_well
 
 import edge_glass
-import edge_glass.tasks.run as run_module
+import edge_glass.experiment.run as run_module
 import edge_glass.tasks.sources as sources
+from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config import load_config
+from edge_glass.core import distributed
 from edge_glass.data.generated import generated_splits
-from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.run import train
-from edge_glass.training import callbacks, distributed
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import train
+from edge_glass.training import callbacks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIMODAL = CONFIGS / "trimodal_trm_alignment.yaml"

@@ -11,12 +11,12 @@ import pytest
 import torch
 from world import run_well
 
-import edge_glass.tasks.run as run_module
+import edge_glass.experiment.run as run_module
 from detection_runs import FULL, scene_config
-from edge_glass.data.generated_scenes import generated_scenes
-from edge_glass.tasks import detection_sources
-from edge_glass.tasks.detection import DetectionTask
-from edge_glass.tasks.run import train
+from edge_glass.detection.data import splits as detection_sources
+from edge_glass.detection.data.generated import generated_scenes
+from edge_glass.detection.task import DetectionTask
+from edge_glass.experiment.run import train
 
 torch.set_num_threads(1)
 

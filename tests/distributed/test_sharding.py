@@ -8,7 +8,8 @@ import torch
 from towers import WIDTH, Towers, rows
 from world import run_well
 
-from edge_glass.training import distributed, optimizer_state
+from edge_glass.core import distributed
+from edge_glass.training import optimizer_state
 from edge_glass.training.sharding import shard, split_like, whole, whole_parameters, whole_state
 
 

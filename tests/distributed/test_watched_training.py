@@ -11,10 +11,10 @@ from towers import Towers, rows
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from world import run_well
 
-from edge_glass.errors import TrainingError
-from edge_glass.training import distributed
+from edge_glass.core import distributed
+from edge_glass.core.errors import TrainingError
+from edge_glass.detection.iou_callback import IoUEvalCallback, within
 from edge_glass.training.gradients import GradientCheck, component_norms
-from edge_glass.training.iou_callback import IoUEvalCallback, within
 from edge_glass.training.sharding import shard
 
 

@@ -13,7 +13,8 @@ from towers import Contrast, Towers
 from transformers import TrainerCallback
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.training import MultimodalTrainer, TrainingPlan, distributed, training_arguments
+from edge_glass.core import distributed
+from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
 from edge_glass.training.callbacks import MetricsLog, StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint
 from edge_glass.training.sharding import whole_state

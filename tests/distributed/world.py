@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
-from edge_glass.training import liveness
-from edge_glass.training.distributed import processes
+from edge_glass.core import liveness
+from edge_glass.core.distributed import processes
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["edge_glass.training", "edge_glass.tasks.run", "timm", "sklearn", "world"])
+_context.set_forkserver_preload(
+    ["edge_glass.training", "edge_glass.experiment.run", "timm", "sklearn", "world"]
+)
 
 
 class Died(Exception):

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from edge_glass.core.errors import AssetError, ConfigError, DataError
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.audio_whisper import WhisperBackbone
 from edge_glass.encoders.log_mel import LogMel
-from edge_glass.errors import AssetError, ConfigError, DataError
 
 
 def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> tuple[np.ndarray, int]:

@@ -18,9 +18,9 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from edge_glass.assets import fetch
+from edge_glass.core.errors import ConfigError
 from edge_glass.corpora.espeak import speak
 from edge_glass.encoders.audio import AudioEncoder
-from edge_glass.errors import ConfigError
 
 pytestmark = pytest.mark.weights
 

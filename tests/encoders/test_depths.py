@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.depths import matching_modules, pool_places
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import ConfigError
 
 PIXELS = torch.randn(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.image_transform import ImageTransform, to_rgb
-from edge_glass.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)
 TRANSFORM = ImageTransform(32, "crop", 32, "bicubic", HALF, HALF)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.mrl import MRLProjection, truncate_and_normalize
-from edge_glass.errors import ConfigError
 
 
 @pytest.mark.parametrize("dim", [1, 5, 16, None])

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.perceiver import CrossAttention, PerceiverResampler, real_positions
-from edge_glass.errors import ConfigError
 
 POSITIONS = ["none", "fourier", "learned"]
 WIDTH = 16

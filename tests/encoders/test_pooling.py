@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.pooling import AttentionPooling, SimpleAttentionPooling, build_pooling
-from edge_glass.errors import ConfigError
 
 KINDS = ["cls", "mean", "simple", "multihead", "perceiver"]
 LEARNED = ["simple", "multihead", "perceiver"]

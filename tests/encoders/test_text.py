@@ -18,8 +18,8 @@ from transformers import (
     SiglipTextModel,
 )
 
+from edge_glass.core.errors import AssetError, ConfigError
 from edge_glass.encoders.text import TextEncoder
-from edge_glass.errors import AssetError, ConfigError
 
 TEXTS = ["a red fox jumps", "", "dog", "the quick brown fox jumps over it", "snow"]
 

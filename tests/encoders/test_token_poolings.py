@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.pooling import GridPooling, KeepTokens, build_pooling, pooled_width
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import ConfigError
 
 
 def test_a_grid_by_hand() -> None:

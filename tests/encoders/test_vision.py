@@ -29,8 +29,8 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import AssetError
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

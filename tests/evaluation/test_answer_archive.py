@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.answer_archive import (
+from edge_glass.core.errors import DataError
+from edge_glass.instruction.measure.archive import (
     MOST_SHOWN,
     RIGHT_SHOWN,
     AnswerRecord,

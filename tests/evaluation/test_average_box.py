@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_glass.evaluation.average_box import average_box
+from edge_glass.detection.measure.baselines import average_box
 
 
 def test_the_median_of_the_shares_and_the_most_frequent_label():

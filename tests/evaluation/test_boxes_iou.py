@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.evaluation.boxes import calculate_iou, iou_matrix, match_boxes, plain_label
+from edge_glass.core.boxes import calculate_iou, iou_matrix, match_boxes, plain_label
 
 coordinates = st.integers(0, 12)
 some_boxes = st.lists(st.tuples(*[coordinates] * 4), max_size=4)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.errors import ConfigError
-from edge_glass.evaluation import coco_map
-from edge_glass.evaluation.boxes import calculate_iou
-from edge_glass.evaluation.coco_map import coco_precision
+from edge_glass.core.boxes import calculate_iou
+from edge_glass.core.errors import ConfigError
+from edge_glass.detection.measure import coco_map
+from edge_glass.detection.measure.coco_map import coco_precision
 
 
 def naive_map(boxes, labels, scores, true_boxes, true_labels, thresholds):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.detection_archive import (
+from edge_glass.core.errors import DataError
+from edge_glass.detection.measure.archive import (
     DetectionRecord,
     load_detections,
     picture_of,

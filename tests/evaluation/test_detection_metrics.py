@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_glass.alignment.measure.metrics import higher_is_better
 from edge_glass.config import ExperimentConfig
 from edge_glass.config.checks import metrics as checks
-from edge_glass.errors import ConfigError
-from edge_glass.evaluation import detection
-from edge_glass.evaluation.coco_map import COCO_METRICS
-from edge_glass.evaluation.detection import (
+from edge_glass.core.errors import ConfigError
+from edge_glass.detection.measure import metrics as detection
+from edge_glass.detection.measure.coco_map import COCO_METRICS
+from edge_glass.detection.measure.metrics import (
     DETECTION_METRICS,
     DetectionSet,
     detection_values,
@@ -23,7 +24,6 @@ from edge_glass.evaluation.detection import (
     picture_scores,
 )
 from edge_glass.evaluation.intervals import resample_counts
-from edge_glass.evaluation.metrics import higher_is_better
 
 WITHOUT_MAP = [name for name in DETECTION_METRICS if name not in COCO_METRICS]
 UNIT = [[0, 0, 10, 10]]

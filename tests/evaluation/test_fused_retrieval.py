@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from test_retrieval import naive_ranks
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.metrics import (
+from edge_glass.alignment.measure.metrics import (
     MEASURES,
     RETRIEVAL_METRICS,
     check_metric,
     estimate_retrieval,
     retrieval_values,
 )
-from edge_glass.evaluation.retrieval import (
+from edge_glass.alignment.measure.retrieval import (
     DIRECTIONS,
     FUSED_DIRECTIONS,
     RetrievalResult,
@@ -24,6 +23,7 @@ from edge_glass.evaluation.retrieval import (
     joined,
     retrieval_hits,
 )
+from edge_glass.core.errors import DataError
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.metrics import estimate_retrieval
+from edge_glass.alignment.measure.metrics import estimate_retrieval
+from edge_glass.alignment.measure.retrieval import retrieval_hits
+from edge_glass.core.errors import DataError
 from edge_glass.evaluation.results import SplitCount, assemble_results, read_json, read_results, write_json
-from edge_glass.evaluation.retrieval import retrieval_hits
 
 
 def estimates(seed: int, noise: float):

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.retrieval import DIRECTIONS, joined, ranks, recall_at, retrieval_hits
+from edge_glass.alignment.measure.retrieval import DIRECTIONS, joined, ranks, recall_at, retrieval_hits
+from edge_glass.core.errors import DataError
 
 
 def naive_ranks(queries, candidates, query_group, candidate_group):
@@ -149,7 +149,7 @@ MEMORY_SCRIPT = """
 import re, resource
 from pathlib import Path
 import numpy as np, torch
-from edge_glass.evaluation.retrieval import ranks
+from edge_glass.alignment.measure.retrieval import ranks
 
 def peak_mib():
     # VmHWM is this program's own; ru_maxrss may still hold the size of the process that started it.

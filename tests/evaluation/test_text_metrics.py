@@ -10,11 +10,11 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.errors import ConfigError
-from edge_glass.evaluation import text
-from edge_glass.evaluation.answers import normalize_answer, words_of
+from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.intervals import estimate_mean
-from edge_glass.evaluation.text import AnswerSet, answer_values, estimate_answers
+from edge_glass.instruction.measure import text
+from edge_glass.instruction.measure.answers import normalize_answer, words_of
+from edge_glass.instruction.measure.text import AnswerSet, answer_values, estimate_answers
 
 sentences = st.lists(st.sampled_from(["a", "red", "cat", "sat", "mat"]), max_size=7).map(" ".join)
 

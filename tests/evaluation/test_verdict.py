@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_glass.errors import ConfigError
+from edge_glass.alignment.measure.metrics import estimate_retrieval
+from edge_glass.alignment.measure.retrieval import retrieval_hits
+from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.intervals import Estimate, Interval
-from edge_glass.evaluation.metrics import estimate_retrieval
-from edge_glass.evaluation.retrieval import retrieval_hits
 from edge_glass.evaluation.verdict import compare, judge
 
 

@@ -10,15 +10,15 @@ import pytest
 
 import edge_glass
 from answering_runs import write_answering_run
+from edge_glass.alignment.model.alignment import build_alignment_model
+from edge_glass.alignment.model.folder import save_model
+from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.data.generated import RATE, play_shape
 from edge_glass.data.sounds import encode_flac
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import CheckpointError, ConfigError, DataError
 from edge_glass.inference import AlignmentModel, AnswerModel
-from edge_glass.models.alignment import build_alignment_model
-from edge_glass.models.artefact import save_model
-from edge_glass.tasks.instruction import InstructionTask
+from edge_glass.instruction.task import InstructionTask
 
 KINDS = {"trm": "easy_vqa_trm", "lora": "easy_vqa_smollm2"}
 ROWS = list(range(24))

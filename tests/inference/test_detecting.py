@@ -14,12 +14,14 @@ from PIL import Image
 
 import edge_glass
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.data.box_codec import box_codec, seen_size
-from edge_glass.data.collators import Qwen2VLCollatorV2, planned_size, prompt_batch
-from edge_glass.data.detection import asked
-from edge_glass.data.detection_conversations import convert_to_conversation_format
-from edge_glass.errors import ConfigError, DataError
-from edge_glass.inference.detecting import (
+from edge_glass.core import canary
+from edge_glass.core.canary import Canary
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.boxes.codec import box_codec, seen_size
+from edge_glass.detection.collators import Qwen2VLCollatorV2, planned_size, prompt_batch
+from edge_glass.detection.data.conversations import convert_to_conversation_format
+from edge_glass.detection.data.table import asked
+from edge_glass.detection.use.detect import (
     Detection,
     DetectModel,
     Detector,
@@ -27,11 +29,9 @@ from edge_glass.inference.detecting import (
     run_qwen2vl_inference,
     to_coco,
 )
-from edge_glass.models import canary
-from edge_glass.models.canary import Canary
-from edge_glass.models.detector import build_detection_model
-from edge_glass.models.detector_artefact import save_detection_model
-from edge_glass.models.detector_generation import Written
+from edge_glass.vlm.folder import save_detection_model
+from edge_glass.vlm.generation import Written
+from edge_glass.vlm.model import build_detection_model
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 SIZE = {"width": 32, "layers": 2, "heads": 2, "vision_width": 32, "vision_layers": 3, "vision_heads": 2}

@@ -12,17 +12,17 @@ import soundfile
 import torch
 from PIL import Image
 
+from edge_glass.alignment.model.alignment import build_alignment_model
+from edge_glass.alignment.model.folder import save_model
+from edge_glass.alignment.use.index import PictureIndex, save_index
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.generated import RATE, generated_splits, play_shape
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import ConfigError, DataError
 from edge_glass.inference import AlignmentModel
-from edge_glass.inference.index import PictureIndex, save_index
-from edge_glass.models.alignment import build_alignment_model
-from edge_glass.models.artefact import save_model
 
 SAMPLES = play_shape("red", "ring", 0).samples
 CAPTION = "a red ring"

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build_alignment_model
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import CheckpointError, ConfigError
-from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
 
 TEXTS = ["a cat", "", "dogs and cats", "snow"]
 

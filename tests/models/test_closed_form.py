@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_glass.errors import ConfigError, DataError
-from edge_glass.models.closed_form import CanonicalCorrelation
+from edge_glass.alignment.model.cca import CanonicalCorrelation
+from edge_glass.core.errors import ConfigError, DataError
 
 
 def pairs(rows: int = 300, shared: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,12 @@ import torch
 from tiny_vlms import AGGRESSIVE, FAMILIES, batch, config, detector, moved
 from torch import Tensor
 
+from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.decoder import GenerationSettings
-from edge_glass.errors import CheckpointError, ConfigError
-from edge_glass.models.detector import DetectionModel
-from edge_glass.models.vlm_components import component_of
-from edge_glass.models.vlm_inputs import rope_positions
-from edge_glass.models.vlm_loading import load_vlm
+from edge_glass.vlm.components import component_of
+from edge_glass.vlm.inputs import rope_positions
+from edge_glass.vlm.loading import load_vlm
+from edge_glass.vlm.model import DetectionModel
 
 torch.set_num_threads(1)
 
@@ -356,7 +356,7 @@ def test_merging_changes_no_answer(family: str, kind: dict[str, bool]) -> None:
 
 def test_the_sample_of_merging_hears_every_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the vision tower's adapters must not hide behind a sample of words alone."""
-    from edge_glass.models.vlm_inputs import sample_inputs
+    from edge_glass.vlm.inputs import sample_inputs
 
     made = moved(detector("qwen3_vl", mode="lora", lora=AGGRESSIVE), by=0.1)
     sample = sample_inputs(made.vlm, made.processor, made.known)

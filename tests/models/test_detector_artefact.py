@@ -18,11 +18,10 @@ from tiny_vlms import AGGRESSIVE, FAMILIES, batch, config, moved
 from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.errors import AssetError, CheckpointError, ConfigError
-from edge_glass.models import canary
-from edge_glass.models.canary import Canary
-from edge_glass.models.detector import DetectionModel, build_detection_model
-from edge_glass.models.detector_artefact import (
+from edge_glass.core import canary
+from edge_glass.core.canary import Canary
+from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
+from edge_glass.vlm.folder import (
     CANARY,
     box_convention,
     load_detection_model,
@@ -32,7 +31,8 @@ from edge_glass.models.detector_artefact import (
     save_detection_model,
     save_merged_detector,
 )
-from edge_glass.models.vlm_loading import load_vlm
+from edge_glass.vlm.loading import load_vlm
+from edge_glass.vlm.model import DetectionModel, build_detection_model
 
 torch.set_num_threads(1)
 
@@ -118,8 +118,8 @@ def test_what_the_folder_says_of_itself(finished: Callable[[str, str], Path]) ->
 READ = """
 import json, sys
 from pathlib import Path
-from edge_glass.models.canary import read_canary, sing
-from edge_glass.models.detector_artefact import load_detection_model
+from edge_glass.core.canary import read_canary, sing
+from edge_glass.vlm.folder import load_detection_model
 found = {}
 for folder in map(Path, sys.argv[1:]):
     model, _ = load_detection_model(folder)

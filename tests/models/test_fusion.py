@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import ConfigError
-from edge_glass.models.fusion import MultimodalFusion
+from edge_glass.encoders.fusion import MultimodalFusion
 
 KINDS = ["concat", "cross_attention", "gated"]
 NAMES = ["vision", "audio", "text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edge_glass.models.gpus import GIB, find_available_gpus
+from edge_glass.core.gpus import GIB, find_available_gpus
 
 
 def test_none_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

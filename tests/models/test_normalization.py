@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_glass.models.normalization import CLIP, FeatureNormalizer, Standardizer
+from edge_glass.encoders.normalization import CLIP, FeatureNormalizer, Standardizer
 
 
 def features(rows: int = 200, width: int = 12) -> np.ndarray:

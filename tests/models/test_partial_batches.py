@@ -9,14 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_glass.alignment.model.alignment import (
+    PAIRS,
+    MultimodalAlignmentModel,
+    build_alignment_model,
+    fused_queries,
+)
+from edge_glass.alignment.model.folder import load_model, save_model
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import AssetError, CheckpointError
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import AssetError, CheckpointError
-from edge_glass.models.alignment import PAIRS, MultimodalAlignmentModel, build_alignment_model, fused_queries
-from edge_glass.models.artefact import load_model, save_model
 
 MODALITIES = ("vision", "audio", "text")
 WORDS = ["red", "a green bar", "blue", "", "ring in black", "cross"]

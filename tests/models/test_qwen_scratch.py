@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 
 from edge_glass.config.sections.detection import VlmSizeConfig
-from edge_glass.errors import ConfigError
-from edge_glass.models import qwen_scratch
-from edge_glass.models.qwen_scratch import FAMILIES, build_processor, build_tokenizer, build_vlm
+from edge_glass.core.errors import ConfigError
+from edge_glass.vlm import scratch as qwen_scratch
+from edge_glass.vlm.scratch import FAMILIES, build_processor, build_tokenizer, build_vlm
 
 TINY = VlmSizeConfig(width=32, layers=2, heads=2, vision_width=32, vision_layers=2, vision_heads=2)
 ANSWER = '[{"bbox_2d": [12, 345, 6, 1000], "label": "face"}]'

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.retrieval import ranks
-from edge_glass.models.closed_form import (
+from edge_glass.alignment.measure.retrieval import ranks
+from edge_glass.alignment.model.cca import (
     CanonicalCorrelation,
     LinearMap,
     fit_shared_space,
     ridge_regression,
 )
+from edge_glass.core.errors import DataError
 
 STRENGTHS = {"vision": 0.1, "text": 0.3, "audio": 0.05}
 WIDTHS = {"vision": 12, "text": 10, "audio": 9}

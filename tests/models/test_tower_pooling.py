@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from edge_glass.config.schema import HeadConfig, PerceiverConfig
+from edge_glass.data.features import _name
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.pooling import pooled_width
-from edge_glass.models.tower import Tower, build_tower
-from edge_glass.tasks.features import _name
+from edge_glass.encoders.tower import Tower, build_tower
 
 
 def tower_of(pooling: str, components: int | None = None) -> Tower:

@@ -11,15 +11,15 @@ import torch
 from tiny_vlms import AGGRESSIVE, FAMILIES, config, detector
 
 from edge_glass.config.sections.detection import VlmLoraConfig
-from edge_glass.errors import ConfigError
-from edge_glass.models.vlm_components import (
+from edge_glass.core.errors import ConfigError
+from edge_glass.vlm.components import (
     component_of,
     components,
     count_components,
     lora_settings,
     resolve_component_targets,
 )
-from edge_glass.models.vlm_loading import load_model
+from edge_glass.vlm.loading import load_model
 
 torch.set_num_threads(1)
 

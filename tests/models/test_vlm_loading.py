@@ -13,10 +13,10 @@ from tiny_vlms import FAMILIES, batch, config, detector
 from torch import nn
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from edge_glass.errors import AssetError, ConfigError
-from edge_glass.models.detector import build_detection_model
-from edge_glass.models.vlm_components import component_of
-from edge_glass.models.vlm_loading import NOT_QUANTISED, load_model, load_vlm, require_quantised
+from edge_glass.core.errors import AssetError, ConfigError
+from edge_glass.vlm.components import component_of
+from edge_glass.vlm.loading import NOT_QUANTISED, load_model, load_vlm, require_quantised
+from edge_glass.vlm.model import build_detection_model
 
 torch.set_num_threads(1)
 
@@ -118,7 +118,7 @@ def test_random_weights_are_not_quantised_and_quantised_ones_not_trained() -> No
         load_model(config(quantization="4bit"))
     model, processor = load_vlm(config())
     model.is_quantized = True
-    from edge_glass.models.detector import DetectionModel
+    from edge_glass.vlm.model import DetectionModel
 
     with pytest.raises(ConfigError, match="full cannot train quantised weights"):
         DetectionModel(model, processor, mode="full")

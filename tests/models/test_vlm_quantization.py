@@ -12,14 +12,14 @@ from torch import nn
 
 from detection_runs import CONFIGS
 from edge_glass.config import load_config
-from edge_glass.data.generated_scenes import generated_scenes
 from edge_glass.decoders.quantization import QUANTIZATIONS
-from edge_glass.inference.detecting import DetectModel
-from edge_glass.models.vlm_components import component_of
-from edge_glass.models.vlm_loading import load_vlm
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.merging import merge_run
-from edge_glass.tasks.run import train
+from edge_glass.detection.data.generated import generated_scenes
+from edge_glass.detection.use.detect import DetectModel
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import train
+from edge_glass.instruction.use.merge import merge_run
+from edge_glass.vlm.components import component_of
+from edge_glass.vlm.loading import load_vlm
 from scene_rows import shape_rows, write_rows
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.models.detector import DetectionModel, build_detection_model
+from edge_glass.vlm.model import DetectionModel, build_detection_model
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 SIZE = {"width": 32, "layers": 2, "heads": 2, "vision_width": 32, "vision_layers": 3, "vision_heads": 2}

@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_glass.encoders.mrl import truncate_and_normalize
-from edge_glass.errors import ConfigError
-from edge_glass.models.losses import (
+from edge_glass.alignment.model.losses import (
     AlignmentLoss,
     effective_rank,
     excluded_pairs,
@@ -20,6 +18,8 @@ from edge_glass.models.losses import (
     sampled_dimension,
     siglip,
 )
+from edge_glass.core.errors import ConfigError
+from edge_glass.encoders.mrl import truncate_and_normalize
 
 DIMENSIONS = [12, 8, 4]
 GROUPS = (torch.tensor([0, 1, 2, 0, 4, 5]), torch.tensor([0, 1, 1, 3, 4, 5]))

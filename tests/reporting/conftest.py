@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edge_glass.evaluation.archive import EvaluationArchive, save_archive
-from edge_glass.evaluation.metrics import estimate_retrieval
+from edge_glass.alignment.measure.archive import EvaluationArchive, save_archive
+from edge_glass.alignment.measure.metrics import estimate_retrieval
+from edge_glass.alignment.measure.retrieval import joined, retrieval_hits
 from edge_glass.evaluation.results import SplitCount, assemble_results, write_json
-from edge_glass.evaluation.retrieval import joined, retrieval_hits
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2$ 犬 "quoted"'
 PAIRS, WIDTH, DIMENSIONS = 40, 32, [32, 8]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edge_glass.evaluation.detection import DetectionSet, estimate_detections, picture_scores
-from edge_glass.evaluation.detection_archive import DetectionRecord, save_detections
+from edge_glass.detection.measure.archive import DetectionRecord, save_detections
+from edge_glass.detection.measure.metrics import DetectionSet, estimate_detections, picture_scores
 from edge_glass.evaluation.results import SplitCount, assemble_results, write_json
 
 HOSTILE = '<script>alert("x")</script> & \x07 犬'

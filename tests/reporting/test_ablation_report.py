@@ -7,7 +7,7 @@ import csv
 import pytest
 from PIL import Image
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 from edge_glass.reporting.ablation import markdown_table, write_ablation_report
 from edge_glass.reporting.ablation_plot import plotted_costs
 from edge_glass.reporting.variants import difference, group_variants, marks, mean_interval, told_apart

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 from edge_glass.reporting.boxes import PREDICTED, TRUTH, save_drawn, visualize_bbox_on_image
 
 ORANGE, BLUE = (np.array(ImageColor.getrgb(color)) for color in (PREDICTED, TRUTH))

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.archive import EvaluationArchive
-from edge_glass.reporting.gallery import gallery
+from edge_glass.alignment.measure.archive import EvaluationArchive
+from edge_glass.alignment.report.gallery import gallery
+from edge_glass.core.errors import DataError
 
 
 def archive(noise: float = 1.6, pairs: int = 60) -> EvaluationArchive:

@@ -13,14 +13,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from edge_glass.reporting.curves import draw_loss_components, draw_training_curves, guessing_loss
-from edge_glass.reporting.matryoshka import draw_mrl_performance
-from edge_glass.reporting.pair_curves import complete_loss, pairs_of
+from edge_glass.alignment.report.curves import draw_loss_components, draw_training_curves, guessing_loss
+from edge_glass.alignment.report.matryoshka import draw_mrl_performance
+from edge_glass.alignment.report.pair_curves import complete_loss, pairs_of
+from edge_glass.alignment.report.similarity import draw_similarity_matrix
+from edge_glass.alignment.report.space import choose_pairs, draw_embedding_space, project
 from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.similarity import draw_similarity_matrix
 from edge_glass.reporting.smoothing import smooth
-from edge_glass.reporting.space import choose_pairs, draw_embedding_space, project
 from edge_glass.reporting.style import STYLE
 
 NAMES = {

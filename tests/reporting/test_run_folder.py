@@ -9,7 +9,7 @@ import logging
 import numpy as np
 import pytest
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder, number, read_metrics, write_metrics_csv
 
 

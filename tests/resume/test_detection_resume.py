@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 
 from detection_runs import FULL, scene_config
 from edge_glass.config import ExperimentConfig
-from edge_glass.tasks import detection_run
-from edge_glass.tasks.run import train
+from edge_glass.detection import run as detection_run
+from edge_glass.experiment.run import train
 
 pytestmark = pytest.mark.slow
 

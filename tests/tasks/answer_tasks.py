@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import edge_glass.tasks.conversation_sources as conversation_sources
+import edge_glass.instruction.data.sources as conversation_sources
 from edge_glass.config import ExperimentConfig
 from edge_glass.config.overrides import merged
-from edge_glass.data.instructions import InstructionTable
+from edge_glass.instruction.data.table import InstructionTable
 
 SIZE = {"width": 32, "heads": 2, "layers": 2}
 TRM: dict[str, Any] = {"kind": "trm", "vocabulary": 300, "size": SIZE}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_glass.errors import CheckpointError, EdgeGlassError, TrainingError
-from edge_glass.tasks.alone import alone
+from edge_glass.core.errors import CheckpointError, EdgeGlassError, TrainingError
+from edge_glass.experiment.own_process import alone
 
 # Not slow: a fresh process that imports this file takes a second.
 

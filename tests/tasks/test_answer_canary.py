@@ -18,12 +18,12 @@ from answer_tasks import LORA, PERCEIVER, Tables, generated, tiny_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import edge_glass.tasks.run as run_module
-from edge_glass.errors import AssetError, CheckpointError
-from edge_glass.models.answering_artefact import CANARY, Canary, load_answering_model
-from edge_glass.models.canary import sing
-from edge_glass.tasks.instruction import InstructionTask
-from edge_glass.tasks.run import train
+import edge_glass.experiment.run as run_module
+from edge_glass.core.canary import sing
+from edge_glass.core.errors import AssetError, CheckpointError
+from edge_glass.experiment.run import train
+from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
+from edge_glass.instruction.task import InstructionTask
 from edge_glass.training.checkpoint import list_checkpoints, read_checkpoint, write_checkpoint
 
 torch.set_num_threads(1)
@@ -159,8 +159,8 @@ READ = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import load_file
-from edge_glass.models.answering_artefact import CANARY, Canary, load_answering_model
-from edge_glass.models.canary import sing
+from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
+from edge_glass.core.canary import sing
 found = {}
 for folder in map(Path, sys.argv[1:]):
     model, config = load_answering_model(folder)

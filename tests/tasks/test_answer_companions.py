@@ -12,16 +12,16 @@ import pytest
 import torch
 from answer_tasks import LORA, PERCEIVER, TRM, tiny_config
 
-import edge_glass.tasks.companions as companions
-import edge_glass.tasks.run as run_module
+import edge_glass.experiment.companions as companions
+import edge_glass.experiment.run as run_module
 from edge_glass.config import dump_config, load_config
+from edge_glass.core.errors import Interrupted
 from edge_glass.decoders.small_decoder import SmallDecoder
-from edge_glass.errors import Interrupted
-from edge_glass.models.answering_artefact import load_answering_model
-from edge_glass.models.answering_build import build_decoder, build_tokenizer
-from edge_glass.tasks.companions import companion_config
-from edge_glass.tasks.instruction import InstructionTask
-from edge_glass.tasks.run import train
+from edge_glass.experiment.companions import companion_config
+from edge_glass.experiment.run import train
+from edge_glass.instruction.model.build import build_decoder, build_tokenizer
+from edge_glass.instruction.model.folder import load_answering_model
+from edge_glass.instruction.task import InstructionTask
 from edge_glass.training.checkpoint import list_checkpoints
 
 torch.set_num_threads(1)
@@ -113,7 +113,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_companions_are_run_once(tmp_path: Path, here: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     kinds = ["blind", "same_size", "same_compute"]
     config = tiny_config(evaluation={"compare_with": kinds}, training={"max_steps": 3})
-    with caplog.at_level("INFO", "edge_glass.tasks.companions"):
+    with caplog.at_level("INFO", "edge_glass.experiment.companions"):
         train(config, output=tmp_path, progress=False)
     verdict, *announced = [each.message for each in caplog.records if each.name.endswith("companions")]
     assert "VQA accuracy" in verdict and str(tmp_path / "report.html") in verdict

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import edge_glass.tasks.companions as companions
+import edge_glass.experiment.companions as companions
 from edge_glass.cli import main
 from edge_glass.config import load_config
-from edge_glass.models.answering_artefact import load_answering_model
+from edge_glass.instruction.model.folder import load_answering_model
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ import torch
 from answer_tasks import LORA, PERCEIVER, TRM, tiny_config
 from safetensors.torch import load_file
 
-import edge_glass.tasks.run as run_module
+import edge_glass.experiment.run as run_module
 from edge_glass.config import ExperimentConfig, load_config
-from edge_glass.evaluation.answer_archive import load_answers, picture_of
-from edge_glass.models.answering_artefact import CANARY, load_answering_model
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.run import train
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import train
+from edge_glass.instruction.measure.archive import load_answers, picture_of
+from edge_glass.instruction.model.folder import CANARY, load_answering_model
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
 
 torch.set_num_threads(1)

@@ -14,12 +14,12 @@ import torch
 from answer_tasks import LORA, tiny_config
 
 from edge_glass.config import ExperimentConfig
+from edge_glass.core.errors import DataError
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
-from edge_glass.errors import DataError
-from edge_glass.evaluation.guessing import most_frequent_answers
-from edge_glass.tasks.conversation_sources import SPLITS, load_conversations
-from edge_glass.tasks.instruction import InstructionTask
-from edge_glass.tasks.instruction_run import InstructionExperiment
+from edge_glass.instruction.data.sources import SPLITS, load_conversations
+from edge_glass.instruction.measure.baselines import most_frequent_answers
+from edge_glass.instruction.run import InstructionExperiment
+from edge_glass.instruction.task import InstructionTask
 
 torch.set_num_threads(1)
 

@@ -12,9 +12,9 @@ from answer_tasks import LORA, Tables, generated, tiny_config
 from torch import Tensor
 
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.models.prefix import spread
-from edge_glass.tasks.conversation_rows import ConversationRows
-from edge_glass.tasks.instruction import InstructionTask
+from edge_glass.instruction.data.conversation_rows import ConversationRows
+from edge_glass.instruction.model.prefix import spread
+from edge_glass.instruction.task import InstructionTask
 
 torch.set_num_threads(1)
 

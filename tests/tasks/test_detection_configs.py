@@ -11,7 +11,7 @@ import torch
 
 from edge_glass.cli import main
 from edge_glass.config import load_config
-from edge_glass.models.detector_artefact import load_detection_model
+from edge_glass.vlm.folder import load_detection_model
 
 pytestmark = pytest.mark.slow
 

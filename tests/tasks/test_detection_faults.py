@@ -15,15 +15,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detection_runs import FULL, scene_config
-from edge_glass.data import detection as detection_data
-from edge_glass.data.box_codec import BoxCodec, SeenSize
-from edge_glass.data.collators import Qwen2VLCollatorV3, efficient
-from edge_glass.data.generated_scenes import generated_scenes
-from edge_glass.errors import CheckpointError, DataError, TrainingError
-from edge_glass.models.detector_artefact import load_detection_model, save_detection_model
-from edge_glass.tasks import detection_sources, overfit, run
-from edge_glass.tasks.detection import DetectionTask
-from edge_glass.tasks.detection_run import DetectionExperiment
+from edge_glass.core.errors import CheckpointError, DataError, TrainingError
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize
+from edge_glass.detection.collators import Qwen2VLCollatorV3, efficient
+from edge_glass.detection.data import splits as detection_sources
+from edge_glass.detection.data import table as detection_data
+from edge_glass.detection.data.generated import generated_scenes
+from edge_glass.detection.run import DetectionExperiment
+from edge_glass.detection.task import DetectionTask
+from edge_glass.experiment import overfit, run
+from edge_glass.vlm.folder import load_detection_model, save_detection_model
 
 torch.set_num_threads(1)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.errors import ConfigError, DataError
-from edge_glass.tasks.detection_sources import load_scenes
+from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.detection.data.splits import load_scenes
 from scene_rows import noise, row, shape_rows, turned, write_coco, write_rows, write_voc, write_yolo
 
 

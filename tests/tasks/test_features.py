@@ -12,20 +12,20 @@ import torch
 from PIL import Image
 
 import edge_glass.data.feature_cache as feature_cache
-import edge_glass.models.tower as tower_module
-import edge_glass.tasks.features as features
+import edge_glass.data.features as features
+import edge_glass.encoders.tower as tower_module
+from edge_glass.alignment.data.feature_rows import FeatureRows, normalized_vectors
+from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build_alignment_model
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import DataError
 from edge_glass.data.feature_cache import FeatureCache
+from edge_glass.data.features import CachedFeatures, FeatureSource, LiveFeatures, Place
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.pictures import decode_image, picture_hash
 from edge_glass.data.samples import SampleTable
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import DataError
-from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
-from edge_glass.tasks.feature_rows import FeatureRows, normalized_vectors
-from edge_glass.tasks.features import CachedFeatures, FeatureSource, LiveFeatures, Place
 from edge_glass.training.sampler import EpochBatchSampler
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from edge_glass.alignment.measure.retrieval import FUSED_DIRECTIONS
+from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build_alignment_model
+from edge_glass.alignment.task import Embedded, SplitEmbeddings, _fused_retrieval, retrieval_of
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.evaluation.retrieval import FUSED_DIRECTIONS
-from edge_glass.models.alignment import MultimodalAlignmentModel, build_alignment_model
-from edge_glass.tasks.alignment import Embedded, SplitEmbeddings, _fused_retrieval, retrieval_of
 
 # Row 5 shows row 0's picture, so that it is no picture of its own; row 4's words are those of row 1.
 ROWS: dict[str, list[int]] = {

@@ -13,18 +13,18 @@ import torch
 
 from answering_runs import CONFIGS, toy_config
 from edge_glass.config import ExperimentConfig, load_config
+from edge_glass.core.errors import ConfigError
+from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
-from edge_glass.data.instruction_batches import ConversationCollator
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import ConfigError
-from edge_glass.tasks.inspecting import inspect_experiment
+from edge_glass.instruction.report.inspecting import inspect_experiment
+from edge_glass.instruction.report.invariants import checks_of_row
+from edge_glass.instruction.task import InstructionTask
 from edge_glass.tasks.inspection import Inspection, page_of
-from edge_glass.tasks.instruction import InstructionTask
-from edge_glass.tasks.invariants import checks_of_row
 
 INSTRUCTION = sorted(
     path.stem for path in CONFIGS.glob("*.yaml") if "task: instruction" in path.read_text(encoding="utf-8")

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-import edge_glass.tasks.alignment as alignment
+import edge_glass.alignment.task as alignment
 import edge_glass.tasks.sources as sources
+from edge_glass.alignment.closed_form import closed_form_retrieval, fit_closed_form, start_from_closed_form
+from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import DataError
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.samples import SampleTable
 from edge_glass.encoders.codebook import CodebookPooling
-from edge_glass.errors import DataError
-from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.tasks.closed_form import closed_form_retrieval, fit_closed_form, start_from_closed_form
 
 torch.set_num_threads(1)
 

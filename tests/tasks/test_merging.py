@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from answering_runs import write_answering_run
+from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.errors import CheckpointError, ConfigError
 from edge_glass.inference import AnswerModel
-from edge_glass.models.answering_artefact import load_answering_model
-from edge_glass.tasks.instruction import InstructionTask
+from edge_glass.instruction.model.folder import load_answering_model
+from edge_glass.instruction.task import InstructionTask
+from edge_glass.instruction.use.merge import merge_run
 from edge_glass.tasks.merged import Merged, require_equal, roomy_device
-from edge_glass.tasks.merging import merge_run
 
 LORA = "easy_vqa_smollm2"
 

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from detection_runs import FULL, scene_config
 from edge_glass.config import dump_config
-from edge_glass.data.generated_scenes import generated_scenes
-from edge_glass.errors import CheckpointError, ConfigError
-from edge_glass.inference.detecting import DetectModel
-from edge_glass.models.detector_artefact import save_detection_model
-from edge_glass.tasks import merging_scenes
-from edge_glass.tasks.detection_run import DetectionExperiment
-from edge_glass.tasks.merging import merge_run
+from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.detection.data.generated import generated_scenes
+from edge_glass.detection.run import DetectionExperiment
+from edge_glass.detection.use import merge as merging_scenes
+from edge_glass.detection.use.detect import DetectModel
+from edge_glass.instruction.use.merge import merge_run
+from edge_glass.vlm.folder import save_detection_model
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ import torch
 from detection_runs import FULL, scene_config
 from edge_glass.cli import main
 from edge_glass.config import load_config
-from edge_glass.errors import ConfigError
-from edge_glass.tasks.overfit import Course, _reason, overfit
+from edge_glass.core.errors import ConfigError
+from edge_glass.experiment.overfit import Course, _reason, overfit
 
 torch.set_num_threads(1)
 

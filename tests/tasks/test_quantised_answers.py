@@ -16,11 +16,11 @@ from edge_glass.config import load_config
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import train
 from edge_glass.inference import AnswerModel
-from edge_glass.tasks import merging
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.merging import merge_run
-from edge_glass.tasks.run import train
+from edge_glass.instruction.use import merge as merging
+from edge_glass.instruction.use.merge import merge_run
 
 torch.set_num_threads(1)
 

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import edge_glass
+from edge_glass.alignment.measure.archive import load_archive
 from edge_glass.config import ExperimentConfig, dump_config, load_config
+from edge_glass.core.errors import CheckpointError, ConfigError, EdgeGlassError
 from edge_glass.data.generated import generated_splits
-from edge_glass.errors import CheckpointError, ConfigError, EdgeGlassError
-from edge_glass.evaluation.archive import load_archive
-from edge_glass.tasks.ablation import ablate
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.run import RunResult, train
+from edge_glass.experiment.ablation import ablate
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import RunResult, train
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
 
 pytestmark = pytest.mark.slow

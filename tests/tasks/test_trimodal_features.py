@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import edge_glass.data.feature_cache as feature_cache
-import edge_glass.models.tower as tower_module
-import edge_glass.tasks.features as features
+import edge_glass.data.features as features
+import edge_glass.encoders.tower as tower_module
+from edge_glass.alignment.data.feature_rows import FeatureRows
+from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.data.datasets import TriModalDataset
 from edge_glass.data.feature_cache import FeatureCache
+from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
 from edge_glass.data.generated import generated_splits
-from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.tasks.feature_rows import FeatureRows
-from edge_glass.tasks.features import CachedFeatures, LiveFeatures, Place
 from edge_glass.training.sampler import EpochBatchSampler
 
 MODALITIES = ("vision", "audio", "text")

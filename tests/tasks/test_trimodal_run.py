@@ -14,19 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 
 import edge_glass
+from edge_glass.alignment.measure.archive import load_archive
+from edge_glass.alignment.measure.retrieval import DIRECTIONS
+from edge_glass.alignment.model.folder import load_model
+from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config import load_config
+from edge_glass.core.errors import DataError
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.samples import SampleTable
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import DataError
-from edge_glass.evaluation.archive import load_archive
-from edge_glass.evaluation.retrieval import DIRECTIONS
-from edge_glass.models.artefact import load_model
-from edge_glass.tasks.alignment import AlignmentTask
-from edge_glass.tasks.evaluate import evaluate_run
-from edge_glass.tasks.run import RunResult, train
+from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.run import RunResult, train
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.errors import CheckpointError
+from edge_glass.core.errors import CheckpointError
 from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
 from edge_glass.training.callbacks import MetricsLog, StopOnSignal
 from edge_glass.training.task import Batch, Report

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from edge_glass.errors import CheckpointError
+from edge_glass.core.errors import CheckpointError
 from edge_glass.training import checkpoint
 from edge_glass.training.checkpoint import (
     MANIFEST,

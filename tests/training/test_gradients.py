@@ -13,7 +13,7 @@ from stock_training import Parts, stock_trainer
 from torch import nn
 from transformers import TrainerCallback
 
-from edge_glass.errors import TrainingError
+from edge_glass.core.errors import TrainingError
 from edge_glass.training.callbacks import MetricsLog
 from edge_glass.training.gradients import (
     GradientCheck,

@@ -14,9 +14,9 @@ import torch
 from regression_task import Network, Regression, SignalAt, build, metrics, run, same_weights
 from stock_training import Parts, stock_trainer
 
+from edge_glass.detection.iou_callback import IoUEvalCallback, undisturbed, within
 from edge_glass.training.callbacks import MetricsLog, StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint
-from edge_glass.training.iou_callback import IoUEvalCallback, undisturbed, within
 
 
 class Measure:

@@ -11,15 +11,15 @@ import torch
 
 from box_rows import box_example, box_rows
 from edge_glass.config.sections.detection import VlmSizeConfig
-from edge_glass.data.box_codec import box_codec
-from edge_glass.data.collators import (
+from edge_glass.detection.boxes.codec import box_codec
+from edge_glass.detection.collators import (
     Qwen2VLCollatorV1,
     Qwen2VLCollatorV2,
     Qwen2VLCollatorV3,
     planned_size,
 )
-from edge_glass.data.detection_conversations import _has_image, convert_to_conversation_format
-from edge_glass.models.qwen_scratch import build_processor, build_vlm
+from edge_glass.detection.data.conversations import _has_image, convert_to_conversation_format
+from edge_glass.vlm.scratch import build_processor, build_vlm
 
 COLLATORS = (Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3)
 SIZE = VlmSizeConfig(width=32, layers=1, heads=2, vision_width=32, vision_layers=1, vision_heads=2)

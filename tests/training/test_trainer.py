@@ -13,7 +13,7 @@ import pytest
 import torch
 from regression_task import Network, Regression, SignalAt, build, metrics, run, same_weights
 
-from edge_glass.errors import CheckpointError, TrainingError
+from edge_glass.core.errors import CheckpointError, TrainingError
 from edge_glass.training.callbacks import StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems, read_checkpoint
 from edge_glass.training.resumable import MODEL

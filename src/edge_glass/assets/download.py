@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_glass.assets.files import sha256_of
 from edge_glass.assets.registry import Asset
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 logger = logging.getLogger(__name__)
 

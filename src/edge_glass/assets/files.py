@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_glass.assets.registry import Asset
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 
 @dataclass(frozen=True)

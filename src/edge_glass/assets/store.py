@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_glass.assets import download, files
 from edge_glass.assets.registry import ASSETS, Asset, this_platform
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import click
 from edge_glass import __version__
 from edge_glass.cli import data, experiments, models, runs, stores
 from edge_glass.cli.base import Commands
-from edge_glass.errors import EdgeGlassError
+from edge_glass.core.errors import EdgeGlassError
 
 SECONDS_TO_SPEAK = 2.0  # an error that all processes meet is said by rank 0; torchrun then ends the others
 

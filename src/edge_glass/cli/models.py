@@ -42,8 +42,8 @@ def search(
     """
     if words is None and image is None and audio is None:
         raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
+    from edge_glass.alignment.report.search_page import write_search_page
     from edge_glass.inference import AlignmentModel
-    from edge_glass.reporting.search_page import write_search_page
     from edge_glass.reporting.summary import hits_table
 
     model = AlignmentModel(run)
@@ -125,7 +125,7 @@ def detect(
     edge-glass detect runs/detection_assistant_only product.jpg --save out.png
     edge-glass detect runs/detection_assistant_only photos/ --save drawn/ --coco boxes.json
     """
-    from edge_glass.inference.detecting import DetectModel, picture_files, to_coco
+    from edge_glass.detection.use.detect import DetectModel, picture_files, to_coco
     from edge_glass.reporting.boxes import save_drawn
     from edge_glass.reporting.summary import detection_lines
 
@@ -168,7 +168,7 @@ def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> Non
     edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
     edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
     """
-    from edge_glass.tasks.merging import merge_run
+    from edge_glass.instruction.use.merge import merge_run
 
     merged = merge_run(run, output, bound, rows)
     for line in merged.lines():

@@ -45,8 +45,8 @@ def train(
     from edge_glass.config import load_config
 
     loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.experiment.run import train as run
     from edge_glass.reporting.summary import describe_run
-    from edge_glass.tasks.run import train as run
 
     result = run(loaded, output=output, resume=resume)
     if os.environ.get("RANK", "0") == "0":
@@ -67,8 +67,8 @@ def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
     edge-glass evaluate runs/quickstart --split val
     edge-glass evaluate runs/quickstart dataset.test_parquet=other.parquet
     """
+    from edge_glass.experiment.evaluate import evaluate_run
     from edge_glass.reporting.summary import metrics_table
-    from edge_glass.tasks.evaluate import evaluate_run
 
     results = evaluate_run(run, overrides, split)
     click.echo(metrics_table(results))
@@ -100,8 +100,8 @@ def inspect(
     loaded = load_config(config, overrides, tiny=tiny, packages=False)
     from rich.console import Console
 
+    from edge_glass.instruction.report.inspecting import inspect_experiment
     from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
-    from edge_glass.tasks.inspecting import inspect_experiment
     from edge_glass.tasks.inspection import page_of
 
     found = inspect_experiment(loaded, count, split)
@@ -144,7 +144,7 @@ def overfit(
     from edge_glass.config import load_config
 
     loaded = load_config(config, overrides, tiny=tiny)
-    from edge_glass.tasks.overfit import overfit as run
+    from edge_glass.experiment.overfit import overfit as run
 
     found = run(loaded, count, steps, enough)
     for line in found.lines():
@@ -170,7 +170,7 @@ def ablate(config: Path, overrides: tuple[str, ...], tiny: bool, output: Path | 
     from edge_glass.config import load_config
 
     loaded = load_config(config, overrides, tiny=tiny)
-    from edge_glass.tasks.ablation import ablate as run
+    from edge_glass.experiment.ablation import ablate as run
 
     for line in run(loaded, output=output):
         click.echo(line)

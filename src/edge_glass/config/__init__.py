@@ -7,7 +7,7 @@ from edge_glass.config.loading import check_files, load_config
 from edge_glass.config.render import dump_config
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.variants import variant_config
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 __all__ = [
     "ConfigError",

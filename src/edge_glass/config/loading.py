@@ -16,7 +16,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.tiny import shrink
 from edge_glass.config.variants import variant_problems
 from edge_glass.config.yaml_loader import YamlDocument, read_yaml
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 
 def load_config(

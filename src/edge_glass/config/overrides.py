@@ -11,7 +11,7 @@ from edge_glass.config.fields import expected_at, in_words, section_of, without_
 from edge_glass.config.problems import Origins, Problem, config_error, unknown_key
 from edge_glass.config.sections.detection import LORA_PRESETS
 from edge_glass.config.yaml_loader import KeyPath, parse_yaml
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 RIGHT_FORM = "write KEY=VALUE, such as training.epochs=3 or 'vision_encoder.mrl_dimensions=[256, 64]'"
 

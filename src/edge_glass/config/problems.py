@@ -17,7 +17,7 @@ from edge_glass.config.fields import (
     nearest_word,
 )
 from edge_glass.config.yaml_loader import KeyPath, plain_value
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 MAX_REPORTED = 3
 _MAX_SHOWN = 60

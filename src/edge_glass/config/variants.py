@@ -14,7 +14,7 @@ from edge_glass.config.overrides import key_path, key_problem, leaf_paths, merge
 from edge_glass.config.problems import Origins, Problem, config_error, dotted, problems_of
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.yaml_loader import KeyPath
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 # What an ablation sets itself, and what to do instead.
 _FIXED = {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 SCENES = ("nutrition-scenes", "emoji-scenes")
 
@@ -32,11 +32,11 @@ def build_corpus(
     if (rows is not None or seed) and corpus not in SCENES:
         raise ConfigError(f"--rows and --seed are for {' and '.join(SCENES)}, not for {corpus}")
     if corpus == "nutrition-scenes":
-        from edge_glass.corpora.nutrition_scenes import build_nutrition_scenes
+        from edge_glass_scenes.nutrition_scenes import build_nutrition_scenes
 
         return build_nutrition_scenes(folder, rows or 2_000, seed)
     if corpus == "emoji-scenes":
-        from edge_glass.corpora.emoji_scenes import build_emoji_scenes
+        from edge_glass_scenes.emoji_scenes import build_emoji_scenes
 
         return build_emoji_scenes(folder, rows or 20_000, seed)
     if corpus == "easy-vqa":

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_glass import assets
+from edge_glass.core.errors import DataError
+from edge_glass.core.files import replacing
 from edge_glass.data.pictures import decode_image, picture_hash
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 

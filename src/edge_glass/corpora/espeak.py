@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from edge_glass import assets
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.sounds import Sound
-from edge_glass.errors import ConfigError, DataError
 
 # From speak_lib.h
 _SYNCHRONOUS, _DO_NOT_EXIT, _CHARACTERS, _UTF8, _RATE = 2, 1 << 15, 1, 1, 1

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from edge_glass.assets.extras import optional_module
+from edge_glass.core.errors import DataError
+from edge_glass.core.extras import optional_module
+from edge_glass.core.files import replacing
 from edge_glass.corpora.espeak import speak
 from edge_glass.data.scan import progress_bar
 from edge_glass.data.sounds import Sound, encode_flac
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
 
 RATE: Final = 16_000
 """Samples per second (Hz) of the written sounds: what speech encoders read."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_glass.data.writing import replacing
+from edge_glass.core.files import replacing
 
 ERROR: Final = "error"
 WARNING: Final = "warning"

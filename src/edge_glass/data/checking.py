@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.check_report import ERROR, WARNING, CheckReport, Finding, write_rejects
 from edge_glass.data.parquet_file import PICTURES, TEXT, one_line, open_parquet
 from edge_glass.data.pictures import MAX_PIXELS, BadPicture, decode_image, picture_bytes, picture_hash
 from edge_glass.data.samples import has_visible_text
-from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

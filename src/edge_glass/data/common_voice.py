@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.parquet import MAX_AUDIO_SECONDS
 from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
 from edge_glass.data.scan import CellScan, scan_cells, scan_sound_cell
-from edge_glass.errors import DataError
 
 TSV = "validated.tsv"
 COLUMNS = ("client_id", "path", "sentence")

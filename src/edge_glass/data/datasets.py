@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.captions import NOTHING, Chooser
 from edge_glass.data.common_voice import read_common_voice
 from edge_glass.data.folder import read_folder
@@ -19,7 +20,6 @@ from edge_glass.data.samples import MODALITIES, SampleTable, check_rejected, dro
 from edge_glass.data.sound_transforms import spec_augment
 from edge_glass.data.splits import separate_pictures, split_by_group
 from edge_glass.data.transforms import augment, sample_generator
-from edge_glass.errors import DataError
 
 Preprocess = Callable[[Any], Tensor]
 

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
+from edge_glass.core.files import replacing
 
 logger = logging.getLogger(__name__)
 

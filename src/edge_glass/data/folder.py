@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.picture_files import file_below, file_problem, read_json_records, scan_files
 from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
-from edge_glass.errors import DataError
 
 FILE_NAME = "file_name"
 

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from edge_glass.data.conversations import ASSISTANT, USER, Turn
-from edge_glass.data.instructions import InstructionTable, captions_as_answers, join_instructions
 from edge_glass.data.samples import SampleTable
 from edge_glass.data.sounds import Sound, decode_sound, encode_flac, sound_hash
+from edge_glass.instruction.data.table import InstructionTable, captions_as_answers, join_instructions
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "brown")
 SHAPES = ("circle", "square", "triangle", "cross", "bar", "ring")

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversations import ASSISTANT, USER, BadConversation, Turn
 from edge_glass.data.prompt_templates import PlainTemplate, Template, default_template
-from edge_glass.errors import ConfigError, DataError
 
 NOT_TRAINED: Final = -100
 """Label of a token that no loss is taken on."""

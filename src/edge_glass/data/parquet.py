@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.parquet_file import (
     ANYTHING,
     PICTURES,
@@ -19,7 +20,6 @@ from edge_glass.data.parquet_file import (
 from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
 from edge_glass.data.scan import CellScan
 from edge_glass.data.spool import ArrowPictures, spool_pictures, spool_sounds
-from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa

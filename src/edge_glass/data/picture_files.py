@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.assets import cache_root
+from edge_glass.core.errors import DataError
+from edge_glass.core.files import replacing
 from edge_glass.data.scan import Scan, scan_pictures
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 

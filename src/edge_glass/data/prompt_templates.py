@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.data.conversations import ASSISTANT, USER, Turn
-from edge_glass.errors import ConfigError
 
 Template = Callable[[Sequence[Turn], bool], str]
 """(turns, whether the assistant is to speak next) → text."""

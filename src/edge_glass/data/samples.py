@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from PIL import Image
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.pictures import BadPicture, decode_image
 from edge_glass.data.sounds import BadSound, Sound, decode_sound
-from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 

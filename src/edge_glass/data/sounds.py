@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from edge_glass.assets.extras import optional_module
+from edge_glass.core.extras import optional_module
 
 MAX_SECONDS: Final = 600.0
 """Upper bound on the length of a sound unless the caller gives another."""

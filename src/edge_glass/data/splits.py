@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.samples import SampleTable
-from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 

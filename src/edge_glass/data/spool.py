@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from edge_glass.assets import cache_root
+from edge_glass.core.errors import DataError
+from edge_glass.core.files import replacing
 from edge_glass.data.parquet_file import one_line, plain_cell
 from edge_glass.data.scan import CellScan, scan_cells, scan_picture_cell, scan_sound_cell
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.perceiver import real_positions
-from edge_glass.errors import ConfigError
 
 
 class KeyValueCache:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.decoders.causal_lm_generation import CausalSteps, stop_ids, weights_in
 from edge_glass.decoders.causal_lm_loading import (
     checkpoint_layers,
@@ -30,7 +31,6 @@ from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import inference
-from edge_glass.errors import CheckpointError, ConfigError, DataError
 
 MODES = ("frozen", "lora", "full")
 

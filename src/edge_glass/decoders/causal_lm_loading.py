@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from edge_glass.core.errors import AssetError, ConfigError
 from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpack, unpacked_folder
 from edge_glass.decoders.quantization import keep_gradients, quantization_options
 from edge_glass.encoders.features import inference
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
-from edge_glass.errors import AssetError, ConfigError
 
 ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from edge_glass.errors import CheckpointError, ConfigError
+from edge_glass.core.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from edge_glass.decoders.joining import Prefix

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from edge_glass.assets import cache_root
-from edge_glass.errors import AssetError
+from edge_glass.core.errors import AssetError
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.decoder import check_names_and_shapes
 from edge_glass.encoders.sources import write_json
-from edge_glass.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
 

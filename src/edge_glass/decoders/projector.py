@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.perceiver import PerceiverResampler
-from edge_glass.errors import ConfigError
 
 # The mean of GELU(x)² over standard normal x: what is left of the variance after it.
 _GELU_POWER = 0.425

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge_glass.assets.extras import optional_module
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
+from edge_glass.core.extras import optional_module
 
 QUANTIZATIONS = ("8bit", "4bit")
 

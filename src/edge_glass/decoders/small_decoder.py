@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
 from edge_glass.decoders.blocks import Rotary, Sight
 from edge_glass.decoders.decoder import (
     NOT_TRAINED,
@@ -33,7 +34,6 @@ from edge_glass.decoders.supervised_head import (
     supervised_cross_entropy,
 )
 from edge_glass.encoders.sources import write_json
-from edge_glass.errors import AssetError, CheckpointError, ConfigError
 
 DESCRIPTION = "decoder.json"
 WEIGHTS = "decoder.safetensors"

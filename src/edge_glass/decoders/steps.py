@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edge_glass.core.errors import DataError
 from edge_glass.decoders.blocks import KeyValueCache, Sight
 from edge_glass.decoders.generation import pack_right
 from edge_glass.decoders.joining import Prefix
-from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
     from edge_glass.decoders.small_decoder import SmallDecoder

@@ -8,9 +8,9 @@ from queue import SimpleQueue
 
 from torch import Tensor
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.decoder import Decoder, GenerationSettings
 from edge_glass.decoders.joining import Prefix
-from edge_glass.errors import ConfigError
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer of bytes makes of half a character
 

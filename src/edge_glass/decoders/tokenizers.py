@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edge_glass.errors import AssetError, ConfigError, DataError
+from edge_glass.core.errors import AssetError, ConfigError, DataError
 
 PAD, BEGIN, END, USER, ASSISTANT = "<|pad|>", "<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (PAD, BEGIN, END, USER, ASSISTANT)

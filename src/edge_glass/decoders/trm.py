@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.blocks import CausalBlock, Sight
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.supervised_head import HeadLoss, Supervision
 from edge_glass.decoders.tokenizers import tiny_tokenizer
-from edge_glass.errors import ConfigError
 
 
 def swiglu_width(width: int) -> int:

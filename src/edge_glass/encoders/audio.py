@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.encoders.audio_ctranslate2 import MODEL_FILE, CTranslate2Backbone, load_ctranslate2
 from edge_glass.encoders.audio_whisper import WhisperBackbone, load_whisper, tiny_whisper
 from edge_glass.encoders.features import TokenFeatures
@@ -23,7 +24,6 @@ from edge_glass.encoders.sources import (
     resolve_source,
     write_json,
 )
-from edge_glass.errors import ConfigError, DataError
 
 Sounds = Sequence[tuple[np.ndarray, int]]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_glass.assets.extras import optional_module
 from edge_glass.assets.files import sha256_of
+from edge_glass.core.extras import optional_module
 from edge_glass.encoders.log_mel import LogMel
 from edge_glass.encoders.sources import read_json
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.features import inference
 from edge_glass.encoders.fingerprint import FingerprintCache
 from edge_glass.encoders.log_mel import LogMel
 from edge_glass.encoders.sources import load_transformers_model, read_json
 from edge_glass.encoders.text_loading import describe_model
-from edge_glass.errors import AssetError
 
 # The encoder's tensors in saves of WhisperForConditionalGeneration and WhisperModel.
 ENCODER_KEYS = {r"^model\.encoder\.": "", r"^encoder\.": ""}

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 
 ITERATIONS = 8
 RIDGE = 0.1  # of the mean variance: directions below it are noise and are not blown up

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 
 class DepthFeatures(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_glass.assets.extras import optional_module
-from edge_glass.errors import AssetError, DataError
+from edge_glass.core.errors import AssetError, DataError
+from edge_glass.core.extras import optional_module
 
 MAX_FREQUENCY = 8000.0  # Hz; Whisper's filters end here whatever the rate
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_glass.errors import ConfigError
+from edge_glass.core.errors import ConfigError
 
 
 def truncate_and_normalize(x: Tensor, dim: int | None = None) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.errors import ConfigError
 
 
 class CrossAttention(nn.Module):

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.perceiver import PerceiverResampler
-from edge_glass.errors import ConfigError
 
 
 def _clean(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from urllib.request import getproxies
 
 import torch
 
-from edge_glass.errors import AssetError, EdgeGlassError
+from edge_glass.core.errors import AssetError, EdgeGlassError
 
 ENCODER_FILE = "encoder.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.features import TokenFeatures, inference
 from edge_glass.encoders.fingerprint import FingerprintCache
 from edge_glass.encoders.freezing import FreezableModule
@@ -28,7 +29,6 @@ from edge_glass.encoders.text_loading import (
     load_text_parts,
     tiny_text_parts,
 )
-from edge_glass.errors import ConfigError
 
 
 class TextEncoder(FreezableModule):

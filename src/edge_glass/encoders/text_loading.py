@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.sources import load_transformers_model, read_json
-from edge_glass.errors import AssetError
 
 CAUSAL_OR_LAST_TOKEN = ("clip_text_model", "siglip_text_model", "gpt2", "llama", "qwen2", "qwen3")
 PADDED_TO_FULL_LENGTH = ("siglip_text_model",)

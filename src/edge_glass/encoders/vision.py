@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.depths import DepthFeatures
 from edge_glass.encoders.features import TokenFeatures, inference
 from edge_glass.encoders.fingerprint import FingerprintCache
@@ -24,7 +25,6 @@ from edge_glass.encoders.sources import (
 )
 from edge_glass.encoders.vision_timm import TimmBackbone, load_lite0, load_timm, timm_transform
 from edge_glass.encoders.vision_transformers import TransformersVisionBackbone, load_transformers_vision
-from edge_glass.errors import AssetError
 
 Library = TimmBackbone | TransformersVisionBackbone
 Backbone = Library | DepthFeatures

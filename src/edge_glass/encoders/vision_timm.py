@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.image_transform import ImageTransform
 from edge_glass.encoders.sources import WEIGHTS_FILE, read_json, require_hub
-from edge_glass.errors import AssetError
 
 LITE0 = "tf_efficientnet_lite0"  # what the asset `efficientnet-lite0` holds
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge_glass.core.errors import AssetError
 from edge_glass.encoders.image_transform import ImageTransform
 from edge_glass.encoders.sources import load_transformers_model, read_json
-from edge_glass.errors import AssetError
 
 RESAMPLING_BY_NUMBER = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 WITHOUT_CLS_TOKEN = ("siglip_vision_model",)

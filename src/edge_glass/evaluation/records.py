@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 
 _NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.verdict import compare
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from edge_glass.inference.answering import AnswerModel
-from edge_glass.inference.detecting import DetectModel
-from edge_glass.inference.finding import find_model
-from edge_glass.inference.search import AlignmentModel, Hit
+from edge_glass.alignment.use.search import AlignmentModel, Hit
+from edge_glass.detection.use.detect import DetectModel
+from edge_glass.instruction.use.answer import AnswerModel
+from edge_glass.tasks.finding import find_model
 
 __all__ = ["AlignmentModel", "AnswerModel", "DetectModel", "Hit", "load_finished"]
 

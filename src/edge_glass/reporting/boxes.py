@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edge_glass.core.errors import DataError
 from edge_glass.data.pictures import BadPicture, decode_image
 from edge_glass.encoders.image_transform import to_rgb
-from edge_glass.errors import DataError
 from edge_glass.reporting.box_labels import DrawnBox, Rectangle, outside, write_labels
 
 if TYPE_CHECKING:

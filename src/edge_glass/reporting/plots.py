@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_glass.reporting.answers.curves import (
+from edge_glass.alignment.report.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
+from edge_glass.alignment.report.matryoshka import draw_mrl_performance
+from edge_glass.alignment.report.similarity import draw_similarity_matrix
+from edge_glass.alignment.report.space import Method, draw_embedding_space
+from edge_glass.detection.report.box_plots import draw_box_coordinates, draw_iou_histogram
+from edge_glass.detection.report.curves import draw_detection_metrics, draw_gradient_norms
+from edge_glass.instruction.report.curves import (
     draw_answer_loss_parts,
     draw_answer_metrics,
     draw_answer_training,
 )
-from edge_glass.reporting.answers.types_plot import draw_answer_types
-from edge_glass.reporting.curves import draw_loss_components, draw_lr_schedule, draw_training_curves
-from edge_glass.reporting.detection.box_plots import draw_box_coordinates, draw_iou_histogram
-from edge_glass.reporting.detection.curves import draw_detection_metrics, draw_gradient_norms
-from edge_glass.reporting.matryoshka import draw_mrl_performance
+from edge_glass.instruction.report.types_plot import draw_answer_types
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.similarity import draw_similarity_matrix
-from edge_glass.reporting.space import Method, draw_embedding_space
 from edge_glass.reporting.style import NothingToPlotError, save_figure
 
 if TYPE_CHECKING:

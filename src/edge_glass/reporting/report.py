@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_glass.reporting.alignment_page import alignment_context
-from edge_glass.reporting.answers.page import answers_context
-from edge_glass.reporting.detection.page import detection_context
+from edge_glass.alignment.report.page import alignment_context
+from edge_glass.detection.report.page import detection_context
+from edge_glass.instruction.report.page import answers_context
 from edge_glass.reporting.html import write_page
 from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder, write_metrics_csv

@@ -17,9 +17,9 @@
                           one line for each validation of a run of answers
     baseline.json         {"split": …, "metrics": {NAME: {"value", "low", "high"}}}: the untouched model
     results.json          see `edge_glass.evaluation.results`
-    evaluation/test.npz … see `edge_glass.evaluation.archive`
-    evaluation/test_answers.jsonl … see `edge_glass.evaluation.answer_archive`
-    evaluation/test_detections.jsonl … see `edge_glass.evaluation.detection_archive`
+    evaluation/test.npz … see `edge_glass.alignment.measure.archive`
+    evaluation/test_answers.jsonl … see `edge_glass.instruction.measure.archive`
+    evaluation/test_detections.jsonl … see `edge_glass.detection.measure.archive`
     compared/NAME/        whole run folders of runs trained to compare with: blind, same_size, same_compute
 
 A run that is still going or was killed lacks some of them; a reader then returns an empty value.
@@ -40,11 +40,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from edge_glass.errors import DataError
-from edge_glass.evaluation.answer_archive import AnswerRecord, load_answers
-from edge_glass.evaluation.archive import EvaluationArchive, load_archive
-from edge_glass.evaluation.detection_archive import DetectionRecord, load_detections
+from edge_glass.alignment.measure.archive import EvaluationArchive, load_archive
+from edge_glass.core.errors import DataError
+from edge_glass.detection.measure.archive import DetectionRecord, load_detections
 from edge_glass.evaluation.results import read_json, read_results
+from edge_glass.instruction.measure.archive import AnswerRecord, load_answers
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.text import Text
 
+from edge_glass.detection.report.summary import describe_detection, detection_lines, detection_table
 from edge_glass.evaluation.results import read_results
-from edge_glass.evaluation.text import PER_ANSWER
-from edge_glass.reporting.answers.summary import answers_table, describe_answers
-from edge_glass.reporting.detection.summary import describe_detection, detection_lines, detection_table
+from edge_glass.instruction.measure.text import PER_ANSWER
+from edge_glass.instruction.report.summary import answers_table, describe_answers
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.terminal import as_text, cell, table
 from edge_glass.reporting.wording import (

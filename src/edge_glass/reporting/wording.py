@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edge_glass.evaluation.retrieval import FUSED_DIRECTIONS
+from edge_glass.alignment.measure.retrieval import FUSED_DIRECTIONS
 from edge_glass.reporting.run_folder import number
 
 SIDES = {

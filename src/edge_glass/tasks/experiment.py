@@ -90,13 +90,13 @@ def build_experiment(config: ExperimentConfig, progress: bool = True, model: Any
         model: A finished model to measure; by default a fresh one is built.
     """
     if config.task == "instruction":
-        from edge_glass.tasks.instruction_run import InstructionExperiment
+        from edge_glass.instruction.run import InstructionExperiment
 
         return InstructionExperiment(config, progress, model)
     if config.task == "detection":
-        from edge_glass.tasks.detection_run import DetectionExperiment
+        from edge_glass.detection.run import DetectionExperiment
 
         return DetectionExperiment(config, progress, model)
-    from edge_glass.tasks.alignment_run import AlignmentExperiment
+    from edge_glass.alignment.run import AlignmentExperiment
 
     return AlignmentExperiment(config, progress, model)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.experiment.folder import run_folder_of
 from edge_glass.reporting.inspection_tokens import InspectedSample
-from edge_glass.tasks.run_folder import run_folder_of
 
 
 @dataclass(frozen=True)

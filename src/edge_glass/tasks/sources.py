@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
 from edge_glass.data.generated import generated_splits
@@ -15,7 +16,6 @@ from edge_glass.data.samples import SampleTable, check_rejected
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.errors import DataError
 
 
 def load_splits(config: ExperimentConfig) -> dict[str, SampleTable]:

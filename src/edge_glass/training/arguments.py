@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.training import distributed
+from edge_glass.core import distributed
 from edge_glass.training.sampler import batches_per_epoch
 
 LOG_LINES = 200

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from edge_glass.training import distributed
+from edge_glass.core import distributed
 from edge_glass.training.sampler import EpochBatchSampler
 
 logger = logging.getLogger(__name__)

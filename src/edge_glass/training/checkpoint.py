@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from edge_glass.errors import CheckpointError
+from edge_glass.core.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from edge_glass.errors import TrainingError
-from edge_glass.training import distributed, sharding
+from edge_glass.core import distributed
+from edge_glass.core.errors import TrainingError
+from edge_glass.training import sharding
 from edge_glass.training.log_lines import extend_line, is_training_line
 
 _SHOWN = 8  # names in a message

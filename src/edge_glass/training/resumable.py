@@ -13,8 +13,9 @@ from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from edge_glass.errors import CheckpointError
-from edge_glass.training import distributed, optimizer_state, sharding
+from edge_glass.core import distributed
+from edge_glass.core.errors import CheckpointError
+from edge_glass.training import optimizer_state, sharding
 from edge_glass.training.averages import Averages
 from edge_glass.training.checkpoint import (
     checkpoint_path,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge_glass.training import distributed
+from edge_glass.core import distributed
 
 
 def shard(model: nn.Module, device: torch.device) -> None:

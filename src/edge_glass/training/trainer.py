@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from edge_glass.errors import TrainingError
-from edge_glass.training import distributed, sharding
+from edge_glass.core import distributed
+from edge_glass.core.errors import TrainingError
+from edge_glass.training import sharding
 from edge_glass.training.averages import Averages
 from edge_glass.training.callbacks import EpochOrder, StepSeed, obey_main_process
 from edge_glass.training.resumable import ResumableTrainer

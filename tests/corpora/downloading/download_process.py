@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_glass.core.errors import EdgeGlassError
 from edge_glass.corpora.downloading.command import download
 from edge_glass.corpora.downloading.policy import Limits
-from edge_glass.errors import EdgeGlassError
 
 
 def start(corpus: str, output: Path, file_size: int = -1, **keywords: object) -> subprocess.Popen[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.corpora.downloading.command import download
 from edge_glass.corpora.downloading.common_voice import download_common_voice, speaker_side
-from edge_glass.errors import ConfigError, DataError
 
 soundfile = pytest.importorskip("soundfile")
 COLUMNS = ("client_id", "path", "sentence", "locale")

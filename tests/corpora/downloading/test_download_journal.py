@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_glass.core.errors import DataError
 from edge_glass.corpora.downloading.answers import Failed, Kind
 from edge_glass.corpora.downloading.fetching import Fetched, Picture
 from edge_glass.corpora.downloading.journal import open_journal
-from edge_glass.errors import DataError
 
 
 def fetched(data: bytes) -> Fetched:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from picture_server import FAST, png
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.corpora.downloading.command import download
-from edge_glass.errors import ConfigError, DataError
 
 
 def conversation(*words: str) -> list[dict[str, str]]:

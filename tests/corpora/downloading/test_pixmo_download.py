@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from picture_server import FAST, png
 
+from edge_glass.core.errors import AssetError, ConfigError, DataError
 from edge_glass.corpora.downloading import running, writing
 from edge_glass.corpora.downloading.command import download
 from edge_glass.corpora.downloading.journal import open_journal
 from edge_glass.corpora.downloading.stopping import alone_in
 from edge_glass.data.parquet import read_parquet
-from edge_glass.errors import AssetError, ConfigError, DataError
 
 
 def write_index(file: Path, rows: list[dict]) -> Path:

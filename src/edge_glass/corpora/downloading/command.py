@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.corpora.downloading.common_voice import download_common_voice
 from edge_glass.corpora.downloading.downloads import Options, download_instruction, download_pixmo
 from edge_glass.corpora.downloading.policy import Limits
-from edge_glass.errors import ConfigError
 
 _OWN_OPTIONS: Final = {
     "index": ("pixmo-cap", "pixmo-cap-qa"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.corpora.downloading.fetching import Picture
 from edge_glass.corpora.downloading.index import Index, hub_index, need_columns, open_index
 from edge_glass.corpora.downloading.instruction import FolderPictures, instruction_recipe
@@ -18,7 +19,6 @@ from edge_glass.corpora.downloading.recipes import BadRow, Recipe
 from edge_glass.corpora.downloading.running import fetch_missing
 from edge_glass.corpora.downloading.stopping import Stop, alone_in, stopping_on_signals
 from edge_glass.corpora.downloading.writing import Written, write_data_set
-from edge_glass.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 

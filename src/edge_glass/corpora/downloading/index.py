@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_glass.core.errors import AssetError, DataError
 from edge_glass.data.parquet_file import one_line
-from edge_glass.errors import AssetError, DataError
 
 _BATCH_ROWS: Final = 512
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
+from edge_glass.core.errors import DataError
 from edge_glass.corpora.downloading.answers import Failed, Kind
 from edge_glass.corpora.downloading.fetching import Fetched, Fetcher, Picture, Stopped
 from edge_glass.corpora.downloading.host_queue import HostQueue, job_of
@@ -16,7 +17,6 @@ from edge_glass.corpora.downloading.journal import Journal
 from edge_glass.corpora.downloading.policy import Limits
 from edge_glass.corpora.downloading.showing import Counts, counting
 from edge_glass.corpora.downloading.stopping import Stop
-from edge_glass.errors import DataError
 
 logger = logging.getLogger(__name__)
 

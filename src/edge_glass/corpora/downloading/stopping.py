@@ -11,7 +11,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from edge_glass.errors import DataError, EdgeGlassError
+from edge_glass.core.errors import DataError, EdgeGlassError
 
 
 class DownloadStopped(EdgeGlassError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
-from edge_glass.errors import DataError
+from edge_glass.core.errors import DataError
 
 TABLES: Final = ("train", "dev", "test", "validated")
 _TABLE_BYTES: Final = 4 * 2**30

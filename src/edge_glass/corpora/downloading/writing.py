@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from edge_glass.core.errors import DataError
+from edge_glass.core.files import replacing
 from edge_glass.corpora.downloading.answers import Failed
 from edge_glass.corpora.downloading.fetching import Picture
 from edge_glass.corpora.downloading.index import Index, Row
 from edge_glass.corpora.downloading.journal import full_disk
 from edge_glass.corpora.downloading.recipes import BadRow, Recipe
 from edge_glass.corpora.downloading.stopping import Stop
-from edge_glass.data.writing import replacing
-from edge_glass.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

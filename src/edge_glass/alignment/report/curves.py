@@ -1,0 +1,186 @@
+"""Plots over the steps of training: loss, its parts, learning rate, validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_glass.alignment.measure.metrics import higher_is_better
+from edge_glass.alignment.report.pair_curves import (
+    complete_loss,
+    draw_pair_components,
+    guessing_level,
+    pairs_of,
+)
+from edge_glass.alignment.report.sides import BACK
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.smoothing import level, mark_best, raw_and_smooth, usual
+from edge_glass.reporting.style import FAINT, GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
+from edge_glass.reporting.wording import measured_sides, metric_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette; in runs with sounds, the way back of a pair is dashed.
+DIRECTION_COLORS = {
+    "i2t": TRAINED,
+    "t2i": WORDS,
+    "a2t": "#009E73",
+    "t2a": "#E69F00",
+    "v2a": "#56B4E9",
+    "a2v": "#CC79A7",
+    "mean": INK,
+}
+
+
+def guessing_loss(run: RunFolder) -> tuple[float, str] | None:
+    """Loss of a model that guesses, with its formula: the weights of the loss times ln(batch).
+
+    Known for InfoNCE only; None when the config or `train/ln_batch` does not tell.
+    """
+    losses = run.config.get("losses")
+    _, ln_batch = run.series("train/ln_batch")
+    if (
+        not isinstance(losses, dict)
+        or losses.get("kind", "infonce") != "infonce"
+        or not np.isfinite(ln_batch).any()
+    ):
+        return None
+    weight = float(losses.get("contrastive", 0.25))
+    if len(run.series("train/loss_mrl")[1]):
+        weight += float(losses.get("mrl", 1.0))
+    if pairs := pairs_of(run):
+        summed = guessing_level(run, weight)
+        return None if summed is None else (summed, f"guessing: {summed:.2f}, summed over {len(pairs)} pairs")
+    value = usual(ln_batch)
+    return weight * value, f"guessing: {weight:g} × ln({round(np.exp(value))}) = {weight * value:.2f}"
+
+
+def draw_training_curves(run: RunFolder, figure: Figure) -> None:
+    """Loss of training and validation, and validation recall with the untouched model at step 0."""
+    has_loss = any(len(run.series(name)[0]) for name in ("train/loss", "val/loss"))
+    recalls = _validation_names(run)
+    if not has_loss and not recalls:
+        raise NothingToPlotError("metrics.jsonl holds neither a loss nor a validation metric")
+    count = int(has_loss) + bool(recalls)
+    pairs = pairs_of(run)
+    widths = [1.0, 1.7] if pairs and count == 2 else [1.0] * count
+    panels = iter(np.atleast_1d(figure.subplots(1, count, width_ratios=widths)))
+    if has_loss:
+        axes = next(panels)
+        axes.set_title("Loss, summed over the pairs" if pairs else "Loss")
+        steps, values, others = complete_loss(run)
+        if others:
+            note(axes, "training: batches with every modality")
+        raw_and_smooth(axes, steps, values, TRAINED, "training")
+        steps, values = run.series("val/loss")
+        if len(steps):
+            axes.plot(steps, values, color=WORDS, marker="o", markersize=4.5, label="validation")
+        if (reference := guessing_loss(run)) is not None:
+            level(axes, reference[0], reference[1])
+        axes.set_xlabel("step")
+        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9))
+    if recalls:
+        _draw_validation(run, next(panels), recalls)
+
+
+def draw_loss_components(run: RunFolder, figure: Figure) -> None:
+    """Parts of the loss beside ln(batch), and three signs of a collapse; one line per pair of modalities."""
+    if pairs_of(run):
+        draw_pair_components(run, figure)
+        return
+    # A Matryoshka loss with the weight 0 is logged as 0, and is no part of the loss.
+    parts = [name for name in ("train/loss_clip", "train/loss_mrl") if np.any(run.series(name)[1])]
+    signs = {
+        "train/off_diagonal_cosine": ("Cosine of wrong pairs", "near 0 is healthy, towards 1 is a collapse"),
+        "train/effective_rank": ("Effective rank", "directions the embeddings really use"),
+        "train/temperature": ("Temperature", "learned; low means sharp"),
+    }
+    present = {name: texts for name, texts in signs.items() if len(run.series(name)[0])}
+    count = bool(parts) + len(present)
+    if not count:
+        raise NothingToPlotError("metrics.jsonl holds no parts of the loss")
+    columns = 1 if count == 1 else 2
+    grid = np.atleast_1d(figure.subplots(-(-count // columns), columns)).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    panels = iter(grid)
+    if parts:
+        axes = next(panels)
+        axes.set_title("Parts of the loss")
+        note(axes, "unweighted; a model that guesses stands on the dotted line")
+        labels = {"train/loss_clip": ("full embedding", TRAINED), "train/loss_mrl": ("Matryoshka", WORDS)}
+        for name in parts:
+            raw_and_smooth(axes, *run.series(name), labels[name][1], labels[name][0])
+        _, ln_batch = run.series("train/ln_batch")
+        if np.isfinite(ln_batch).any():
+            value = usual(ln_batch)
+            level(axes, value, f"ln(batch) = ln({round(np.exp(value))}) = {value:.2f}")
+        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88))
+    for name, (title, text) in present.items():
+        axes = next(panels)
+        axes.set_title(title)
+        note(axes, text)
+        raw_and_smooth(axes, *run.series(name), GOOD, None)
+    for axes in grid[:count]:
+        axes.set_xlabel("step")
+
+
+def draw_lr_schedule(run: RunFolder, figure: Figure) -> None:
+    """Learning rate over the steps."""
+    steps, rates = run.series("train/lr")
+    if not len(steps):
+        raise NothingToPlotError("metrics.jsonl holds no learning rate (train/lr)")
+    axes = figure.subplots()
+    axes.set_title("Learning rate")
+    axes.plot(steps, rates, color=TRAINED)
+    axes.fill_between(steps, rates, color=TRAINED, alpha=0.08, linewidth=0)
+    if np.isfinite(rates).any():
+        top = int(np.nanargmax(rates))
+        axes.plot(steps[top], rates[top], "o", color=TRAINED, markersize=6)
+        axes.annotate(f"{rates[top]:.2g} at step {steps[top]:.0f}", (steps[top], rates[top]), xytext=(8, 2),
+                      textcoords="offset points", color=FAINT, fontsize=9.5)  # fmt: skip
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+
+
+def _validation_names(run: RunFolder) -> list[str]:
+    """The R@1 series of all directions and their mean, and the primary metric when it is another."""
+    evaluation = run.config.get("evaluation")
+    primary = evaluation.get("primary_metric", "mean_r1") if isinstance(evaluation, dict) else "mean_r1"
+    logged = {name.removeprefix("val/") for row in run.metrics for name in row if name.startswith("val/")}
+    names = [*(f"val/{side}_r1" for side in measured_sides(logged)), "val/mean_r1"]
+    # A median rank has another scale and direction; it is in the table and the CSV.
+    if f"val/{primary}" not in names and higher_is_better(str(primary)):
+        names.append(f"val/{primary}")
+    return [name for name in names if len(run.series(name)[0])]
+
+
+def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
+    axes.set_title("Validation recall")
+    axes.set_xlabel("step")
+    highest, many = 0.0, len(names) > 4
+    for name in names:
+        steps, values = run.series(name)
+        metric = name.removeprefix("val/")
+        color = DIRECTION_COLORS.get(metric.split("_")[0], GOOD) if metric.endswith("_r1") else GOOD
+        is_mean = metric.startswith("mean_")
+        back = many and metric.split("_")[0] in BACK
+        axes.plot(steps, values, color=color, marker="o", markersize=4, label=metric_label(metric),
+                  linestyle=(0, (4, 1.5)) if back else "-",
+                  linewidth=2.4 if is_mean else 1.6, alpha=1.0 if is_mean else 0.85)  # fmt: skip
+        highest = max(highest, float(np.nanmax(values, initial=0.0)))
+    steps, values = run.series(names[-1])
+    if steps[0] == 0 and np.isfinite(values[0]):
+        level(axes, values[0], f"untouched model: {values[0]:.3f}")
+    best = mark_best(axes, steps, values, written=not many)
+    axes.set_ylim(0, max(highest * 1.18, 0.01))
+    if many:
+        # Beside the curves there is no room for words that crosses none of them.
+        axes.lines[len(names) - 1].set_label(f"{metric_label(names[-1].removeprefix('val/'))}\n{best}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        axes.legend(loc="lower right")

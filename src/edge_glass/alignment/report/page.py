@@ -1,0 +1,149 @@
+"""What the page of an alignment run shows: recalls, embedding sizes, retrievals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from edge_glass.alignment.measure.retrieval import Direction
+from edge_glass.alignment.report.gallery import gallery
+from edge_glass.alignment.report.matryoshka import full_dimension, measured_dimensions
+from edge_glass.alignment.report.sides import ENDS, candidates
+from edge_glass.core.errors import DataError
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
+from edge_glass.reporting.tables import dimension_rows, folded_rows, measured_models
+from edge_glass.reporting.wording import (
+    SIDES,
+    averaged_sides,
+    closed_form_sentence,
+    format_count,
+    measured_sides,
+    metric_label,
+)
+
+logger = logging.getLogger(__name__)
+
+PLOTS: tuple[PlotText, ...] = (
+    ("training_curves.png", "Training",
+     "Both losses should fall well below the dotted line, where a model that guesses stands. When validation "
+     "loss rises while training loss falls, the model is learning its rows by heart."),
+    ("mrl_performance.png", "Recall against embedding size",
+     "How much of the embedding can be cut off before search suffers. Bands are 95 % intervals; where they "
+     "overlap, the difference may be chance."),
+    ("similarity_matrix.png", "What looks similar to the model",
+     "Left: a bright diagonal means that words and their picture agree, bright stripes that one picture "
+     "attracts all words. Right: the two heaps should stand apart."),
+    ("embedding_space.png", "Embedding space",
+     "Short lines mean that a picture and its words lie close. Two separate clouds are a modality gap. Two "
+     "dimensions show only a part of the space."),
+    ("embedding_space_tsne.png", "Embedding space, neighbourhoods",
+     "t-SNE keeps neighbours together; distances between far groups mean nothing."),
+    ("loss_components.png", "Parts of the loss and signs of collapse",
+     "A cosine of wrong pairs near 1, or an effective rank near 1, means that everything gets the same "
+     "embedding."),
+    ("lr_schedule.png", "Learning rate", ""),
+)  # fmt: skip
+# What runs with sounds add to it.
+WITH_SOUNDS = {
+    "similarity_matrix.png": "Sounds have no place in the matrix; they stand in the histograms.",
+    "embedding_space.png": "The same goes for sounds.",
+    "loss_components.png": "Each pair of modalities has its own loss and its own temperature.",
+}
+GALLERIES: dict[Direction, str] = {
+    "t2i": "From words to pictures",
+    "i2t": "From pictures to words",
+    "a2v": "From sounds to pictures",
+    "a2t": "From sounds to words",
+}
+
+
+def alignment_context(run: RunFolder) -> dict[str, Any]:
+    """What stands in `alignment.html.j2` beside what every run has."""
+    results = run.results
+    full = full_dimension(run)
+    dimensions = measured_dimensions(results.get("metrics") or {}, full)
+    rows, folded = folded_rows(results)
+    return {
+        "closed_form": closed_form_sentence(results),
+        "guessing": _guessing(run),
+        "tiles": _tiles(run),
+        "models": measured_models(results) if results else [],
+        "metric_rows": rows,
+        "folded_rows": folded,
+        "directions": len(averaged_sides(results.get("metrics") or {})),
+        "dimension_tables": _dimension_tables(results, dimensions, full),
+        "plots": _plots(run),
+        "galleries": _galleries(run),
+    }
+
+
+def _tiles(run: RunFolder) -> list[Tile]:
+    """The numbers at the top."""
+    sides = measured_sides(run.results.get("metrics") or {})
+    names = [f"{side}_r1" for side in sides]
+    return metric_tiles(run, (*(["mean_r1"] if len(sides) > 2 else []), *names, "mean_r10", "mean_medr"))
+
+
+def _guessing(run: RunFolder) -> str | None:
+    """What chance alone would give, when the candidates are known."""
+    archive = run.archive
+    if archive is None:
+        return None
+    counts = [(len(archive.image_ids), "pictures"), (len(archive.captions), "captions")]
+    if archive.audio_ids is not None:
+        counts.insert(1, (len(archive.audio_ids), "sounds"))
+    *most, last = (f"{format_count(count)} {what}" for count, what in counts)
+    sides = [side for side in measured_sides(run.results.get("metrics") or {}) if side in ENDS]
+    found = {side: candidates(archive, side) for side in sides or ("i2t", "t2i")}
+    chances = dict.fromkeys(found.values())
+    if len(chances) == 1 and 0 not in chances:
+        chance = f"R@1 {1 / next(iter(chances)):.4f}"
+    else:
+        by_count = {
+            count: ", ".join(SIDES[side] for side in found if found[side] == count)
+            for count in chances
+            if count
+        }
+        chance = "R@1 " + " and ".join(f"{1 / count:.4f} ({words})" for count, words in by_count.items())
+    return f"Measured on {', '.join(most)} and {last}; guessing would give {chance}."
+
+
+def _dimension_tables(
+    results: Mapping[str, Any], dimensions: list[int], full: int | None
+) -> list[dict[str, Any]]:
+    if len(dimensions) < 2:
+        return []
+    tables = [
+        {"title": metric_label(base), "rows": dimension_rows(results, base, dimensions, full)}
+        for base in (f"{side}_r1" for side in measured_sides(results.get("metrics") or {}))
+    ]
+    return [table for table in tables if table["rows"]]
+
+
+def _plots(run: RunFolder) -> list[dict[str, Any]]:
+    heard = run.archive is not None and run.archive.audio_embeddings is not None
+    more = WITH_SOUNDS if heard else {}
+    return shown_plots(
+        run, [(name, title, f"{text} {more[name]}" if name in more else text) for name, title, text in PLOTS]
+    )
+
+
+def _galleries(run: RunFolder) -> list[dict[str, Any]]:
+    """Directions with something to look at; of those with sounds, what was measured."""
+    if run.archive is None:
+        return []
+    measured = measured_sides(run.results.get("metrics") or {})
+    shown = []
+    for direction, title in GALLERIES.items():
+        asking, found = ENDS[direction]
+        if "audio" in (asking, found) and direction not in measured:
+            continue
+        try:
+            chosen = gallery(run.archive, direction)
+        except DataError as error:
+            logger.warning("no gallery: %s", error)
+            continue
+        shown.append({"asking": asking, "found": found, "title": title, "groups": chosen})
+    return shown

@@ -1,0 +1,64 @@
+"""The evaluated split by modality: what is asked, what is found, and how many candidates there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edge_glass.alignment.measure.archive import EvaluationArchive
+from edge_glass.alignment.measure.retrieval import DIRECTIONS, Direction
+from edge_glass.encoders.mrl import truncate_and_normalize
+
+ENDS: dict[Direction, tuple[str, str]] = {
+    direction: ends
+    for (first, second), (there, back) in DIRECTIONS.items()
+    for direction, ends in ((there, (first, second)), (back, (second, first)))
+}
+"""Direction → modality that asks, modality that is found."""
+BACK: frozenset[str] = frozenset(back for _, back in DIRECTIONS.values())
+"""The second direction of every pair."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Items of one modality.
+
+    Attributes:
+        modality: `vision`, `text` or `audio`.
+        vectors: float32 `[N, D]` of norm 1.
+        groups: int64 `[N]`.
+    """
+
+    modality: str
+    vectors: np.ndarray
+    groups: np.ndarray
+
+
+def side_of(archive: EvaluationArchive, modality: str) -> Side | None:
+    """One modality of the split; None for sounds where there are none."""
+    groups = _groups(archive, modality)
+    vectors = {
+        "vision": archive.image_embeddings,
+        "text": archive.text_embeddings,
+        "audio": archive.audio_embeddings,
+    }[modality]
+    return None if groups is None or vectors is None else Side(modality, unit(vectors), groups)
+
+
+def candidates(archive: EvaluationArchive, direction: Direction) -> int:
+    """How many items a query of this direction is compared with: those whose counterpart asks."""
+    asks, found = (_groups(archive, modality) for modality in ENDS[direction])
+    return 0 if asks is None or found is None else int(np.isin(found, asks).sum())
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows `[N, D]` with norm 1, float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+    return np.asarray(truncate_and_normalize(tensor, tensor.shape[1]))
+
+
+def _groups(archive: EvaluationArchive, modality: str) -> np.ndarray | None:
+    groups = {"vision": archive.image_groups, "text": archive.text_groups, "audio": archive.audio_groups}
+    return groups[modality]

@@ -1,0 +1,65 @@
+"""Ablations: every variant with every seed, each a run of its own, compared in one table."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_glass.config import ExperimentConfig, dump_config, variant_config
+from edge_glass.core.errors import ConfigError
+from edge_glass.evaluation.results import read_results
+from edge_glass.experiment.own_process import alone
+from edge_glass.experiment.run import train
+from edge_glass.reporting.ablation import write_ablation_report
+
+logger = logging.getLogger(__name__)
+
+
+def ablate(config: ExperimentConfig, output: Path | None = None, progress: bool = True) -> Iterator[str]:
+    """Run what has not been run yet; yields one line per run and the files written at the end.
+
+    A finished run is reused when its `config.yaml` is the one that would be run now.
+
+    Raises:
+        ConfigError: The config has no `ablation` section, or a finished run has another configuration.
+    """
+    if config.ablation is None:
+        raise ConfigError(f"{config.name}: no `ablation` section; it lists the variants to run.")
+    folder = output or Path(config.output_dir) / config.name
+    rows = []
+    for variant in config.ablation.variants:
+        for seed in config.ablation.seeds:
+            chosen = variant_config(config, variant, seed)
+            row = _run(chosen, folder / f"{variant}-seed{seed}", progress) | {
+                "variant": variant,
+                "seed": seed,
+            }
+            rows.append(row)
+            values = "  ".join(
+                f"{name} {row['metrics'][name]['value']:.3f}" for name in config.ablation.metrics
+            )
+            yield f"{variant} seed {seed}: {values}"
+    yield str(write_ablation_report(folder, rows, list(config.ablation.metrics)))
+
+
+def _run(config: ExperimentConfig, folder: Path, progress: bool) -> dict[str, Any]:
+    written = folder / "config.yaml"
+    if written.exists() and written.read_text(encoding="utf-8") != dump_config(config):
+        raise ConfigError(
+            f"{folder} was run with another configuration. "
+            "Choose another folder with --output DIR, or delete it."
+        )
+    if not (folder / "results.json").exists():
+        if "RANK" in os.environ:
+            _train(config, folder, progress)
+        else:  # peak memory is a high-water mark: a run must not inherit the one before it
+            alone(_train, config, folder, progress)
+    results = read_results(folder / "results.json")
+    return {"metrics": results["metrics"], "seconds": results["seconds"], **results.get("cost", {})}
+
+
+def _train(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    train(config, output=folder, resume="latest", progress=progress)

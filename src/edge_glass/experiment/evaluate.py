@@ -1,0 +1,53 @@
+"""Measure a finished run again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_glass.alignment.model.folder import load_model
+from edge_glass.config import load_config
+from edge_glass.core.errors import CheckpointError
+from edge_glass.evaluation.results import metrics_dict, write_json
+from edge_glass.instruction.model.folder import load_answering_model
+from edge_glass.tasks.experiment import build_experiment
+
+
+def evaluate_run(
+    run: Path, overrides: Sequence[str] = (), split: str = "test", progress: bool = True
+) -> dict[str, Any]:
+    """Metrics of a finished run with intervals, also written to `evaluation/SPLIT.json`.
+
+    Args:
+        run: A run folder.
+        overrides: Such as `dataset.test_parquet=other.parquet`.
+        split: `val` or `test`.
+        progress: Show progress bars.
+
+    Raises:
+        CheckpointError: The run is not finished.
+    """
+    if not (run / "config.yaml").is_file():
+        raise CheckpointError(f"{run}: no run here (config.yaml is missing).")
+    config = load_config(run / "config.yaml", overrides)
+    model: Any
+    if config.task == "instruction":
+        model, _ = load_answering_model(run / "model")
+    elif config.task == "detection":
+        from edge_glass.vlm.folder import load_detection_model, require_convention
+
+        require_convention(config, run / "model")
+        model, _ = load_detection_model(run / "model")
+    else:
+        model = load_model(run / "model")
+    task = build_experiment(config, progress, model)
+    estimates = task.estimates(task.measure(split), split)
+    results = {
+        "split": split,
+        "task": config.task,
+        "rows": len(task.splits[split]),
+        "metrics": metrics_dict(estimates),
+    }
+    write_json(run / "evaluation" / f"{split}.json", results)
+    return results

@@ -1,0 +1,88 @@
+"""Calling a function in a process of its own, so that what it needs of memory can be measured."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from edge_glass.core.errors import EdgeGlassError, TrainingError
+
+LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
+
+
+def alone(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a module-level function in a fresh process and wait for it; its result is dropped.
+
+    SIGTERM and Ctrl-C are passed on, so that a run in it writes its checkpoint first.
+
+    Raises:
+        EdgeGlassError: With the message and exit code of the one raised there.
+        TrainingError: The process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    process = context.Process(target=_call, args=(sender, levels, function, arguments))
+    with _passing_on(process) as passed:
+        process.start()
+        sender.close()
+        try:
+            failure = receiver.recv()
+        except EOFError:
+            failure = None
+        process.join()
+    if failure is not None:
+        error = EdgeGlassError(failure[0])
+        error.exit_code = failure[1]
+        raise error
+    if passed and process.exitcode == -passed[-1]:  # it had not begun to listen yet
+        error = EdgeGlassError("interrupted before a run began; the same command goes on with --resume")
+        error.exit_code = 128 + passed[-1]
+        raise error
+    if process.exitcode:
+        raise TrainingError(f"the process of a run ended with code {process.exitcode}; see above")
+
+
+def _call(
+    sender: Connection,
+    levels: Mapping[str, int],
+    function: Callable[..., object],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.setpgrp()  # a Ctrl-C comes from the parent only, not from the terminal a second time
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        function(*arguments)
+    except EdgeGlassError as error:
+        sender.send((str(error), error.exit_code))
+
+
+@contextmanager
+def _passing_on(process: Any) -> Iterator[list[int]]:
+    """Yields the signals that were passed on, as they come."""
+    passed: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        if process.pid is not None:
+            passed.append(number)
+            os.kill(process.pid, number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield passed
+        return
+    handled = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, pass_on) for number in handled}
+    try:
+        yield passed
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

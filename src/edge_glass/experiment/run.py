@@ -1,0 +1,211 @@
+"""One run from beginning to end: untouched model, training, final numbers, verdict, artefact, report."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_glass.config import ExperimentConfig
+from edge_glass.core import distributed
+from edge_glass.core.errors import CheckpointError, Interrupted
+from edge_glass.evaluation.results import metrics_dict, read_results, write_json
+from edge_glass.experiment.companions import run_companions
+from edge_glass.experiment.folder import begin, run_folder_of, write_environment
+from edge_glass.reporting.report import write_report
+from edge_glass.tasks.experiment import Cost, Experiment, build_experiment
+from edge_glass.training.sharding import whole_state
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder and the content of `results.json`."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+def train(
+    config: ExperimentConfig, *, output: Path | None = None, resume: str | None = None, progress: bool = True
+) -> RunResult:
+    """Train and measure one experiment.
+
+    Args:
+        config: From `load_config`.
+        output: The run folder; by default `config.output_dir/config.name`.
+        resume: None for a new run, `latest`, or a checkpoint's path.
+        progress: Show progress bars.
+
+    Raises:
+        EdgeGlassError: See its subclasses; `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint written.
+    """
+    folder = run_folder_of(config, output)
+    with distributed.processes(config.training.device):
+        result = _train(config, folder, resume, progress)
+    run_companions(config, folder, train_companion, progress)
+    return result
+
+
+def train_companion(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    """One run to compare another with, in a process of its own or on all of this run's."""
+    train(config, output=folder, resume="latest", progress=progress)
+
+
+def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress: bool) -> RunResult:
+    """One run on all its processes: each trains and measures its share, rank 0 alone writes."""
+    main = distributed.on_main
+    if resume == "latest" and main((folder / "results.json").exists):
+        return main(lambda: _finished(folder))
+    checkpoint = main(lambda: begin(folder, config, resume))
+    _set_threads(config)
+    with _quiet_libraries(), _full_disk_named(folder):
+        task = build_experiment(config, progress and distributed.is_local_main())
+        untouched = task.untouched(folder)
+        main(lambda: _write_before(task, folder, untouched))
+        task.prepare()
+        cost = _fit(task, folder, checkpoint, progress and distributed.is_main())
+        memory = _peak_memory()
+        results = task.finish(folder, untouched, cost)
+        main(lambda: _write_after(task, folder, results, cost, memory))
+    return RunResult(folder, results)
+
+
+def _write_before(task: Experiment, folder: Path, untouched: Any) -> None:
+    """What a run stands on."""
+    task.model.print_parameter_counts()
+    counts = task.model.parameter_counts()
+    parameters = {row.component: {"total": row.total, "trained": row.trained} for row in counts}
+    write_json(folder / "parameters.json", parameters)
+    write_environment(folder, task.fingerprints())
+    estimates = task.estimates(untouched)
+    write_json(folder / "baseline.json", {"split": "test", "metrics": metrics_dict(estimates)})
+
+
+def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: Cost, memory: int) -> None:
+    """`results.json` is what marks a finished run; the report follows it."""
+    parameters = list(task.model.parameters())
+    results["cost"] = {
+        "samples_per_second": cost.samples / max(cost.seconds, 1e-9),
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "total_parameters": sum(p.numel() for p in parameters),
+        "peak_memory_bytes": memory,
+        "processes": distributed.world_size(),
+    }
+    write_json(folder / "results.json", results)
+    write_report(folder)
+
+
+def _finished(folder: Path) -> RunResult:
+    """The results of a run that needs no more training; its report too, if the run was killed before that."""
+    logger.info("%s is finished; nothing is left to train", folder)
+    if not (folder / "report.html").exists():
+        with _full_disk_named(folder):
+            write_report(folder)
+    return RunResult(folder, read_results(folder / "results.json"))
+
+
+def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool) -> Cost:
+    """Train to the end, leave the best weights in `task.model`."""
+    from transformers import EarlyStoppingCallback
+
+    from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments
+    from edge_glass.training.callbacks import LiveProgress, MetricsLog, StopOnSignal
+
+    config = task.config
+    rows = len(task.splits["train"])
+    plan = TrainingPlan.of(config, rows, kinds=getattr(task, "row_kinds", None))
+    arguments = training_arguments(
+        config, plan, folder / "checkpoints", task.primary_metric, task.greater_is_better
+    )
+    stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
+    callbacks = [*task.callbacks(folder), metrics, stop]  # a task's may add to the lines that are logged
+    callbacks += _loggers(config, folder) if distributed.is_main() else []
+    if config.training.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
+    sharded = config.training.sharding == "fsdp"
+    trainer = MultimodalTrainer(
+        task, task.model, arguments, config.training.keep_checkpoints, callbacks, sharded
+    )
+    accumulated = config.training.gradient_accumulation_steps
+    rows_per_step = config.dataset.batch_size * accumulated * distributed.world_size()
+    bar = LiveProgress(rows_per_step, lambda: trainer.wait_seconds)
+    if progress:
+        trainer.add_callback(bar)
+    try:
+        with stop.listening():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        bar.close()
+    if stop.received is not None:
+        raise Interrupted(stop.received, f"step {trainer.state.global_step}", folder)
+    if (
+        sharded and distributed.world_size() > 1
+    ):  # the trained model stays sharded; what follows wants a whole one
+        task.rebuild(whole_state(trainer.model.trainable_state_dict()))
+    samples = min(trainer.state.global_step * rows_per_step, int((trainer.state.epoch or 0) * rows))
+    return Cost(metrics.elapsed(), samples)
+
+
+def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
+    from edge_glass.training.callbacks import PlainTensorBoard, WeightsAndBiases
+
+    loggers: list[Any] = []
+    if "tensorboard" in config.training.report_to:
+        from torch.utils.tensorboard import SummaryWriter
+
+        loggers.append(PlainTensorBoard(SummaryWriter(str(folder / "tensorboard"))))
+    if "wandb" in config.training.report_to:
+        loggers.append(
+            WeightsAndBiases(config.training.wandb_project, config.name, folder, config.model_dump())
+        )
+    return loggers
+
+
+def _set_threads(config: ExperimentConfig) -> None:
+    if config.training.num_threads is not None:
+        import torch
+
+        torch.set_num_threads(config.training.num_threads)
+
+
+def _peak_memory() -> int:
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Say what to do when a log, a table or a plot finds the disk full, as models and checkpoints do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise CheckpointError(
+            f"{folder}: the disk is full ({error}).\n"
+            "The checkpoints are untouched; free some space and continue with --resume."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Progress bars of loaders that finish in a blink only hide what matters."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()

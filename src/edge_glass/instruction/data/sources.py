@@ -1,0 +1,87 @@
+"""Where an experiment's questions and answers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.data.folder import read_folder
+from edge_glass.data.generated import generated_conversations
+from edge_glass.data.samples import check_rejected
+from edge_glass.instruction.data.readers import read_conversations, read_question_parquet
+from edge_glass.instruction.data.table import (
+    InstructionTable,
+    captions_as_answers,
+    complete_conversations,
+    join_instructions,
+    with_system_prompt,
+)
+from edge_glass.tasks.sources import read_captions
+
+SPLITS = ("train", "val", "test")
+
+
+def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
+    """Train, val and test of an experiment, with no picture on two sides.
+
+    Raises:
+        DataError: See `complete_conversations`, `check_rejected` and the readers.
+    """
+    dataset, sounds = config.dataset, config.audio_encoder is not None
+    tables = generated_conversations(sounds) if config.tiny else _read_tables(dataset, sounds)
+    for table in tables.values():
+        check_rejected(table, dataset.max_bad_fraction)
+    if dataset.system_prompt is not None:
+        tables = {name: with_system_prompt(table, dataset.system_prompt) for name, table in tables.items()}
+    return complete_conversations(
+        tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures
+    )
+
+
+def texts_of(table: InstructionTable) -> Iterable[str]:
+    """Everything that is said: what a tokenizer is learned from."""
+    return (turn.text for turns in table.turns for turn in turns)
+
+
+def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, InstructionTable]:
+    if dataset.image_folder is not None and dataset.metadata_file is not None:
+        pictures = read_folder(
+            dataset.image_folder, dataset.metadata_file, dataset.text_column, dataset.id_column
+        )
+        return {"train": captions_as_answers(pictures, dataset.caption_question or "")}
+    conversations = {
+        "train": dataset.train_conversations,
+        "val": dataset.val_conversations,
+        "test": dataset.test_conversations,
+    }
+    if conversations["train"] is not None:
+        return {
+            name: read_conversations(path, dataset.image_root)
+            for name, path in conversations.items()
+            if path is not None
+        }
+    files = {"train": dataset.train_parquet, "val": dataset.val_parquet, "test": dataset.test_parquet}
+    further = {"train": dataset.extra_train_parquet}
+    return {
+        name: join_instructions(
+            [_read_parquet(dataset, one, sounds) for one in (path, *further.get(name, []))]
+        )
+        for name, path in files.items()
+        if path is not None
+    }
+
+
+def _read_parquet(dataset: DatasetConfig, path: str, sounds: bool) -> InstructionTable:
+    if dataset.caption_question is not None:
+        return captions_as_answers(read_captions(dataset, path, sounds), dataset.caption_question)
+    return read_question_parquet(
+        path,
+        dataset.image_column,
+        dataset.question_column,
+        dataset.answer_column,
+        dataset.source_column,
+        dataset.answer_type_column,
+        dataset.id_column,
+        dataset.audio_column if sounds else None,
+        dataset.max_audio_seconds,
+    )

@@ -1,0 +1,167 @@
+"""`AnsweringModel`: pictures and sounds as a prefix, questions as words, answers out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_glass.core.gathering import zero_touching
+from edge_glass.decoders.decoder import (
+    Decoder,
+    DecoderOutput,
+    Generation,
+    GenerationSettings,
+    OnToken,
+    check_names_and_shapes,
+)
+from edge_glass.decoders.joining import PlacedPrefix, Prefix
+from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
+from edge_glass.encoders.fusion import MultimodalFusion, joined
+from edge_glass.instruction.model.prefix import PrefixTower, spread
+
+logger = logging.getLogger(__name__)
+
+
+class AnsweringModel(nn.Module):
+    """Towers that make a prefix, and a decoder that reads it before the words.
+
+    Args:
+        decoder: Any `Decoder`.
+        towers: Modality (`vision`, `audio`) → its tower; none for a model that sees nothing.
+        fusion: Joins the prefixes of several modalities; without one they stand one after the other.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        towers: Mapping[str, PrefixTower] | None = None,
+        fusion: MultimodalFusion | None = None,
+    ) -> None:
+        super().__init__()
+        towers = towers or {}
+        for name, tower in towers.items():
+            self.add_module(f"{name}_tower", tower)
+        self.modalities = tuple(towers)
+        self.fusion = fusion
+        self.decoder: Any = decoder
+
+    @property
+    def towers(self) -> dict[str, PrefixTower]:
+        """Modality → tower."""
+        return {name: self.get_submodule(f"{name}_tower") for name in self.modalities}  # type: ignore[misc]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def prefix(self, batch: Mapping[str, Any]) -> Prefix | None:
+        """The prefix of each row, `[B, P, width]`; None when no row has anything to see or hear.
+
+        Args:
+            batch: `inputs`: modality → inputs of the batch's distinct items (see `EncoderTower.features`);
+                `place`: modality → int64 `[B]`, which of them each row has, -1 for none; `opening`: int64
+                `[B]`, tokens of text before a prefix that stands within it.
+        """
+        towers = {name: tower for name, tower in self.towers.items() if name in batch["inputs"]}
+        if not towers:
+            return None
+        parts = {
+            name: spread(tower(batch["inputs"][name]), batch["place"][name]) for name, tower in towers.items()
+        }
+        features = self.fusion(parts) if self.fusion is not None else joined(list(parts.values()))
+        if self.decoder.prefix_first:
+            return features
+        return PlacedPrefix(features.tokens, features.mask, batch["opening"])
+
+    def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
+        """The summed loss of a batch (see `Decoder.forward`).
+
+        Args:
+            batch: As for `prefix`, with `input_ids`, `labels` int64 and `attention_mask` bool `[B, L]`.
+        """
+        mask = batch["attention_mask"].bool()  # a batch of no rows may come with any type
+        output = self.decoder(self.prefix(batch), batch["input_ids"], mask, batch["labels"])
+        # Processes wait for each other's gradients of all parameters, also of towers that had nothing to see.
+        beside = [
+            parameter
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad and not name.startswith("decoder.")
+        ]
+        return output._replace(loss_sum=output.loss_sum + zero_touching(*beside)) if beside else output
+
+    def generate(
+        self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
+    ) -> Generation:
+        """Answers to a batch of prompts, padded on the left (see `Decoder.generate`); the mode is kept."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                prefix = self.prefix(batch)
+                return self.decoder.generate(
+                    prefix, batch["input_ids"], batch["attention_mask"], settings, on_token
+                )
+        finally:
+            self.train(was_training)
+
+    @torch.no_grad()
+    def logits(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
+        was_training = self.training
+        self.eval()
+        try:
+            return self.decoder.supervised_logits(
+                self.prefix(batch), batch["input_ids"], batch["attention_mask"], batch["labels"]
+            )
+        finally:
+            self.train(was_training)
+
+    def parameter_counts(self) -> list[ParameterCount]:
+        """One row per component."""
+        rows = []
+        for name, tower in self.towers.items():
+            rows.append(count_parameters(f"{name} encoder", tower.encoder))
+            rows.append(count_parameters(f"{name} projector", tower.projector))
+        if self.fusion is not None:
+            rows.append(count_parameters("fusion", self.fusion))
+        return [*rows, count_parameters("decoder", self.decoder)]
+
+    def print_parameter_counts(self) -> str:
+        """Log the table of parameters per component (total, trained, frozen, dtype) and return it."""
+        table = format_parameter_table(self.parameter_counts())
+        logger.info("parameters\n%s", table)
+        return table
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """Everything that training may change: the decoder's part, and all outside frozen encoders."""
+        frozen = tuple(
+            f"{name}_tower.encoder." for name, tower in self.towers.items() if tower.encoder.frozen
+        )
+        own = {
+            name: value.contiguous()
+            for name, value in self.state_dict().items()
+            if not name.startswith(("decoder.", *frozen))
+        }
+        part = self.decoder.trainable_state_dict()
+        return own | {f"decoder.{name}": value.contiguous() for name, value in part.items()}
+
+    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `trainable_state_dict` gave.
+
+        Raises:
+            CheckpointError: A tensor is missing, left over or of another shape; nothing is loaded then.
+        """
+        check_names_and_shapes(self.trainable_state_dict(), state, "answering model")
+        part = {
+            name.removeprefix("decoder."): value
+            for name, value in state.items()
+            if name.startswith("decoder.")
+        }
+        self.decoder.load_trainable_state_dict(part)
+        own = {name: value for name, value in state.items() if not name.startswith("decoder.")}
+        self.load_state_dict(own, strict=False)

@@ -1,0 +1,171 @@
+"""Answers to look at: the wrong ones first, and how answers changed while the model learned."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edge_glass.instruction.measure.answers import normalize_answer
+from edge_glass.instruction.measure.archive import RIGHT_SHOWN, AnswerRecord, picture_of, shown_rows
+from edge_glass.instruction.measure.text import PER_ANSWER
+from edge_glass.instruction.report.companions import is_graded, primary_metric
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.style import shorten
+from edge_glass.reporting.wording import format_value, metric_label
+
+LONGEST: Final = 400
+SHORT: Final = 60
+MOST_STEPS: Final = 6
+MOST_SAMPLES: Final = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model said to one question.
+
+    Attributes:
+        text: One line, shortened.
+        right: Whether it is right; None where answers are neither right nor wrong but scored.
+        ended: Whether it ended by itself; None where unknown.
+        score: As text, where answers are scored; else "".
+    """
+
+    text: str
+    right: bool | None
+    ended: bool | None = None
+    score: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One question of the gallery."""
+
+    identifier: str
+    question: str
+    reference: str
+    answer_type: str
+    picture: bytes | None
+    trained: Answer
+    untouched: Answer | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Answers that are shown.
+
+    Attributes:
+        wrong: Wrong ones, or those with the worst scores.
+        right: Right ones, or those with the best scores.
+        wrong_count: How many are wrong; 0 where they are scored.
+        right_count: How many are right; 0 where they are scored.
+        count: How many there are.
+        never_ended: How many of them never ended.
+        pictures: Whether any that is shown has a picture.
+        long: Whether answers are sentences, which need room.
+    """
+
+    wrong: list[Shown]
+    right: list[Shown]
+    wrong_count: int
+    right_count: int
+    count: int
+    never_ended: int
+    pictures: bool
+    long: bool
+
+
+@dataclass(frozen=True)
+class Course:
+    """One question with the answers to it at some steps of training."""
+
+    question: str
+    reference: str
+    answers: list[tuple[int, Answer]]
+
+
+def answer_gallery(run: RunFolder) -> Gallery | None:
+    """What `shown_rows` chooses; None when no answers were kept."""
+    records = run.answers
+    if not records:
+        return None
+    rows = shown_rows(records)
+    if is_graded(primary_metric(run)):
+        half = len(rows) - min(RIGHT_SHOWN, len(rows) // 2)
+        worst, best = rows[:half], sorted(rows[half:], key=lambda row: -records[row].score)
+        right = wrong = 0
+    else:
+        worst = [row for row in rows if not records[row].right]
+        best = [row for row in rows if records[row].right]
+        right = sum(record.right for record in records)
+        wrong = len(records) - right
+    bad, good = ([_shown(run, records[row]) for row in part] for part in (worst, best))
+    return Gallery(
+        wrong=bad,
+        right=good,
+        wrong_count=wrong,
+        right_count=right,
+        count=len(records),
+        never_ended=sum(not record.ended for record in records),
+        pictures=any(one.picture for one in bad + good),
+        long=any(len(one.reference) > SHORT for one in bad + good),
+    )
+
+
+def sample_courses(run: RunFolder) -> list[Course]:
+    """Answers over training, of at most 8 questions at 6 steps: the first, the last, and some between."""
+    lines = [line for line in run.samples if isinstance(line.get("samples"), list)]
+    if len(lines) > MOST_STEPS:
+        last = len(lines) - 1
+        lines = [lines[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
+    courses: dict[str, Course] = {}
+    for line in lines:
+        for sample in line["samples"]:
+            if isinstance(sample, Mapping) and ("question" in sample or "id" in sample):
+                _add(courses, int(line["step"]), sample, is_graded(primary_metric(run)))
+    return list(courses.values())[:MOST_SAMPLES]
+
+
+def _shown(run: RunFolder, record: AnswerRecord) -> Shown:
+    metric = primary_metric(run)
+    untouched = None
+    if record.untouched_answer is not None:
+        untouched = _answer(metric, record.untouched_answer, record.untouched_score, None)
+    return Shown(
+        identifier=record.id,
+        question=_line(record.question),
+        reference=_line(record.reference),
+        answer_type=record.answer_type,
+        picture=picture_of(run.path, run.split, record.picture),
+        trained=_answer(metric, record.answer, record.score, record.ended),
+        untouched=untouched,
+    )
+
+
+def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> Answer:
+    line = _line(text)
+    if score is None:
+        return Answer(line, None, ended)
+    if is_graded(metric):
+        # Of BLEU, which single answers do not have, another metric stands in.
+        name = metric_label(metric) if metric in PER_ANSWER else "score"
+        return Answer(line, None, ended, f"{name} {format_value(metric, score)}")
+    return Answer(line, score >= 0.5, ended)
+
+
+def _add(courses: dict[str, Course], step: int, sample: Mapping[str, Any], graded: bool) -> None:
+    # Detection asks of every picture the same: there the row's name says more.
+    question, reference = str(sample.get("question", sample.get("id"))), str(sample.get("reference", ""))
+    said = str(sample.get("answer", ""))
+    key = f"{sample.get('id', '')} {question}"
+    course = courses.setdefault(key, Course(_line(question), _line(reference), []))
+    right = normalize_answer(said) == normalize_answer(reference) or (None if graded else False)
+    course.answers.append((step, Answer(_line(said), right, bool(sample.get("ended", True)))))
+
+
+def _line(text: str) -> str:
+    """Shortened to one line; control characters, which untrained models like to write, made visible."""
+    return "".join(
+        "\ufffd" if unicodedata.category(mark) == "Cc" else mark for mark in shorten(text, LONGEST)
+    )

@@ -1,0 +1,171 @@
+"""The numbers of a run of answers as rows of cells, ready for a template, a plot or a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from edge_glass.instruction.measure.text import BROKEN_DOWN
+from edge_glass.instruction.report.companions import (
+    Companion,
+    compared,
+    is_graded,
+    prefix_words,
+    primary_metric,
+)
+from edge_glass.instruction.report.wording import METRIC_NOTES, format_companion_difference
+from edge_glass.reporting.run_folder import RunFolder, number
+from edge_glass.reporting.tables import Row, cells
+from edge_glass.reporting.wording import (
+    ANSWER_WORDS,
+    format_count,
+    format_seconds,
+    format_value,
+    metric_label,
+)
+
+Part = Literal["type", "source"]
+MOST_MISTAKES: Final = 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of one model on the split.
+
+    Attributes:
+        key: `baseline`, `most_frequent_answer`, `blind` or `metrics`.
+        heading: In words.
+        metrics: Name → {"value", "low", "high"}.
+    """
+
+    key: str
+    heading: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ComparedLine:
+    """A line of the comparison with other runs, as text."""
+
+    label: str
+    note: str
+    trained: str
+    total: str
+    seconds: str
+    speed: str
+    value: str
+    interval: str
+    difference: str
+    difference_interval: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that was given more than once."""
+
+    reference: str
+    answer: str
+    count: int
+
+
+def measured(run: RunFolder, blind: bool = False) -> list[Measured]:
+    """The models with numbers, weakest first: untouched, most frequent answer, `blind` if asked, trained."""
+    results = run.results
+    frequent = (results.get("most_frequent_answer") or {}).get("metrics") or {}
+    found = [
+        Measured("baseline", "untouched model", results.get("baseline") or {}),
+        Measured("most_frequent_answer", "always the most frequent answer", frequent),
+    ]
+    if blind and "blind" in run.companions:
+        without = run.companions["blind"].results.get("metrics") or {}
+        found.append(Measured("blind", f"without the {prefix_words(run)}", without))
+    found.append(Measured("metrics", "trained", results.get("metrics") or {}))
+    return [one for one in found if one.metrics]
+
+
+def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
+    """Metrics of the whole split, the primary one first, then in the order of `ANSWER_WORDS`."""
+    known = [name for name in dict.fromkeys((primary, *ANSWER_WORDS)) if name in metrics]
+    return known + [name for name in metrics if name not in known and "/" not in name]
+
+
+def metric_rows(run: RunFolder) -> list[Row]:
+    """A row for each metric, a cell for each of `measured`."""
+    primary = primary_metric(run)
+    models = [one.metrics for one in measured(run)]
+    return [
+        Row(metric_label(name), cells(models, name), primary=name == primary, note=METRIC_NOTES.get(name, ""))
+        for name in ordered_metrics(run.results.get("metrics") or {}, primary)
+    ]
+
+
+def part_metric(metrics: Mapping[str, Any], part: Part, primary: str) -> str | None:
+    """Which metric is broken down: the primary one if it is; None when there is nothing to break down."""
+    for name in dict.fromkeys((primary, *reversed(BROKEN_DOWN))):
+        if any(found.startswith(f"{name}/{part}/") for found in metrics):
+            return name
+    return None
+
+
+def part_names(metrics: Mapping[str, Any], part: Part, metric: str) -> list[str]:
+    """Names of answer types or sources, in order."""
+    start = f"{metric}/{part}/"
+    return sorted(name.removeprefix(start) for name in metrics if name.startswith(start))
+
+
+def part_rows(run: RunFolder, part: Part, metric: str) -> list[Row]:
+    """A row for all questions and for each type (or source), a cell for each of `measured` with `blind`."""
+    models = [one.metrics for one in measured(run, blind=True)]
+    counts = _counts(run, part)
+    rows = [Row("all", cells(models, metric), note=_questions(sum(counts.values())))]
+    for name in part_names(run.results.get("metrics") or {}, part, metric):
+        rows.append(Row(name, cells(models, f"{metric}/{part}/{name}"), note=_questions(counts[name])))
+    return rows
+
+
+def compared_lines(run: RunFolder) -> list[ComparedLine]:
+    """The run and those it is compared with; empty when there are none."""
+    metric = primary_metric(run)
+    return [_line(metric, one) for one in compared(run)]
+
+
+def mistakes(run: RunFolder) -> list[Mistake]:
+    """The commonest confusions: wrong answers given more than once, most often first; none where graded."""
+    if is_graded(primary_metric(run)):
+        return []
+    wrong = Counter(
+        (record.reference.strip(), record.answer.strip()) for record in run.answers if not record.right
+    )
+    common = sorted(wrong.items(), key=lambda found: (-found[1], found[0]))[:MOST_MISTAKES]
+    return [Mistake(reference, answer, count) for (reference, answer), count in common if count > 1]
+
+
+def _line(metric: str, one: Companion) -> ComparedLine:
+    metrics = one.results.get("metrics") or {}
+    low, high = number(metrics, metric, "low"), number(metrics, metric, "high")
+    difference, ends = format_companion_difference(metric, one)
+    return ComparedLine(
+        label=one.label,
+        note=one.note,
+        trained=format_count(one.trained),
+        total=format_count(one.total),
+        seconds=format_seconds(number(one.results, "seconds")),
+        speed=format_count(one.speed),
+        value=format_value(metric, number(metrics, metric)),
+        interval="" if low is None else f"{format_value(metric, low)} – {format_value(metric, high)}",
+        difference=difference,
+        difference_interval=ends,
+        finished=bool(one.results),
+    )
+
+
+def _counts(run: RunFolder, part: Part) -> Counter[str]:
+    labels: Sequence[str] = [one.answer_type if part == "type" else one.source for one in run.answers]
+    return Counter(label.replace("/", "-") for label in labels)
+
+
+def _questions(count: int) -> str:
+    return "" if not count else "1 question" if count == 1 else f"{count:,} questions"

@@ -1,0 +1,153 @@
+"""Use a finished answering model: ask questions about pictures and sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import ConfigError
+from edge_glass.core.quiet import only_warnings
+from edge_glass.data.inputs import Picture, SoundSource, open_picture, open_sound
+from edge_glass.decoders.streaming import stream_text
+from edge_glass.instruction.model.answering import AnsweringModel
+from edge_glass.instruction.model.build import generation_settings
+from edge_glass.instruction.model.folder import load_answering_model
+from edge_glass.instruction.use.prompts import Asked, Prompts, checked_turns, chosen_settings
+from edge_glass.tasks.finding import require_task
+
+Pair = tuple[Picture | None, str] | tuple[Picture | None, str, SoundSource | None]
+"""A picture, a question about it, and perhaps a sound."""
+
+
+class Answerer:
+    """An answering model with everything that asking it needs: prompts as in training, and settings.
+
+    Args:
+        model: With its weights; it stays in eval mode.
+        config: What it was built from.
+        name: Of the run, for messages.
+    """
+
+    def __init__(self, model: AnsweringModel, config: ExperimentConfig, name: str = "this model") -> None:
+        self.model, self.config, self.name = model.eval(), config, name
+        self.prompts = Prompts(model)
+        self.settings = generation_settings(config, self.prompts.tokenizer.end)
+
+    def answer(
+        self,
+        picture: Picture | None,
+        question: str,
+        audio: SoundSource | None = None,
+        **choices: Any,
+    ) -> str:
+        """The answer to one question.
+
+        Args:
+            picture: A file, its bytes or a PIL picture; None for a question without one.
+            question: In plain words, as in the training data.
+            audio: A sound file, its bytes, or samples and their rate.
+            **choices: Fields of `GenerationSettings` to change: max_new_tokens, do_sample, temperature,
+                top_p, num_beams, seed.
+
+        Raises:
+            ConfigError: A question that training would have left out, a setting that is wrong, or a picture
+                or sound that the model has no encoder for.
+            DataError: The picture or sound cannot be read.
+        """
+        return self.answer_all([(picture, question, audio)], **choices)[0]
+
+    def answer_all(self, pairs: Iterable[Pair], batch_size: int | None = None, **choices: Any) -> list[str]:
+        """The answers to many questions, each the same as if it were asked alone; see `answer`.
+
+        Args:
+            pairs: (picture, question) or (picture, question, sound).
+            batch_size: Questions at a time; by default that of training.
+            **choices: As for `answer`.
+        """
+        return self.write([self.asked(*pair) for pair in pairs], batch_size, **choices)
+
+    def stream(
+        self, picture: Picture | None, question: str, audio: SoundSource | None = None, **choices: Any
+    ) -> Iterator[str]:
+        """As `answer`, in pieces while it is written; in one piece with beams, which change their mind.
+
+        What can be wrong with the question is found before the first piece is asked for.
+        """
+        settings = chosen_settings(self.settings, choices)
+        asked = self.asked(picture, question, audio)
+        if settings.num_beams > 1:
+            return iter(self.write([asked], **choices))
+        batch = self.prompts.batch([asked])
+        with torch.no_grad():
+            prefix = self.model.prefix(batch)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        return _stripped(stream_text(self.model.decoder, prefix, ids, mask, settings))
+
+    def asked(self, picture: Picture | None, question: str, audio: SoundSource | None = None) -> Asked:
+        """A question with its picture and sound, checked; they are opened when they are needed."""
+        for given, modality, word in ((picture, "vision", "pictures"), (audio, "audio", "sounds")):
+            if given is not None and modality not in self.model.modalities:
+                raise ConfigError(f"{self.name} was trained without {word}; leave them out")
+        return Asked(
+            checked_turns(question, self.prompts.tokenizer, self.config.dataset),
+            None if picture is None else lambda: open_picture(picture),
+            None if audio is None else lambda: open_sound(audio),
+        )
+
+    def write(self, asked: Sequence[Asked], batch_size: int | None = None, **choices: Any) -> list[str]:
+        """The answers to these prompts."""
+        settings = chosen_settings(self.settings, choices)
+        size = batch_size or self.config.generation.batch_size
+        texts: list[str] = []
+        for start in range(0, len(asked), size):
+            batch = self.prompts.batch(asked[start : start + size])
+            texts += [self._text(tokens) for tokens in self.model.generate(batch, settings).tokens]
+        return texts
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self.model.decoder.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+
+
+class AnswerModel(Answerer):
+    """A finished instruction run (its `model/`, or what `merge` wrote), ready to be asked.
+
+    Example:
+        >>> model = edge_glass.load("runs/easy_vqa_trm")
+        >>> model.answer("picture.png", "what color is the triangle?")
+        'blue'
+        >>> model.answer_all([("a.png", "what shape is it?"), ("b.png", "is it red?")])
+        ['circle', 'no']
+
+    Args:
+        folder: Of the run or the model.
+        device: Where it computes; by default the GPU if there is one.
+
+    Raises:
+        CheckpointError: The folder is no finished run, or a part is missing or broken.
+        ConfigError: It is a run of another task.
+        AssetError: The language model that it was trained on cannot be found.
+    """
+
+    def __init__(self, folder: str | Path, device: str | torch.device | None = None) -> None:
+        found = require_task(folder, "instruction")
+        self.run = found.run
+        with only_warnings("edge_glass.decoders.lora"):  # which layers are adapted was said in training
+            model, config = load_answering_model(found.model)
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        super().__init__(model.to(place), config, str(folder))
+
+
+def _stripped(pieces: Iterator[str]) -> Iterator[str]:
+    """Pieces without the blanks at the two ends of the whole."""
+    held, begun = "", False
+    for piece in pieces:
+        text = held + (piece if begun else piece.lstrip())
+        whole = text.rstrip()
+        held = text[len(whole) :]
+        if whole:
+            begun = True
+            yield whole

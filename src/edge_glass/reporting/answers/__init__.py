@@ -1,1 +1,0 @@
-"""The report, plots and tables of runs that answer questions (`task: instruction`)."""

@@ -1,0 +1,69 @@
+"""Finding a finished model: in a run folder, in its `model/`, or in what `merge` wrote."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_glass.core.errors import CheckpointError, ConfigError
+
+DESCRIPTION = "model.json"  # written by the modules models/*artefact.py
+_USES = {
+    "alignment": ("searches pictures", 'edge-glass search {folder} "a sad animal"'),
+    "detection": ("finds things", "edge-glass detect {folder} picture.png --save out.png"),
+    "instruction": ("answers questions", 'edge-glass answer {folder} picture.png "what is it?"'),
+}
+
+
+class Finished(NamedTuple):
+    """Where a finished model is.
+
+    Attributes:
+        run: Its run folder; for a folder that stands by itself, the one above it.
+        model: The folder of its weights.
+        task: What it was trained for.
+    """
+
+    run: Path
+    model: Path
+    task: str
+
+
+def find_model(folder: str | Path) -> Finished:
+    """The finished model of a run folder or model folder.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such run or model folder.")
+    model = folder if (folder / DESCRIPTION).is_file() else folder / "model"
+    if not (model / DESCRIPTION).is_file():
+        raise CheckpointError(
+            f"{model} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
+        )
+    try:
+        record = json.loads((model / DESCRIPTION).read_text(encoding="utf-8"))
+        task = str(record["config"].get("task", "alignment"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{model / DESCRIPTION} cannot be read ({error}).") from error
+    return Finished(model.parent, model, task)
+
+
+def require_task(folder: str | Path, task: str) -> Finished:
+    """As `find_model`, of a model for this task.
+
+    Raises:
+        CheckpointError: There is no finished model.
+        ConfigError: It is for another task; what can be done with it is said.
+    """
+    found = find_model(folder)
+    if found.task != task:
+        does, command = _USES.get(found.task, (f"is of task {found.task}", "edge-glass --help"))
+        wanted = _USES[task][0]
+        example = command.format(folder=shlex.quote(str(folder)))
+        raise ConfigError(f"{folder} {does}; one that {wanted} is needed here. To use this one: {example}")
+    return found

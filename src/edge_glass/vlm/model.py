@@ -1,0 +1,285 @@
+"""`DetectionModel`: a Qwen vision-language model that is asked for things and answers with boxes in words."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.core.gathering import zero_touching
+from edge_glass.decoders.causal_lm_generation import weights_in
+from edge_glass.decoders.causal_lm_loading import checkpoint_layers
+from edge_glass.decoders.decoder import (
+    DecoderOutput,
+    GenerationSettings,
+    OnToken,
+    check_names_and_shapes,
+)
+from edge_glass.decoders.lora import LoraAdapter, LoraSettings
+from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
+from edge_glass.encoders.features import inference
+from edge_glass.encoders.freezing import ParameterCount, format_parameter_table
+from edge_glass.vlm.components import (
+    component_of,
+    count_components,
+    lora_settings,
+    projectors,
+    require_family,
+)
+from edge_glass.vlm.generation import Written, write
+from edge_glass.vlm.inputs import has_pictures, inner_inputs, rope_positions, sample_inputs
+from edge_glass.vlm.loading import load_vlm
+
+logger = logging.getLogger(__name__)
+
+MODES = ("frozen", "lora", "full")
+
+
+class DetectionModel(nn.Module):
+    """A vision-language model of transformers, frozen, with adapters, or trained by components; in eval mode.
+
+    Args:
+        vlm: `Qwen2VLForConditionalGeneration` or that of Qwen2.5-VL or Qwen3-VL.
+        processor: Its processor, whose pixel budget is set.
+        mode: frozen, lora or full.
+        lora: Mode lora: how, with the full names of the adapted layers.
+        components: Mode full: which of vision, projector and llm (with its head) are trained.
+        gradient_checkpointing: Compute activations again in the backward pass.
+        dtype: Of frozen weights, unless they are quantised; None leaves them as they are.
+        seed: Of the adapters' random half.
+
+    Attributes:
+        family: `config.model_type` of the model.
+        adapter: The LoRA adapters, else None.
+        vocabulary: Rows of the LM head.
+        known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
+
+    Raises:
+        ConfigError: Settings that do not fit the model.
+    """
+
+    known: Tensor
+
+    def __init__(
+        self,
+        vlm: Any,
+        processor: Any,
+        *,
+        mode: str = "lora",
+        lora: LoraSettings | None = None,
+        components: Sequence[str] = ("vision", "projector", "llm"),
+        gradient_checkpointing: bool = False,
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_mode(vlm, mode, lora)
+        self.family: str = vlm.config.model_type
+        require_family(vlm, self.family)
+        self.vlm, self.processor, self.mode = vlm, processor, mode
+        self.vocabulary = int(vlm.get_output_embeddings().weight.shape[0])
+        known = torch.zeros(self.vocabulary, dtype=torch.bool)
+        known[list(self.tokenizer.get_vocab().values())] = True
+        self.register_buffer("known", known.to(self.device), persistent=False)
+        _freeze_all_but(vlm, components if mode == "full" else (), dtype)
+        self.adapter = LoraAdapter(vlm, lora, seed) if mode == "lora" and lora is not None else None
+        if self.adapter is not None:
+            counts = Counter(map(component_of, self.adapter.targets))
+            logger.info("adapted layers: %s", ", ".join(f"{n} of {name}" for name, n in counts.items()))
+        _cast_before_projectors(vlm)
+        if gradient_checkpointing:
+            checkpoint_layers(vlm)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.vlm.get_input_embeddings().weight.device
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the processor."""
+        return self.processor.tokenizer
+
+    def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
+        """The summed loss of a batch, whose head runs on supervised positions only.
+
+        Args:
+            batch: `input_ids`, `attention_mask`, `mm_token_type_ids`, `labels` int64 `[B, L]`, `pixel_values`
+                `[patches, D]`, `image_grid_thw` int64 `[n, 3]`. Labels are not shifted and -100 where not
+                trained. B may be 0.
+        """
+        ids = batch["input_ids"]
+        if not len(ids):
+            zero = self._zero(self.parameters())
+            nothing = torch.zeros((), dtype=torch.int64, device=zero.device)
+            return DecoderOutput(zero, nothing, {"correct": nothing})
+        supervision = find_supervision(batch["attention_mask"].bool(), batch["labels"])
+        loss, correct = supervised_cross_entropy(
+            self._hidden(batch), self.vlm.get_output_embeddings(), self.vocabulary, supervision
+        )
+        if not has_pictures(batch):
+            # Processes wait for each other's gradients of all parameters, also where there is nothing to see.
+            loss = loss + self._zero(self.vlm.model.visual.parameters())
+        count = torch.tensor(len(supervision.targets), device=loss.device)
+        return DecoderOutput(loss, count, {"correct": correct.sum()})
+
+    def _hidden(self, batch: Mapping[str, Any]) -> Tensor:
+        """What the LM head reads, `[B, L, D]`."""
+        positions, _ = rope_positions(self.vlm, batch)
+        return self.vlm.model(**inner_inputs(batch, positions), use_cache=False).last_hidden_state
+
+    def _zero(self, parameters: Iterable[nn.Parameter]) -> Tensor:
+        """A zero in whose graph the trained ones of these stand."""
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        return zero_touching(*trained).float() if trained else torch.zeros((), device=self.device)
+
+    @torch.no_grad()
+    def logits(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
+        was_training = self.training
+        self.eval()
+        try:
+            supervision = find_supervision(batch["attention_mask"].bool(), batch["labels"])
+            hidden = self._hidden(batch)[supervision.rows, supervision.positions]
+            return self.vlm.get_output_embeddings()(hidden).float()
+        finally:
+            self.train(was_training)
+
+    def generate(
+        self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
+    ) -> Written:
+        """Answers to a batch of prompts, each the same as if it were alone; the mode is kept.
+
+        Args:
+            batch: As for `forward`, without labels; padding may stand on either side.
+            settings: How words are chosen; greedy or sampling.
+            on_token: Called with (row, token) as soon as a token is chosen, the end token left out.
+
+        Raises:
+            ConfigError: Beams.
+        """
+        kind = self.device.type  # the caller's autocast is kept
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with weights_in(self.vlm, dtype), inference(self, dtype):
+            return write(self.vlm, batch, self.known, self.tokenizer, settings, on_token)
+
+    def parameter_counts(self) -> list[ParameterCount]:
+        """One row per component: vision, projector, llm, head. Tied embeddings count with llm."""
+        return count_components(self.vlm)
+
+    def print_parameter_counts(self) -> str:
+        """Log the table of parameters per component (total, trained, frozen, dtype) and return it."""
+        table = format_parameter_table(self.parameter_counts())
+        logger.info("parameters\n%s", table)
+        return table
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """The trained parameters by their names in memory, tied ones once; they share the model's memory."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `trainable_state_dict` gave.
+
+        Raises:
+            CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
+        """
+        own = self.trainable_state_dict()
+        check_names_and_shapes(own, state, f"detection model ({self.mode})")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
+        """Add the adapters to the weights; the model is a plain frozen one afterwards.
+
+        Args:
+            bound: Largest difference allowed, as a share of the largest logit.
+            logits: What is compared; by default those of `sample_inputs`.
+
+        Returns:
+            The largest difference of logits, merged against unmerged, as a share of the largest logit.
+
+        Raises:
+            CheckpointError: There is no adapter, or the difference is beyond `bound`; the adapters stay
+                then, and the weights are as they were up to rounding.
+        """
+        if self.adapter is None:
+            raise CheckpointError(
+                f"the model's mode is {self.mode}: it has no adapter to merge; lora would have one"
+            )
+        if logits is None:
+            logits = partial(self.logits, sample_inputs(self.vlm, self.processor, self.known))
+        self.vlm, difference = self.adapter.merge(logits, bound)
+        self.vlm.requires_grad_(False)
+        self.adapter, self.mode = None, "frozen"
+        return difference
+
+
+def _check_mode(vlm: Any, mode: str, lora: LoraSettings | None) -> None:
+    if mode not in MODES:
+        raise ConfigError(f"vlm.mode is {mode!r}; {', '.join(MODES)} would be right")
+    if (mode == "lora") != (lora is not None):
+        found = "none" if lora is None else "lora settings"
+        raise ConfigError(f"vlm.mode is {mode} with {found}; lora settings go with mode lora")
+    if mode == "full" and getattr(vlm, "is_quantized", False):
+        raise ConfigError("vlm.mode full cannot train quantised weights; mode lora would be right")
+
+
+def _freeze_all_but(vlm: nn.Module, components: Sequence[str], dtype: torch.dtype | None) -> None:
+    """Train these components, in float32; the head is part of the llm. Shared parameters are met once."""
+    for name, parameter in vlm.named_parameters():
+        component = component_of(name)
+        parameter.requires_grad_(("llm" if component == "head" else component) in components)
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+        elif dtype is not None and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
+def _cast_before_projectors(vlm: Any) -> None:
+    """Hand a projector features in its dtype, where the vision tower has another."""
+    for projector in projectors(vlm):
+        dtype = next(projector.parameters()).dtype
+        if dtype != vlm.model.visual.dtype:
+            projector.register_forward_pre_hook(partial(_in_dtype, dtype))
+
+
+def _in_dtype(dtype: torch.dtype, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(each.to(dtype) for each in inputs)
+
+
+def build_detection_model(config: ExperimentConfig) -> DetectionModel:
+    """The model of an experiment, as training finds it: a function of its sections vlm, seed and tiny.
+
+    Raises:
+        ConfigError: Settings that do not fit or cannot run here.
+        AssetError: Weights cannot be found, reached or understood.
+    """
+    return as_detection_model(*load_vlm(config), config)
+
+
+def as_detection_model(vlm: Any, processor: Any, config: ExperimentConfig) -> DetectionModel:
+    """A loaded model as one that is trained as the experiment says.
+
+    Raises:
+        ConfigError: Settings that do not fit.
+    """
+    section = config.vlm
+    quantised = section.quantization != "none"
+    return DetectionModel(
+        vlm,
+        processor,
+        mode=section.mode,
+        lora=lora_settings(section.lora, vlm, section.family) if section.mode == "lora" else None,
+        components=section.components,
+        gradient_checkpointing=section.gradient_checkpointing,
+        dtype=None if quantised else getattr(torch, section.dtype),
+        seed=config.seed,
+    )
