@@ -19,7 +19,7 @@ import torch
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import ConfigError
-from edge_glass.data.scan import progress_bar
+from edge_glass.core.progress import progress_bar
 from edge_glass.detection.data.splits import load_scenes
 from edge_glass.detection.task import DetectionTask
 from edge_glass.instruction.data.sources import load_conversations
