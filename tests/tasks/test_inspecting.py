@@ -137,7 +137,7 @@ def test_of_a_language_model_only_the_tokenizer_is_read(tmp_path: Path) -> None:
 def test_other_tasks_are_refused() -> None:
     config = load_config(CONFIGS / "quickstart.yaml", tiny=True)
     with pytest.raises(
-        ConfigError, match="quickstart-tiny is of task alignment; .* `inspect`: detection and instruction"
+        ConfigError, match=r"quickstart-tiny is of task alignment; .* `inspect`: detection and instruction"
     ):
         inspect_experiment(config)
 

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.progress import progress_bar
 from edge_glass.data.samples import group_numbers
-from edge_glass.data.scan import progress_bar
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.detection.boxes.codec import BoxCodec, box_codec
 from edge_glass.detection.collators import (

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.data.scan import progress_bar
+from edge_glass.core.progress import progress_bar
 from edge_glass.tasks.measuring import arithmetic, moved, parts
 from edge_glass.tasks.registry import task_kind
 

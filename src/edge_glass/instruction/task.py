@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
 from edge_glass.data.labels import ConversationTokenizer, check_labels
-from edge_glass.data.scan import progress_bar
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
 from edge_glass.instruction.data.datasets import ConversationDataset

@@ -12,10 +12,10 @@ from torch import Tensor
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.core import canary
 from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.core.progress import progress_bar
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.conversations import BadConversation
 from edge_glass.data.labels import tokenize_conversation
-from edge_glass.data.scan import progress_bar
 from edge_glass.instruction.data.sources import load_conversations
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
