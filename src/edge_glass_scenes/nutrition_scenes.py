@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.files import replacing
-from edge_glass.data.scan import progress_bar
+from edge_glass.core.progress import progress_bar
 from edge_glass_scenes.packages.product import draw_product, picture_count
 from edge_glass_scenes.scene_parquet import Scene, schema
 

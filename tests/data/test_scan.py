@@ -5,7 +5,7 @@ import itertools
 from data_samples import picture
 
 from edge_glass.data.pictures import decode_image, picture_hash
-from edge_glass.data.scan import progress_bar, scan_picture, scan_pictures
+from edge_glass.data.scan import scan_picture, scan_pictures
 
 
 def test_a_picture_is_named_by_what_it_shows():
@@ -37,10 +37,3 @@ def test_cells_are_read_a_chunk_at_a_time():
 
 def test_nothing_to_scan():
     assert list(scan_pictures([], 0, "test")) == []
-
-
-def test_no_bar_where_nobody_looks(capfd):
-    with progress_bar("[brackets] are text", 3) as advance:
-        advance(1)
-        advance(2)
-    assert capfd.readouterr() == ("", "")

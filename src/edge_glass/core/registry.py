@@ -1,7 +1,7 @@
 """A kind is a file: the modules of a package, found by listing it and imported when they are asked for.
 
-To add a pooling, an optimiser, a task …, write one new file into the package of its kind. Its name is what the
-experiment file says; what it has to define stands in the docstring of its package.
+To add a pooling, an optimiser, a task …, write one new file into the package of its kind. Its name is what
+the experiment file says; what it has to define stands in the docstring of its package.
 """
 
 from __future__ import annotations
@@ -37,5 +37,7 @@ class Registry:
             ConfigError: There is no such kind; those that there are get named.
         """
         if name not in self.names():
-            raise ConfigError(f"expected one of the {self.noun} kinds {', '.join(self.names())}; got {name!r}")
+            raise ConfigError(
+                f"expected one of the {self.noun} kinds {', '.join(self.names())}; got {name!r}"
+            )
         return importlib.import_module(f"{self.package}.{name}")

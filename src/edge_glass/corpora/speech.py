@@ -11,8 +11,8 @@ from typing import Any, Final
 from edge_glass.core.errors import DataError
 from edge_glass.core.extras import optional_module
 from edge_glass.core.files import replacing
+from edge_glass.core.progress import progress_bar
 from edge_glass.corpora.espeak import speak
-from edge_glass.data.scan import progress_bar
 from edge_glass.data.sounds import Sound, encode_flac
 
 RATE: Final = 16_000

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from edge_glass.core import distributed
+from edge_glass.core.progress import progress_bar
 from edge_glass.data.captions import EMPTY
 from edge_glass.data.feature_cache import FeatureCache, FeatureTable
 from edge_glass.data.samples import SampleTable
-from edge_glass.data.scan import progress_bar
 from edge_glass.encoders.allocator import keep_freed_memory
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.tower import EncoderTower

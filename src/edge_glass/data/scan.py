@@ -9,13 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from edge_glass.core.progress import progress_bar
 from edge_glass.data.pictures import BadPicture, decode_image, picture_bytes, picture_hash
 from edge_glass.data.sounds import BadSound, decode_sound, sound_bytes, sound_hash
 
@@ -92,21 +89,3 @@ def scan_cells(
         while chunk := list(islice(stream, _CHUNK)):
             yield list(pool.map(scan, chunk))
             advance(len(chunk))
-
-
-@contextmanager
-def progress_bar(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the terminal; it appears with the first step, so nothing to do shows nothing."""
-    console = Console(stderr=True)
-    columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True)
-    line = bar.add_task(what, total=total)
-
-    def advance(done: int) -> None:
-        bar.start()
-        bar.update(line, advance=done)
-
-    try:
-        yield advance
-    finally:
-        bar.stop()

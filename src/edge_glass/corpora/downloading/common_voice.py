@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.core.files import replacing
+from edge_glass.core.progress import progress_bar
 from edge_glass.corpora.downloading.journal import full_disk
 from edge_glass.corpora.downloading.stopping import Stop, alone_in, stopping_on_signals
 from edge_glass.corpora.downloading.voice_archive import Release, Table, is_plain_name, open_release
 from edge_glass.corpora.downloading.writing import Rejected, write_rejects
-from edge_glass.data.scan import progress_bar
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

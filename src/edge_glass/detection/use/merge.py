@@ -14,9 +14,9 @@ from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.core import canary
 from edge_glass.core.canary import Canary, read_canary
 from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.core.progress import progress_bar
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.samples import group_numbers
-from edge_glass.data.scan import progress_bar
 from edge_glass.detection.data.splits import load_scenes
 from edge_glass.detection.data.table import DetectionTable
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
@@ -42,7 +42,7 @@ from edge_glass.vlm.folder import (
 def merge_scenes(
     run: Path, model: Path, output: Path | None, bound: float | None, rows: int, progress: bool = True
 ) -> Merged:
-    """As `merge_run`, of a detection run.
+    """As `merge` in `edge_glass.experiment.merge`, of a detection run.
 
     Args:
         run: The run folder.
