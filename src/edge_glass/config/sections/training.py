@@ -58,16 +58,10 @@ class TrainingConfig(Section):
     logging_steps: int | None = Field(
         None, ge=1, description="Steps per log line; default: about 200 lines a run."
     )
-    warm_start: Literal["none", "closed_form"] = Field(
-        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
-    )
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Stop after this many evaluations without a better primary metric."
     )
     keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept, besides the best.")
-    feature_cache: str = Field(
-        "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
-    )
     sharding: Literal["none", "fsdp"] = Field(
         "none", description="fsdp spreads weights, gradients and optimizer state over the processes."
     )
@@ -79,29 +73,36 @@ class TrainingConfig(Section):
     wandb_project: str = Field("edge-glass", description="W&B project, when report_to has wandb.")
 
 
+class CachedTrainingConfig(TrainingConfig):
+    """Training on the features of frozen encoders."""
+
+    feature_cache: str = Field(
+        "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
+    )
+
+
+class HeadTrainingConfig(CachedTrainingConfig):
+    """Alignment: training of heads."""
+
+    warm_start: Literal["none", "closed_form"] = Field(
+        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
+    )
+
+
 class EvaluationConfig(Section):
     """How the numbers are made."""
 
+    primary_metric: str = Field("loss", description="Chooses the best epoch and the verdict.")
+    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
+
+
+class RetrievalEvaluationConfig(EvaluationConfig):
+    """Alignment: searches, and the baseline that they have to beat."""
+
     primary_metric: str = Field(
         "mean_r1",
-        description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10. Instruction: "
-        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor, bleu or cider. Detection: "
-        "mean_iou (the default there), f1_50, f1_75, precision_50, recall_50 or map.",
+        description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1 or a2t_r10.",
     )
-    validation_rows: int = Field(
-        512,
-        ge=1,
-        description="Instruction, detection: rows, evenly spread, whose answers are written at a validation.",
-    )
-    test_rows: int | None = Field(
-        None, ge=1, description="Instruction, detection: the same for the final numbers; default: all."
-    )
-    compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
-        default=[],
-        description="Instruction: further runs, trained alike and reported beside this one: without the "
-        "picture, and for a trm plain decoders of its size and of its compute.",
-    )
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
     closed_form_baseline: bool = Field(
         True, description="Also fit regularised CCA in closed form; a trained model has to beat it."
     )
@@ -115,13 +116,43 @@ class EvaluationConfig(Section):
     )
 
 
+class GenerationEvaluationConfig(EvaluationConfig):
+    """Tasks whose model writes: on how many rows."""
+
+    validation_rows: int = Field(
+        512, ge=1, description="Rows, evenly spread, whose answers are written at a validation."
+    )
+    test_rows: int | None = Field(None, ge=1, description="The same for the final numbers; default: all.")
+
+
+class AnswerEvaluationConfig(GenerationEvaluationConfig):
+    """Instruction: answers, and the runs that they are compared with."""
+
+    primary_metric: str = Field(
+        "vqa_accuracy",
+        description="Chooses the best epoch and the verdict: vqa_accuracy, exact_match, token_f1, rouge_l, "
+        "meteor, bleu or cider.",
+    )
+    compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
+        default=[],
+        description="Further runs, trained alike and reported beside this one: without the picture, and for "
+        "a trm plain decoders of its size and of its compute.",
+    )
+
+
+class BoxEvaluationConfig(GenerationEvaluationConfig):
+    """Detection: boxes."""
+
+    primary_metric: str = Field(
+        "mean_iou",
+        description="Chooses the best epoch and the verdict: mean_iou, f1_50, f1_75, precision_50, recall_50 "
+        "or map.",
+    )
+
+
 class AblationConfig(Section):
     """Variants of this experiment, run by `edge-glass ablate`."""
 
     variants: dict[str, dict[str, Any]] = Field(description="Name → dotted overrides.")
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="Each variant runs once per seed.")
-    metrics: list[str] = Field(
-        default=["i2t_r1", "t2i_r1"],
-        min_length=1,
-        description="Columns of the table; default for instruction: exact_match and vqa_accuracy.",
-    )
+    metrics: list[str] = Field(min_length=1, description="Columns of the table; default: two of the task.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Instruction(TaskKind):
     """See `TaskKind`."""
 
     name = "instruction"
-    config = ExperimentConfig
+    config = InstructionConfig
     does = "answers questions"
     example = 'edge-glass answer {folder} picture.png "what is it?"'
 

@@ -1,0 +1,163 @@
+"""The table of metrics: words, which direction is better, how to read it, what it needs.
+
+A metric is one row here. Names in logs and results may say more than the row's name, and `metric` reads it
+off: `val/i2t_r1@256` is `i2t_r1` at 256 numbers, `exact_match/type/color` is that of some of the rows.
+Nothing here imports torch, so that an experiment file is checked at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As in results and experiment files.
+        words: As in reports.
+        higher_is_better: Its direction; None where neither is.
+        note: How to read it.
+        package: The package that it needs.
+        extra: The extra of edge-glass that installs that package.
+        by_part: It is also given for the rows of each type and of each source.
+    """
+
+    name: str
+    words: str
+    higher_is_better: bool | None = True
+    note: str = ""
+    package: str = ""
+    extra: str = ""
+    by_part: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package that it needs is there."""
+        return not self.package or importlib.util.find_spec(self.package) is not None
+
+
+SIDES: Final = {
+    "i2t": ("vision_text", "picture → words"),
+    "t2i": ("vision_text", "words → picture"),
+    "a2t": ("audio_text", "sound → words"),
+    "t2a": ("audio_text", "words → sound"),
+    "v2a": ("vision_audio", "picture → sound"),
+    "a2v": ("vision_audio", "sound → picture"),
+    "at2v": ("fusion", "sound and words → picture"),
+    "vt2a": ("fusion", "picture and words → sound"),
+    "va2t": ("fusion", "picture and sound → words"),
+    "mean": ("", "mean"),
+}
+"""Direction of a search → the pair of modalities that it is between ("" of all, "fusion"), and its words."""
+
+_MEASURES: Final = {
+    "r1": ("R@1", True),
+    "r5": ("R@5", True),
+    "r10": ("R@10", True),
+    "medr": ("median rank", False),
+}
+
+_NEVER_ENDED: Final = Metric(
+    "never_ended", "never ended", False, "cut off because no tokens were left; less is better"
+)
+_SCORES: Final = "; boxes ordered by the probabilities of their own tokens, since the model gives no scores"
+
+
+def _coco(name: str, words: str, note: str = "") -> Metric:
+    return Metric(name, words, note=note, package="pycocotools", extra="detection")
+
+
+RETRIEVAL_METRICS: Final = tuple(
+    Metric(f"{side}_{measure}", f"{words} {measured}", higher)
+    for side, (_, words) in SIDES.items()
+    for measure, (measured, higher) in _MEASURES.items()
+)
+ANSWER_METRICS: Final = (
+    Metric("exact_match", "exact match", note="right to the letter, but for its case", by_part=True),
+    Metric(
+        "vqa_accuracy",
+        "VQA accuracy",
+        note="right, whatever its case, punctuation and articles",
+        by_part=True,
+    ),
+    Metric("token_f1", "token F1", note="words shared with the right answer", by_part=True),
+    Metric("rouge_l", "ROUGE-L", note="words shared in the same order"),
+    Metric(
+        "meteor",
+        "METEOR",
+        note="words and stems shared; one right word alone counts 0.5",
+        package="nltk",
+        extra="text",
+    ),
+    Metric(
+        "bleu",
+        "BLEU",
+        note="phrases of up to four words shared; says little about short answers",
+        package="sacrebleu",
+        extra="text",
+    ),
+    Metric(
+        "cider",
+        "CIDEr-D",
+        note="a tenth of CIDEr-D: phrases shared, rare ones counting more; one right word alone counts 0.25",
+        package="aac_metrics",
+        extra="cider",
+    ),
+    _NEVER_ENDED,
+)
+DETECTION_METRICS: Final = (
+    Metric(
+        "mean_iou",
+        "mean IoU",
+        note="overlap with the true boxes, over all pictures; a box too many or too few costs as much as a "
+        "missed one",
+    ),
+    Metric("precision_50", "precision at IoU 0.5", note="of the boxes that were drawn, so many are right"),
+    Metric("recall_50", "recall at IoU 0.5", note="of the boxes that are there, so many were found"),
+    Metric(
+        "f1_50",
+        "F1 at IoU 0.5",
+        note="boxes that overlap by half or more count as right: precision and recall in one",
+    ),
+    Metric("precision_75", "precision at IoU 0.75"),
+    Metric("recall_75", "recall at IoU 0.75"),
+    Metric("f1_75", "F1 at IoU 0.75", note="the same, asking for three quarters"),
+    Metric(
+        "unparsable",
+        "unparsable answers",
+        False,
+        "answers in which no boxes can be read; they count as nothing found",
+    ),
+    Metric("boxes_per_picture", "boxes per picture", None, "how many are drawn; neither good nor bad"),
+    _NEVER_ENDED,
+    _coco("map", "COCO mAP", "average precision, mean over IoU 0.5 to 0.95 and the categories" + _SCORES),
+    _coco("map_50", "mAP at IoU 0.5"),
+    _coco("map_75", "mAP at IoU 0.75"),
+)
+LOSS_METRICS: Final = (
+    Metric("loss", "loss", False, "what training minimises"),
+    Metric("loss_clip", "contrastive loss", False, "at the full dimension, unweighted"),
+    Metric("loss_mrl", "Matryoshka loss", False, "mean over the smaller dimensions, unweighted"),
+)
+
+_ALL: Final = {
+    row.name: row for row in (*RETRIEVAL_METRICS, *ANSWER_METRICS, *DETECTION_METRICS, *LOSS_METRICS)
+}
+
+
+def metric(name: str) -> Metric:
+    """Return the row of a metric by any name that logs and results give it.
+
+    Args:
+        name: Such as `mean_r1`, `val/i2t_r10@64`, `train/loss_clip` or `exact_match/type/color`.
+
+    Returns:
+        Its row. A name without one, such as that of a metric which a task of your own logs, gets a row in
+        which higher is better.
+    """
+    whole = name.removeprefix("train/").removeprefix("val/").partition("/")[0].partition("@")[0]
+    return _ALL.get(whole) or Metric(whole, whole)
