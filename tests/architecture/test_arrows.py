@@ -34,9 +34,10 @@ LEVELS = {
     "detection": 8,
     "experiment": 9,
     "corpora": 9,
-    "cli": 10,
-    "__main__": 11,
+    "api": 10,
+    "cli": 11,
     "__init__": 11,
+    "__main__": 12,
 }
 
 
