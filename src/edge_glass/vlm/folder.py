@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from edge_glass.assets.model_folder import (
     USE_OUTPUT,
+    USE_RESUME,
     atomic_model_folder,
     describe,
     described,
@@ -110,9 +111,7 @@ def save_detection_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with atomic_model_folder(
-        folder, "The checkpoints are untouched; free some space and use --resume."
-    ) as temporary:
+    with atomic_model_folder(folder, USE_RESUME) as temporary:
         with quiet_transformers():
             model.processor.save_pretrained(temporary / PROCESSOR)
             if model.mode == "full":

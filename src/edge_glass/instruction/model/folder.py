@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from edge_glass.assets.model_folder import (
     USE_OUTPUT,
+    USE_RESUME,
     atomic_model_folder,
     describe,
     described,
@@ -68,9 +69,7 @@ def save_answering_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with atomic_model_folder(
-        folder, "The checkpoints are untouched; free some space and use --resume."
-    ) as temporary:
+    with atomic_model_folder(folder, USE_RESUME) as temporary:
         (temporary / DECODER).mkdir()
         model.decoder.tokenizer.save_pretrained(temporary / DECODER)
         if isinstance(model.decoder, QwenDecoder) and model.decoder.adapter is not None:
