@@ -73,7 +73,6 @@ import edge_glass
 from edge_glass.core.errors import DataError
 from edge_glass.corpora.easy_vqa import build_easy_vqa
 from edge_glass.data.conversation_batches import ConversationCollator
-from edge_glass.data.generated import generated_conversations
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
 from edge_glass.data.pictures import decode_image
 from edge_glass.decoders import GenerationSettings, PlainDecoder, Projector, QwenDecoder, TRMConfig
@@ -83,6 +82,7 @@ from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.normalization import Standardizer
 from edge_glass.encoders.pooling import build_pooling
 from edge_glass.instruction.data.datasets import ConversationDataset
+from edge_glass.instruction.data.generated import generated_conversations
 from edge_glass.instruction.data.readers import read_question_parquet
 from edge_glass.instruction.data.table import split_conversations
 from edge_glass.instruction.measure.baselines import most_frequent_answers

@@ -44,7 +44,7 @@ _HOMES = {
     "GradNormCallback": "edge_glass.training.gradients",
     "IoUEvalCallback": "edge_glass.detection.iou_callback",
     "MultimodalTrainer": "edge_glass.training",
-    "TrainingVisualizer": "edge_glass.reporting.plots",
+    "TrainingVisualizer": "edge_glass.experiment.visualizer",
     "train": "edge_glass.experiment.run",
 }
 
@@ -59,9 +59,11 @@ def load(folder: str) -> AlignmentModel | AnswerModel | DetectModel:
         >>> edge_glass.load("runs/easy_vqa_trm").answer("picture.png", "what color is the triangle?")
         >>> edge_glass.load("runs/detection_assistant_only").detect("product.jpg").boxes
     """
-    from edge_glass.inference import load_finished
+    from edge_glass.tasks.finding import find_model
+    from edge_glass.tasks.registry import task_kind
 
-    return load_finished(folder)
+    model: AlignmentModel | AnswerModel | DetectModel = task_kind(find_model(folder).task).load(folder)
+    return model
 
 
 def __getattr__(name: str) -> Any:
@@ -75,4 +77,6 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from edge_glass.inference import AlignmentModel, AnswerModel, DetectModel
+    from edge_glass.alignment.use.search import AlignmentModel
+    from edge_glass.detection.use.detect import DetectModel
+    from edge_glass.instruction.use.answer import AnswerModel

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from config_messages import messages
+from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig
 
@@ -27,9 +27,9 @@ SOUND = [
 ]
 
 
-@pytest.mark.parametrize(("override", "message"), messages("check"))
-def test_faults(error_of: ErrorOf, override: str, message: str) -> None:
-    assert error_of("", override) == f"override {override}: {message}"
+@pytest.mark.parametrize(("override", "facts"), messages("check"))
+def test_faults(error_of: ErrorOf, override: str, facts: Facts) -> None:
+    check_message(error_of("", override), f"override {override}", facts)
 
 
 @pytest.mark.parametrize("override", SOUND)

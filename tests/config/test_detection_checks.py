@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from config_messages import messages
+from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config, variant_config
 from edge_glass.config.checks import unread
@@ -50,9 +50,9 @@ SOUND: list[tuple[str, ...]] = [
 ]
 
 
-@pytest.mark.parametrize(("override", "message"), messages("detection"))
-def test_faults(boxes_error: ErrorOf, override: str, message: str) -> None:
-    assert boxes_error("", override) == f"override {override}: {message}"
+@pytest.mark.parametrize(("override", "facts"), messages("detection"))
+def test_faults(boxes_error: ErrorOf, override: str, facts: Facts) -> None:
+    check_message(boxes_error("", override), f"override {override}", facts)
 
 
 @pytest.mark.parametrize("overrides", SOUND, ids=" ".join)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_glass.config.fields import (
-    SYNONYMS,
+    RENAMED,
     choices_of,
     expected_at,
     in_words,
@@ -54,9 +54,9 @@ def test_nothing_near_gives_nothing() -> None:
     assert nearest_keys("training.qqqqqqqq") == []
 
 
-def test_synonyms_lead_to_keys_that_exist() -> None:
+def test_renamed_keys_lead_to_keys_that_exist() -> None:
     names = {key.rpartition(".")[2] for key in known_keys()}
-    assert set(SYNONYMS.values()) <= names
+    assert {today.partition(":")[0] for several in RENAMED.values() for today in several} <= names
 
 
 def test_every_key_has_an_expectation_in_words() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from config_messages import messages
+from config_messages import Facts, check_message, messages
 
-from edge_glass.config import ConfigError, ExperimentConfig, check_files, load_config
+from edge_glass.config import ConfigError, ExperimentConfig, check_files, how_to_build, load_config
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -127,11 +127,11 @@ class TestOverrides:
         )
 
     @pytest.mark.parametrize(
-        ("text", "message"),
+        ("text", "facts"),
         messages("override"),
     )
-    def test_errors_name_the_override(self, error_of: ErrorOf, text: str, message: str) -> None:
-        assert error_of("", text) == f"override {text}: {message}"
+    def test_errors_name_the_override(self, error_of: ErrorOf, text: str, facts: Facts) -> None:
+        check_message(error_of("", text), f"override {text}", facts)
 
     def test_bad_yaml_in_a_value(self, error_of: ErrorOf) -> None:
         assert error_of("", "vision_encoder.mrl_dimensions=[64").startswith(
@@ -145,11 +145,11 @@ class TestOverrides:
 
 class TestMessages:
     @pytest.mark.parametrize(
-        ("extra", "message"),
+        ("extra", "facts"),
         messages("file"),
     )
-    def test_the_sentence(self, error_of: ErrorOf, extra: str, message: str) -> None:
-        assert error_of(extra + "\n") == f"small.yaml line 9: {message}"
+    def test_the_message(self, error_of: ErrorOf, extra: str, facts: Facts) -> None:
+        check_message(error_of(extra + "\n"), "small.yaml line 9", facts)
 
     def test_a_missing_name(self, error_of: ErrorOf) -> None:
         text = "vision_encoder: {mrl_dimensions: [64]}\n"
@@ -162,13 +162,15 @@ class TestMessages:
     def test_a_bad_name(self, error_of: ErrorOf) -> None:
         assert error_of("", "name=a/b").endswith("starting with a letter or digit, found the text 'a/b'")
 
-    def test_three_problems_then_a_count(self, error_of: ErrorOf) -> None:
+    def test_all_problems_at_once_unknown_keys_first(self, error_of: ErrorOf) -> None:
         message = error_of("training: {epochs: 0, max_steps: 0, keep_checkpoints: 0, nope: 1, epochz: 1}\n")
-        lines = message.splitlines()
-        assert len(lines) == 4
-        assert "unknown key" in lines[0]
-        assert "unknown key" in lines[1]
-        assert lines[3] == "and 2 more"
+        keys = [line.split(": ")[1].removeprefix("training.") for line in message.splitlines()]
+        assert keys == ["nope", "epochz", "epochs", "max_steps", "keep_checkpoints"]
+
+    def test_fifty_problems_then_a_count(self, error_of: ErrorOf) -> None:
+        lines = error_of("".join(f"wrong{number}: 1\n" for number in range(53))).splitlines()
+        assert len(lines) == 51
+        assert lines[-1] == "and 3 more"
 
     def test_long_values_are_cut(self, error_of: ErrorOf) -> None:
         assert len(error_of(f"training: {{epochs: {'x' * 500}}}\n")) < 200
@@ -198,7 +200,7 @@ def test_check_files_goes_through_folders_and_collects(load: Load) -> None:
     Path("bad.yaml").write_text("name: 3\n")
     Path("empty").mkdir()
     results = check_files([".", "small.yaml", "empty"])
-    assert [(str(path), error is None) for path, error in results] == [
+    assert [(str(one.file), one.error is None) for one in results] == [
         ("bad.yaml", False),
         ("small.yaml", True),
         ("small.yaml", True),
@@ -206,8 +208,46 @@ def test_check_files_goes_through_folders_and_collects(load: Load) -> None:
     ]
 
 
-def test_check_files_tiny_needs_no_data(load: Load) -> None:
+def test_check_files_names_missing_data_which_is_no_error(load: Load) -> None:
     load()
     Path("train.parquet").unlink()
-    assert check_files(["small.yaml"])[0][1] is not None
-    assert check_files(["small.yaml"], tiny=True)[0][1] is None
+    (checked,) = check_files(["small.yaml"], ["dataset.val_parquet=data/emoji/val.parquet"])
+    assert checked.error is None
+    assert set(checked.missing) == {Path("train.parquet"), Path("data/emoji/val.parquet")}
+    line = how_to_build(checked.missing)
+    assert "`edge-glass data build emoji`" in line and "train.parquet" in line and "\n" not in line
+    assert check_files(["small.yaml"], tiny=True)[0].missing == ()
+    (checked,) = check_files(["small.yaml"], ["dataset.batch_size=1"])
+    assert "dataset.batch_size" in str(checked.error) and "no such file" not in str(checked.error)
+
+
+def test_how_to_build_names_each_data_set_once() -> None:
+    files = [Path("data/emoji", name) for name in ("train.parquet", "val.parquet", "spoken_words.parquet")]
+    line = how_to_build([*files, *files, Path("data/easy-vqa/test.parquet")])
+    assert line.count("data build") == 2
+    assert "`edge-glass data build emoji --speech`" in line and "`edge-glass data build easy-vqa`" in line
+
+
+class TestOriginalProject:
+    """Keys of the two projects that this one continues are answered with today's."""
+
+    @pytest.mark.parametrize(
+        ("wrote", "today"),
+        [
+            ("audio_encoder: {model_name: x}", "audio_encoder.source"),
+            ("decoder: {model_name: x}", "decoder.source"),
+            ("decoder: {load_in_4bit: true}", "decoder.quantization: 4bit"),
+            ("decoder: {load_in_8bit: true}", "decoder.quantization: 8bit"),
+            ("decoder: {lora_r: 32}", "decoder.lora.rank"),
+            ("decoder: {lora_alpha: 64}", "decoder.lora.alpha"),
+            ("decoder: {lora_target_modules: [q_proj]}", "decoder.lora.targets"),
+            ("use_attention_pooling: true", "vision_encoder.use_attention_pooling"),
+            ("projection_dim: 512", "vision_encoder.projection_dim"),
+            ("text_encoder: {projection_dim: 512}", "vision_encoder.projection_dim"),
+            ("fusion: {strategy: gated}", "fusion.kind"),
+            ("num_epochs: 3", "training.epochs"),
+        ],
+    )
+    def test_today_s_key(self, error_of: ErrorOf, wrote: str, today: str) -> None:
+        (line,) = error_of(f"{wrote}\n").splitlines()
+        assert line.startswith("small.yaml line 9: ") and "unknown key" in line and today in line

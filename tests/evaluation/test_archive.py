@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_glass.alignment.measure.archive import EvaluationArchive, load_archive, make_thumbnail, save_archive
+from edge_glass.alignment.measure.archive import EvaluationArchive, load_archive, save_archive
 from edge_glass.core.errors import DataError
+from edge_glass.data.pictures import make_thumbnail
 
 
 def small_archive() -> EvaluationArchive:

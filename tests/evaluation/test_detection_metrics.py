@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.alignment.measure.metrics import higher_is_better
 from edge_glass.config import ExperimentConfig
 from edge_glass.config.checks import metrics as checks
 from edge_glass.core.errors import ConfigError
@@ -24,6 +23,7 @@ from edge_glass.detection.measure.metrics import (
     picture_scores,
 )
 from edge_glass.evaluation.intervals import resample_counts
+from edge_glass.evaluation.metrics import higher_is_better
 
 WITHOUT_MAP = [name for name in DETECTION_METRICS if name not in COCO_METRICS]
 UNIT = [[0, 0, 10, 10]]

@@ -12,13 +12,14 @@ import edge_glass
 from answering_runs import write_answering_run
 from edge_glass.alignment.model.alignment import build_alignment_model
 from edge_glass.alignment.model.folder import save_model
+from edge_glass.alignment.use.search import AlignmentModel
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.data.generated import RATE, play_shape
 from edge_glass.data.sounds import encode_flac
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.inference import AlignmentModel, AnswerModel
 from edge_glass.instruction.task import InstructionTask
+from edge_glass.instruction.use.answer import AnswerModel
 
 KINDS = {"trm": "easy_vqa_trm", "lora": "easy_vqa_smollm2"}
 ROWS = list(range(24))

@@ -312,7 +312,7 @@ def test_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_other_tasks_are_refused(run: Path, tmp_path: Path) -> None:
-    from edge_glass.inference import AnswerModel
+    from edge_glass.instruction.use.answer import AnswerModel
 
     with pytest.raises(ConfigError, match=r"toy finds things; .*edge-glass detect"):
         AnswerModel(run)

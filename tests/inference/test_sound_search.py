@@ -15,6 +15,7 @@ from PIL import Image
 from edge_glass.alignment.model.alignment import build_alignment_model
 from edge_glass.alignment.model.folder import save_model
 from edge_glass.alignment.use.index import PictureIndex, save_index
+from edge_glass.alignment.use.search import AlignmentModel
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.generated import RATE, generated_splits, play_shape
@@ -22,7 +23,6 @@ from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.inference import AlignmentModel
 
 SAMPLES = play_shape("red", "ring", 0).samples
 CAPTION = "a red ring"

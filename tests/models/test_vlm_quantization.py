@@ -16,8 +16,8 @@ from edge_glass.decoders.quantization import QUANTIZATIONS
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.use.detect import DetectModel
 from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.experiment.run import train
-from edge_glass.instruction.use.merge import merge_run
 from edge_glass.vlm.components import component_of
 from edge_glass.vlm.loading import load_vlm
 from scene_rows import shape_rows, write_rows

@@ -16,18 +16,18 @@ import pytest
 from detection_run_folder import FAILURES, HOSTILE, build_detection_run, scene
 from PIL import Image
 
-from edge_glass.alignment.measure.metrics import higher_is_better
 from edge_glass.detection.measure.archive import DetectionRecord, load_detections, shown_rows
 from edge_glass.detection.report.gallery import detection_gallery
 from edge_glass.detection.report.matching import centres, count_outcomes, outcome
+from edge_glass.detection.report.summary import detection_lines
 from edge_glass.detection.report.tables import metric_rows
 from edge_glass.detection.report.wording import convention_sentence
+from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.evaluation.results import read_results
-from edge_glass.reporting.plots import TrainingVisualizer
-from edge_glass.reporting.report import write_report
+from edge_glass.experiment.report import describe_run, metrics_table, write_report
+from edge_glass.experiment.visualizer import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.shown_boxes import shown_boxes
-from edge_glass.reporting.summary import describe_run, detection_lines, metrics_table
 from edge_glass.reporting.wording import metric_label
 
 PLOTS = {

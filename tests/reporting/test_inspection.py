@@ -28,7 +28,7 @@ from edge_glass.reporting.inspection import (
     write_inspection_page,
 )
 from edge_glass.reporting.inspection_tokens import chips, count_checks, visible
-from edge_glass.reporting.summary import as_text
+from edge_glass.reporting.terminal import as_text
 
 TRANSFORM = ImageTransform(32, "crop", 40, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 QUESTION, ANSWER = "what color is the triangle?", "blue"

@@ -18,7 +18,7 @@ from edge_glass.alignment.report.matryoshka import draw_mrl_performance
 from edge_glass.alignment.report.pair_curves import complete_loss, pairs_of
 from edge_glass.alignment.report.similarity import draw_similarity_matrix
 from edge_glass.alignment.report.space import choose_pairs, draw_embedding_space, project
-from edge_glass.reporting.plots import TrainingVisualizer
+from edge_glass.experiment.visualizer import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.smoothing import smooth
 from edge_glass.reporting.style import STYLE
@@ -98,7 +98,7 @@ def test_a_failing_plot_is_told_and_does_not_stop_the_others(finished_run, monke
         raise RuntimeError("no such backend")
 
     visualizer = TrainingVisualizer(finished_run)
-    monkeypatch.setattr("edge_glass.reporting.plots.draw_lr_schedule", fail)
+    monkeypatch.setattr("edge_glass.experiment.visualizer.draw_lr_schedule", fail)
     assert visualizer.plot_lr_schedule() is None
     assert "no such backend" in visualizer.left_out["lr_schedule.png"]
     assert "Traceback" in caplog.text
@@ -185,8 +185,8 @@ def test_projections():
 
 def test_no_pyplot_state_is_touched(finished_run):
     code = (
-        "import sys; from edge_glass.reporting.plots import TrainingVisualizer; "
-        "import edge_glass.reporting.report, edge_glass.reporting.ablation; "
+        "import sys; from edge_glass.experiment.visualizer import TrainingVisualizer; "
+        "import edge_glass.experiment.report, edge_glass.reporting.ablation; "
         "assert 'matplotlib' not in sys.modules and 'sklearn' not in sys.modules; "
         f"TrainingVisualizer({str(finished_run)!r}).plot_lr_schedule(); "
         "assert 'matplotlib.pyplot' not in sys.modules"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edge_glass.alignment.report.summary import comparison_table
 from edge_glass.evaluation.results import read_results
-from edge_glass.reporting.summary import comparison_table, describe_run, metrics_table
+from edge_glass.experiment.report import describe_run, metrics_table
 
 
 def test_two_modalities(finished_run):

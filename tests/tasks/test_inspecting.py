@@ -21,10 +21,11 @@ from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.instruction.report.inspecting import inspect_experiment
+from edge_glass.experiment.inspect import inspect as inspect_experiment
+from edge_glass.experiment.inspect import page_of
 from edge_glass.instruction.report.invariants import checks_of_row
 from edge_glass.instruction.task import InstructionTask
-from edge_glass.tasks.inspection import Inspection, page_of
+from edge_glass.tasks.inspection import Inspection
 
 INSTRUCTION = sorted(
     path.stem for path in CONFIGS.glob("*.yaml") if "task: instruction" in path.read_text(encoding="utf-8")
@@ -135,7 +136,9 @@ def test_of_a_language_model_only_the_tokenizer_is_read(tmp_path: Path) -> None:
 
 def test_other_tasks_are_refused() -> None:
     config = load_config(CONFIGS / "quickstart.yaml", tiny=True)
-    with pytest.raises(ConfigError, match="quickstart-tiny is of task alignment; inspect shows instruction"):
+    with pytest.raises(
+        ConfigError, match=r"quickstart-tiny is of task alignment; .* `inspect`: detection and instruction"
+    ):
         inspect_experiment(config)
 
 

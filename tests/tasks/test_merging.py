@@ -16,10 +16,10 @@ from torch import Tensor
 from answering_runs import write_answering_run
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.inference import AnswerModel
+from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
-from edge_glass.instruction.use.merge import merge_run
+from edge_glass.instruction.use.answer import AnswerModel
 from edge_glass.tasks.merged import Merged, require_equal, roomy_device
 
 LORA = "easy_vqa_smollm2"

@@ -17,7 +17,7 @@ from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.run import DetectionExperiment
 from edge_glass.detection.use import merge as merging_scenes
 from edge_glass.detection.use.detect import DetectModel
-from edge_glass.instruction.use.merge import merge_run
+from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.vlm.folder import save_detection_model
 
 torch.set_num_threads(1)

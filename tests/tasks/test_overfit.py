@@ -60,7 +60,7 @@ def test_reasons(last: dict[str, float], says: str) -> None:
 
 
 def test_what_has_no_answers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="overfit is for detection and instruction experiments"):
+    with pytest.raises(ConfigError, match=r"is of task alignment; .* `overfit`: detection and instruction"):
         overfit(load_config(CONFIGS / "quickstart.yaml", tiny=True))
 
 

@@ -17,10 +17,10 @@ from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.experiment.evaluate import evaluate_run
+from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.experiment.run import train
-from edge_glass.inference import AnswerModel
 from edge_glass.instruction.use import merge as merging
-from edge_glass.instruction.use.merge import merge_run
+from edge_glass.instruction.use.answer import AnswerModel
 
 torch.set_num_threads(1)
 

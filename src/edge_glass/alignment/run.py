@@ -17,7 +17,7 @@ from edge_glass.alignment.closed_form import (
     fit_closed_form,
     start_from_closed_form,
 )
-from edge_glass.alignment.measure.archive import EvaluationArchive, make_thumbnail, save_archive
+from edge_glass.alignment.measure.archive import EvaluationArchive, save_archive
 from edge_glass.alignment.measure.metrics import estimate_retrieval
 from edge_glass.alignment.measure.retrieval import Direction, RetrievalResult
 from edge_glass.alignment.model.alignment import build_alignment_model
@@ -25,6 +25,7 @@ from edge_glass.alignment.model.folder import save_model
 from edge_glass.alignment.task import AlignmentTask, Embedded, SplitEmbeddings, retrieval_of
 from edge_glass.alignment.use.index import write_index
 from edge_glass.core import distributed
+from edge_glass.data.pictures import make_thumbnail
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.results import assemble_results
 from edge_glass.tasks.experiment import Cost, split_counts

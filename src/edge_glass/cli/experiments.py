@@ -15,18 +15,27 @@ def config_group() -> None:
 
 
 @config_group.command("check")
-@click.argument("files", nargs=-1, required=True, type=Path)
-@click.option("--tiny", is_flag=True, help="Check what --tiny would run; data files need not be there.")
+@click.argument("written", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
+@click.option("--tiny", is_flag=True, help="Check what --tiny would run.")
 @click.pass_context
-def config_check(ctx: click.Context, files: tuple[Path, ...], tiny: bool) -> None:
-    """Check experiment FILES without loading a model."""
-    from edge_glass.config import check_files
+def config_check(ctx: click.Context, written: tuple[str, ...], tiny: bool) -> None:
+    """Check experiment files, or all of a folder, without loading a model.
 
-    failed = 0
-    for file, error in check_files(files, tiny=tiny):
-        click.echo(f"{file}: ok" if error is None else str(error))
-        failed += error is not None
-    if failed:
+    Data files that are not there yet are named once, at the end, and are no error.
+    """
+    from edge_glass.config import check_files, how_to_build
+
+    overrides = [one for one in written if "=" in one and not Path(one).exists()]
+    files = [one for one in written if one not in overrides]
+    if not files:
+        raise click.UsageError("expected at least one experiment file, got only KEY=VALUE")
+    checked = check_files(files, overrides, tiny=tiny)
+    for one in checked:
+        click.echo(f"{one.file}: ok" if one.error is None else str(one.error))
+    missing = [path for one in checked for path in one.missing]
+    if missing:
+        click.echo(how_to_build(missing))
+    if any(one.error for one in checked):
         ctx.exit(2)
 
 

@@ -43,8 +43,8 @@ def search(
     if words is None and image is None and audio is None:
         raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
     from edge_glass.alignment.report.search_page import write_search_page
-    from edge_glass.inference import AlignmentModel
-    from edge_glass.reporting.summary import hits_table
+    from edge_glass.alignment.report.summary import hits_table
+    from edge_glass.alignment.use.search import AlignmentModel
 
     model = AlignmentModel(run)
     index = model.index_pictures(pictures) if pictures else None
@@ -89,7 +89,7 @@ def answer(
     forgotten = len(asked) == 1 and os.path.isfile(asked[0])  # noqa: PTH113 - takes questions of any length
     if forgotten or not 1 <= len(asked) <= 2:
         raise click.UsageError('give a picture and a question, as in `answer RUN photo.png "what is it?"`')
-    from edge_glass.inference import AnswerModel
+    from edge_glass.instruction.use.answer import AnswerModel
     from edge_glass.reporting.inspection_tokens import visible
 
     model = AnswerModel(run)
@@ -125,9 +125,9 @@ def detect(
     edge-glass detect runs/detection_assistant_only product.jpg --save out.png
     edge-glass detect runs/detection_assistant_only photos/ --save drawn/ --coco boxes.json
     """
+    from edge_glass.detection.report.summary import detection_lines
     from edge_glass.detection.use.detect import DetectModel, picture_files, to_coco
     from edge_glass.reporting.boxes import save_drawn
-    from edge_glass.reporting.summary import detection_lines
 
     files = picture_files(pictures)
     model = DetectModel(run)
@@ -168,9 +168,9 @@ def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> Non
     edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
     edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
     """
-    from edge_glass.instruction.use.merge import merge_run
+    from edge_glass.experiment.merge import merge as run_merge
 
-    merged = merge_run(run, output, bound, rows)
+    merged = run_merge(run, output, bound, rows)
     for line in merged.lines():
         click.echo(line)
     click.echo(f"merged: {merged.folder}")

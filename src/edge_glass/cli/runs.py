@@ -45,8 +45,8 @@ def train(
     from edge_glass.config import load_config
 
     loaded = load_config(config, overrides, tiny=tiny)
+    from edge_glass.experiment.report import describe_run
     from edge_glass.experiment.run import train as run
-    from edge_glass.reporting.summary import describe_run
 
     result = run(loaded, output=output, resume=resume)
     if os.environ.get("RANK", "0") == "0":
@@ -68,7 +68,7 @@ def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
     edge-glass evaluate runs/quickstart dataset.test_parquet=other.parquet
     """
     from edge_glass.experiment.evaluate import evaluate_run
-    from edge_glass.reporting.summary import metrics_table
+    from edge_glass.experiment.report import metrics_table
 
     results = evaluate_run(run, overrides, split)
     click.echo(metrics_table(results))
@@ -100,11 +100,11 @@ def inspect(
     loaded = load_config(config, overrides, tiny=tiny, packages=False)
     from rich.console import Console
 
-    from edge_glass.instruction.report.inspecting import inspect_experiment
+    from edge_glass.experiment.inspect import inspect as run
+    from edge_glass.experiment.inspect import page_of
     from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
-    from edge_glass.tasks.inspection import page_of
 
-    found = inspect_experiment(loaded, count, split)
+    found = run(loaded, count, split)
     Console().print(inspection_lines(found.samples, found.lengths))
     where = write_inspection_page(
         page or page_of(loaded), found.samples, found.title, found.lengths, found.overview
@@ -180,6 +180,6 @@ def ablate(config: Path, overrides: tuple[str, ...], tiny: bool, output: Path | 
 @click.argument("run", type=Path)
 def report(run: Path) -> None:
     """Write the plots and report.html of RUN again."""
-    from edge_glass.reporting.report import write_report
+    from edge_glass.experiment.report import write_report
 
     click.echo(write_report(run))

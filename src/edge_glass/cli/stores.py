@@ -18,7 +18,7 @@ def assets() -> None:
 def assets_list() -> None:
     """Names with source, size and licence."""
     from edge_glass.assets import list_assets
-    from edge_glass.reporting.summary import assets_table
+    from edge_glass.reporting.terminal import assets_table
 
     click.echo(assets_table(list_assets()))
 
@@ -69,7 +69,7 @@ def info(folder: Path | None) -> None:
     """What is cached, and how large it is."""
     from edge_glass.assets import cache_root
     from edge_glass.data.feature_cache import cache_entries, cache_sizes
-    from edge_glass.reporting.summary import cache_table
+    from edge_glass.reporting.terminal import cache_table
 
     root = folder or cache_root()
     click.echo(cache_table(cache_entries(root)))

@@ -23,19 +23,50 @@ PATTERN_WORDS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, '.', '_' and '-', starting with a letter or digit",
 }
 
-# Names people bring from other tools. A target that is no key of the schema is never suggested.
-SYNONYMS = {
-    "learning_rate": "lr",
-    "num_train_epochs": "epochs",
-    "clip_grad": "max_grad_norm",
-    "lora_r": "rank",
-    "lora_alpha": "alpha",
-    "target_modules": "targets",
-    "load_in_4bit": "quantization",
-    "load_in_8bit": "quantization",
-    "attn_implementation": "attention",
-    "torch_dtype": "dtype",
-    "per_device_train_batch_size": "batch_size",
+# Names that people bring from this project's two forerunners and from other tools → the last part of today's
+# key, with the value to give where the name implies one. Several where it depends on the section or the task.
+RENAMED: dict[str, tuple[str, ...]] = {
+    "model_name": ("source",),
+    "model_name_or_path": ("source",),
+    "model_id": ("source",),
+    "tokenizer_name": ("tokenizer",),
+    "strategy": ("kind",),
+    "freeze": ("frozen",),
+    "load_in_4bit": ("quantization: 4bit",),
+    "load_in_8bit": ("quantization: 8bit",),
+    "use_lora": ("mode: lora",),
+    "lora_r": ("rank",),
+    "lora_rank": ("rank",),
+    "lora_alpha": ("alpha",),
+    "lora_dropout": ("dropout",),
+    "lora_target_modules": ("targets", "llm"),
+    "target_modules": ("targets", "llm"),
+    "attn_implementation": ("attention",),
+    "torch_dtype": ("dtype",),
+    "mrl_dims": ("mrl_dimensions",),
+    "perceiver_num_latents": ("num_latents",),
+    "perceiver_depth": ("depth",),
+    "min_visual_tokens": ("min_pixels",),
+    "max_visual_tokens": ("max_pixels",),
+    "learning_rate": ("lr",),
+    "lr_scheduler_type": ("schedule",),
+    "warmup_steps": ("warmup_ratio",),
+    "clip_grad": ("max_grad_norm",),
+    "gradient_clip": ("max_grad_norm",),
+    "num_epochs": ("epochs",),
+    "num_train_epochs": ("epochs",),
+    "per_device_train_batch_size": ("batch_size",),
+    "accumulation_steps": ("gradient_accumulation_steps",),
+    "bf16": ("precision: bf16",),
+    "fp16": ("precision: fp16",),
+    "mixed_precision": ("precision",),
+    "log_every": ("logging_steps",),
+    "log_every_n_steps": ("logging_steps",),
+    "eval_steps": ("eval_epochs",),
+    "save_total_limit": ("keep_checkpoints",),
+    "use_wandb": ("report_to: [wandb]",),
+    "text_dropout": ("text_dropout_prob",),
+    "max_length": ("max_text_length", "max_tokens"),
 }
 
 # How alike two names have to be.
@@ -133,12 +164,13 @@ def nearest_keys(dotted: str) -> list[str]:
     parent, _, name = dotted.rpartition(".")
     siblings = [key for key in known_keys() if key.rpartition(".")[0] == parent]
     best_sibling, score = _best(name, siblings)
-    if best_sibling and score >= _SAME_SECTION_SURE:
+    if best_sibling and score >= _SAME_SECTION_SURE and name not in RENAMED:
         return [best_sibling]
-    wanted = SYNONYMS.get(name, name)
-    same_name = [key for key in known_keys() if key.rpartition(".")[2] == wanted and key != dotted]
-    if same_name:
-        return same_name[:3]
+    for wanted, _, value in (one.partition(": ") for one in RENAMED.get(name, (name,))):
+        same_name = [key for key in known_keys() if key.rpartition(".")[2] == wanted and key != dotted]
+        inside = [key for key in same_name if parent and key.startswith(f"{parent}.")]
+        if same_name:
+            return [f"{key}: {value}" if value else key for key in (inside or same_name)[:3]]
     # Sections run into the name, as in vision_encoder_source.
     below = {
         key.removeprefix(f"{parent}.").replace(".", "_"): key

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from edge_glass.config.checks import problems_across
+from edge_glass.config.checks.data import build_command
 from edge_glass.config.overrides import leaf_paths, merged, nested, parse_override, presets_first
-from edge_glass.config.problems import Origins, config_error, dotted, found, problems_of
+from edge_glass.config.problems import Origins, Problem, config_error, dotted, found, problems_of
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.tiny import shrink
 from edge_glass.config.variants import variant_problems
 from edge_glass.config.yaml_loader import YamlDocument, read_yaml
 from edge_glass.core.errors import ConfigError
+
+
+class Checked(NamedTuple):
+    """An experiment file that was looked at: what is wrong with it, and data files that are not there yet."""
+
+    file: Path
+    error: ConfigError | None
+    missing: tuple[Path, ...] = ()
 
 
 def load_config(
@@ -35,9 +44,59 @@ def load_config(
         packages: False does not ask for packages that only training needs, to look at samples without them.
 
     Raises:
-        ConfigError: one line per problem, three at most: file and line, key, what was found, what is right.
+        ConfigError: one line per problem, 50 at most: file and line, key, what is expected, what is there.
     """
-    path = Path(path)
+    config, problems, origins = _examined(Path(path), overrides, tiny=tiny, packages=packages)
+    if problems:
+        raise config_error(problems, origins)
+    return config
+
+
+def check_files(
+    paths: Iterable[str | Path], overrides: Sequence[str] = (), *, tiny: bool = False
+) -> list[Checked]:
+    """Check each file, and each *.yaml of a folder, and report what is wrong instead of raising it.
+
+    A data file that is not there is no error here: a fresh clone has none yet.
+    """
+    results: list[Checked] = []
+    for path in map(Path, paths):
+        files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+        if not files:
+            results.append(Checked(path, ConfigError(f"{path}: this folder holds no *.yaml file")))
+        for file in files:
+            try:
+                _, problems, origins = _examined(file, overrides, tiny=tiny, packages=True)
+            except ConfigError as error:
+                results.append(Checked(file, error))
+                continue
+            wrong = [problem for problem in problems if problem.missing is None]
+            missing = tuple(problem.missing for problem in problems if problem.missing is not None)
+            results.append(Checked(file, config_error(wrong, origins) if wrong else None, missing))
+    return results
+
+
+def how_to_build(missing: Iterable[Path]) -> str:
+    """Return one line on data files that are not there: the commands that build them, and the other paths."""
+    paths = sorted(set(missing))
+    commands = {build_command(path) for path in paths} - {None}
+    # With speech, a data set is written whole.
+    commands -= {
+        f"{command}".removesuffix(" --speech") for command in commands if f"{command}".endswith("--speech")
+    }
+    parts = [f"`{command}`" for command in sorted(map(str, commands))]
+    parts += [str(path) for path in paths if build_command(path) is None]
+    return f"data files that are not there yet, which training needs: {', '.join(parts)}"
+
+
+def _examined(
+    path: Path, overrides: Sequence[str], *, tiny: bool, packages: bool
+) -> tuple[ExperimentConfig, list[Problem], Origins]:
+    """Return the experiment, what is wrong with it, and where its keys were written.
+
+    Raises:
+        ConfigError: It cannot be read, or has keys or values that the schema refuses.
+    """
     origins = Origins(str(path))
     raw = _read_with_base(path, origins)
     overridden: set[str] = set()
@@ -47,28 +106,12 @@ def load_config(
         for leaf in leaf_paths(change):
             origins.note(leaf, override.where)
             overridden.add(dotted(leaf))
-    config = _checked(raw, origins, surroundings=not tiny, packages=packages)
-    if not tiny:
-        return config
-    # Checked at full size first: toy settings must not hide a mistake.
-    return _checked(shrink(config, keep=overridden), origins, surroundings=False)
-
-
-def check_files(paths: Iterable[str | Path], *, tiny: bool = False) -> list[tuple[Path, ConfigError | None]]:
-    """Load each file, and each *.yaml of a folder, and report what is wrong instead of raising it."""
-    results: list[tuple[Path, ConfigError | None]] = []
-    for path in map(Path, paths):
-        files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
-        if not files:
-            results.append((path, ConfigError(f"{path}: this folder holds no *.yaml file")))
-        for file in files:
-            try:
-                load_config(file, tiny=tiny)
-            except ConfigError as error:
-                results.append((file, error))
-            else:
-                results.append((file, None))
-    return results
+    config = validate(raw, origins)
+    problems = _problems(config, surroundings=not tiny, packages=packages)
+    if not tiny or problems:  # at full size first: toy settings must not hide a mistake
+        return config, problems, origins
+    config = validate(shrink(config, keep=overridden), origins)
+    return config, _problems(config, surroundings=False), origins
 
 
 def validate(raw: Mapping[str, Any], origins: Origins) -> ExperimentConfig:
@@ -83,17 +126,11 @@ def validate(raw: Mapping[str, Any], origins: Origins) -> ExperimentConfig:
         raise config_error(problems_of(error, raw), origins) from error
 
 
-def _checked(
-    raw: Mapping[str, Any], origins: Origins, *, surroundings: bool, packages: bool = True
-) -> ExperimentConfig:
-    config = validate(raw, origins)
-    problems = [
+def _problems(config: ExperimentConfig, *, surroundings: bool, packages: bool = True) -> list[Problem]:
+    return [
         *problems_across(config, surroundings=surroundings, packages=packages),
         *variant_problems(config, surroundings=surroundings),
     ]
-    if problems:
-        raise config_error(problems, origins)
-    return config
 
 
 def _read_with_base(path: Path, origins: Origins) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from edge_glass.config.fields import (
+    RENAMED,
     Expected,
     choices_of,
     expected_at,
@@ -19,15 +21,19 @@ from edge_glass.config.fields import (
 from edge_glass.config.yaml_loader import KeyPath, plain_value
 from edge_glass.core.errors import ConfigError
 
-MAX_REPORTED = 3
+MAX_REPORTED = 50
 _MAX_SHOWN = 60
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: the path of its key, and the rest of the sentence."""
+    """One thing that is wrong: the path of its key, and the rest of the sentence.
+
+    `missing` is the data file or folder that is not there, where that is all that is wrong.
+    """
 
     path: KeyPath
     text: str
+    missing: Path | None = None
 
 
 class Origins:
@@ -66,8 +72,8 @@ def dotted(path: KeyPath) -> str:
 
 
 def config_error(problems: Sequence[Problem], origins: Origins) -> ConfigError:
-    """One line per problem, up to three, then how many more there are."""
-    lines = [f"{origins.where(path)}: {dotted(path)}: {text}" for path, text in problems[:MAX_REPORTED]]
+    """Return the error with one line per problem, at most MAX_REPORTED, then how many more there are."""
+    lines = [f"{origins.where(one.path)}: {dotted(one.path)}: {one.text}" for one in problems[:MAX_REPORTED]]
     if len(problems) > MAX_REPORTED:
         lines.append(f"and {len(problems) - MAX_REPORTED} more")
     return ConfigError("\n".join(lines))
@@ -106,6 +112,8 @@ def unknown_key(path: KeyPath) -> str:
     if path == ("base",):
         return "unknown key; base can only stand at the top of a file"
     nearest = nearest_keys(".".join(str(part) for part in path))
+    if nearest and name in RENAMED:
+        return f"unknown key; here it is called {' or '.join(nearest)}"
     if nearest:
         *others, last = nearest
         return f"unknown key; did you mean {', '.join(others) + ' or ' if others else ''}{last}?"

@@ -73,7 +73,7 @@ def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterato
                 written = _as_written(problem.path, overrides)
                 named = "" if written == dotted(problem.path) else f"{dotted(problem.path)}: "
                 path = (*here, variant) if written is None else (*here, variant, written)
-                yield Problem(path, named + problem.text)
+                yield problem._replace(path=path, text=named + problem.text)
 
 
 def apply_variant(
@@ -100,7 +100,7 @@ def apply_variant(
     except ValidationError as error:
         return None, problems_of(error, raw)
     already = {problem.path for problem in unread_options(config)}
-    for path, _ in unread_options(result):
+    for path in (problem.path for problem in unread_options(result)):
         if path not in already and not any(path[: len(leaf)] == leaf for leaf in written):
             raw = merged(raw, nested(path, default_at(path)))
     return ExperimentConfig.model_validate(raw), []

@@ -10,10 +10,8 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageDraw
 
-from edge_glass.data.conversations import ASSISTANT, USER, Turn
 from edge_glass.data.samples import SampleTable
 from edge_glass.data.sounds import Sound, decode_sound, encode_flac, sound_hash
-from edge_glass.instruction.data.table import InstructionTable, captions_as_answers, join_instructions
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "brown")
 SHAPES = ("circle", "square", "triangle", "cross", "bar", "ring")
@@ -92,27 +90,3 @@ def _with_sounds(table: SampleTable, names: list[tuple[str, str]], some_missing:
         elif row % 8 == 7:
             pictures[row] = None
     return replace(table, picture_hashes=pictures, sound_hashes=hashes, sounds=encoded)
-
-
-def generated_conversations(sounds: bool = False) -> dict[str, InstructionTable]:
-    """Questions about the pictures of `generated_splits`: what colour, what shape, and what it is in all."""
-    return {split: _asked(table) for split, table in generated_splits(sounds).items()}
-
-
-def _asked(table: SampleTable) -> InstructionTable:
-    """Three questions a row; rows without a picture or sound are asked about what they have."""
-    parts = []
-    for question, kind in (
-        ("what colour is it?", "colour"),
-        ("what shape is it?", "shape"),
-        ("what is it?", ""),
-    ):
-        asked = captions_as_answers(table, question, source="generated")
-        words = [name.split("-") for name in asked.ids]
-        if kind:
-            answers = [colour if kind == "colour" else shape for colour, shape in words]
-            turns = [(Turn(USER, question), Turn(ASSISTANT, answer)) for answer in answers]
-            asked = replace(asked, turns=turns)
-        names = [f"{name}-{kind or 'name'}" for name in asked.ids]
-        parts.append(replace(asked, ids=names, answer_types=[kind or "name"] * len(names)))
-    return join_instructions(parts)

@@ -17,6 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS: Final = 89_478_485
 """Upper bound on width x height. Pillow's own warning level (256 MiB as RGB), enforced here as an error."""
 
+THUMBNAIL_SIDE: Final = 96
+
 MAX_SIDE: Final = 65_500
 """Upper bound on one side, in pixels: the longest side a JPEG can have."""
 
@@ -164,3 +166,12 @@ def _describe(data: bytes) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def make_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
+    """PNG bytes of a picture scaled down (never up) to fit a square of `side` pixels."""
+    small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

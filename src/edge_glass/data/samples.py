@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from PIL import Image
@@ -133,7 +133,12 @@ class SampleTable:
         kept = self.select([i for i in range(len(self)) if i not in indices])
         return replace(kept, rejected=(*self.rejected, *lost))
 
-    def select(self, indices: Sequence[int]) -> SampleTable:
+    def spread(self, count: int) -> Self:
+        """Return `count` rows, evenly spread; all when there are fewer."""
+        chosen = min(count, len(self))
+        return self.select([len(self) * number // chosen for number in range(chosen)])
+
+    def select(self, indices: Sequence[int]) -> Self:
         """These rows in this order."""
 
         def chosen(column: Sequence[Any]) -> list[Any]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.decoder import Generation, GenerationSettings, OnToken
 
 # Rows that have ended are left behind when no more than this share of the batch goes on: leaving them behind
 # copies the cached keys and values of the others, so it is not done for each.
 FEWER = 0.75
+SAMPLING = ("temperature", "top_p", "seed")
 
 
 class Steps(Protocol):
@@ -192,3 +197,42 @@ def _continue(
     while len(running) < row.beams:  # a vocabulary smaller than the beams
         running.append((-torch.inf, 0, []))
     return running[: row.beams]
+
+
+def generation_settings(config: ExperimentConfig, end: int) -> GenerationSettings:
+    """How an experiment writes its answers; `end` is the id of the token that ends one."""
+    generation = config.generation
+    return GenerationSettings(
+        max_new_tokens=generation.max_new_tokens or config.dataset.max_answer_length,
+        do_sample=generation.do_sample,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        num_beams=generation.num_beams,
+        seed=config.seed,
+        end=end,
+    )
+
+
+def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) -> GenerationSettings:
+    """Settings with some fields changed; None changes nothing.
+
+    Asking for beams ends sampling, and the other way round, unless both are asked for.
+
+    Raises:
+        ConfigError: A value out of range, both beams and sampling, or a choice that only sampling reads.
+    """
+    chosen = {name: value for name, value in choices.items() if value is not None}
+    if unknown := sorted(chosen.keys() - GenerationSettings.__dataclass_fields__.keys()):
+        known = ", ".join(GenerationSettings.__dataclass_fields__)
+        raise ConfigError(f"generation: there is no setting {unknown[0]!r}; {known} would be right")
+    if chosen.get("do_sample"):
+        chosen = {"num_beams": 1} | chosen
+    elif chosen.get("num_beams", 1) > 1:
+        chosen = {"do_sample": False} | chosen
+    changed = replace(settings, **chosen)
+    unread = [name for name in SAMPLING if name in chosen]
+    if unread and not changed.do_sample:
+        raise ConfigError(
+            f"generation: {unread[0]} is read when sampling only; add --sample (do_sample=True)"
+        )
+    return changed

@@ -12,7 +12,7 @@ from edge_glass.config import ExperimentConfig
 from edge_glass.config.overrides import merged
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.own_process import alone
-from edge_glass.reporting.report import write_report
+from edge_glass.experiment.report import write_report
 from edge_glass.reporting.wording import headline
 
 FOLDER = "compared"

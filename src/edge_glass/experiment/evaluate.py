@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_glass.alignment.model.folder import load_model
 from edge_glass.config import load_config
 from edge_glass.core.errors import CheckpointError
 from edge_glass.evaluation.results import metrics_dict, write_json
-from edge_glass.instruction.model.folder import load_answering_model
-from edge_glass.tasks.experiment import build_experiment
+from edge_glass.tasks.registry import task_kind
 
 
 def evaluate_run(
@@ -31,17 +29,8 @@ def evaluate_run(
     if not (run / "config.yaml").is_file():
         raise CheckpointError(f"{run}: no run here (config.yaml is missing).")
     config = load_config(run / "config.yaml", overrides)
-    model: Any
-    if config.task == "instruction":
-        model, _ = load_answering_model(run / "model")
-    elif config.task == "detection":
-        from edge_glass.vlm.folder import load_detection_model, require_convention
-
-        require_convention(config, run / "model")
-        model, _ = load_detection_model(run / "model")
-    else:
-        model = load_model(run / "model")
-    task = build_experiment(config, progress, model)
+    kind = task_kind(config.task)
+    task = kind.experiment(config, progress, kind.load_trained(config, run / "model"))
     estimates = task.estimates(task.measure(split), split)
     results = {
         "split": split,

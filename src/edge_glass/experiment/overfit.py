@@ -18,13 +18,9 @@ from typing import Any
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.core.errors import ConfigError
 from edge_glass.core.progress import progress_bar
-from edge_glass.detection.data.splits import load_scenes
-from edge_glass.detection.task import DetectionTask
-from edge_glass.instruction.data.sources import load_conversations
-from edge_glass.instruction.task import InstructionTask
 from edge_glass.tasks.measuring import arithmetic, moved, parts
+from edge_glass.tasks.registry import task_kind
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +102,7 @@ def overfit(
         DataError: See the task.
     """
     torch.manual_seed(config.seed)
-    task = _task(config, rows)
+    task = task_kind(config.task).on_few_rows(config, rows)
     started = time.monotonic()
     courses = [Course(0, task.evaluate(task.model, "val"))]
     metric = task.primary_metric
@@ -123,20 +119,6 @@ def overfit(
     learned = courses[-1].metrics[metric] > enough
     reason = "" if learned else _reason(courses, metric)
     return Overfit(learned, metric, enough, courses, time.monotonic() - started, task.samples, reason)
-
-
-def _task(config: ExperimentConfig, rows: int) -> Any:
-    """The task on a few rows, which are trained on and measured."""
-    if config.task not in ("detection", "instruction"):
-        raise ConfigError(
-            f"{config.name} is of task {config.task}; overfit is for detection and instruction experiments"
-        )
-    tables: Any = (load_scenes if config.task == "detection" else load_conversations)(config)
-    train = tables["train"]
-    most = min(rows, len(train))
-    few = train.select([len(train) * number // most for number in range(most)])
-    kind = DetectionTask if config.task == "detection" else InstructionTask
-    return kind(config, progress=False, tables=dict.fromkeys(("train", "val", "test"), few))
 
 
 def _training(task: Any) -> Iterator[None]:

@@ -18,8 +18,9 @@ from edge_glass.core.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.results import metrics_dict, read_results, write_json
 from edge_glass.experiment.companions import run_companions
 from edge_glass.experiment.folder import begin, run_folder_of, write_environment
-from edge_glass.reporting.report import write_report
-from edge_glass.tasks.experiment import Cost, Experiment, build_experiment
+from edge_glass.experiment.report import write_report
+from edge_glass.tasks.experiment import Cost, Experiment
+from edge_glass.tasks.registry import task_kind
 from edge_glass.training.sharding import whole_state
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
     with _quiet_libraries(), _full_disk_named(folder):
-        task = build_experiment(config, progress and distributed.is_local_main())
+        task = task_kind(config.task).experiment(config, progress and distributed.is_local_main())
         untouched = task.untouched(folder)
         main(lambda: _write_before(task, folder, untouched))
         task.prepare()

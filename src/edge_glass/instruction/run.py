@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from edge_glass.alignment.measure.archive import make_thumbnail
+from edge_glass.data.pictures import make_thumbnail
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.results import assemble_results, metrics_dict
 from edge_glass.instruction.data.table import words_hash

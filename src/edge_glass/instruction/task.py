@@ -20,18 +20,14 @@ from edge_glass.data.conversation_batches import ConversationCollator, stack_pix
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
 from edge_glass.data.labels import ConversationTokenizer, check_labels
+from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
 from edge_glass.instruction.data.datasets import ConversationDataset
 from edge_glass.instruction.data.sources import SPLITS, load_conversations, texts_of
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
-from edge_glass.instruction.model.build import (
-    build_answering_model,
-    build_decoder,
-    build_tokenizer,
-    generation_settings,
-)
+from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
 from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
 from edge_glass.tasks.text_generation import WritingTask, shown_places

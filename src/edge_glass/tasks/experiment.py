@@ -79,24 +79,3 @@ def split_counts(splits: Mapping[str, SampleTable]) -> dict[str, SplitCount]:
             reasons[rejected.reason] = reasons.get(rejected.reason, 0) + 1
         counts[name] = SplitCount(len(table), reasons)
     return counts
-
-
-def build_experiment(config: ExperimentConfig, progress: bool = True, model: Any = None) -> Experiment:
-    """The task that an experiment names.
-
-    Args:
-        config: The experiment.
-        progress: Show progress bars.
-        model: A finished model to measure; by default a fresh one is built.
-    """
-    if config.task == "instruction":
-        from edge_glass.instruction.run import InstructionExperiment
-
-        return InstructionExperiment(config, progress, model)
-    if config.task == "detection":
-        from edge_glass.detection.run import DetectionExperiment
-
-        return DetectionExperiment(config, progress, model)
-    from edge_glass.alignment.run import AlignmentExperiment
-
-    return AlignmentExperiment(config, progress, model)

@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.tasks.registry import task_kind
 
 DESCRIPTION = "model.json"  # written by the modules models/*artefact.py
-_USES = {
-    "alignment": ("searches pictures", 'edge-glass search {folder} "a sad animal"'),
-    "detection": ("finds things", "edge-glass detect {folder} picture.png --save out.png"),
-    "instruction": ("answers questions", 'edge-glass answer {folder} picture.png "what is it?"'),
-}
 
 
 class Finished(NamedTuple):
@@ -62,8 +58,7 @@ def require_task(folder: str | Path, task: str) -> Finished:
     """
     found = find_model(folder)
     if found.task != task:
-        does, command = _USES.get(found.task, (f"is of task {found.task}", "edge-glass --help"))
-        wanted = _USES[task][0]
-        example = command.format(folder=shlex.quote(str(folder)))
-        raise ConfigError(f"{folder} {does}; one that {wanted} is needed here. To use this one: {example}")
+        is_, wanted = task_kind(found.task), task_kind(task)
+        example = is_.example.format(folder=shlex.quote(str(folder)))
+        raise ConfigError(f"{folder} {is_.does}; expected one that {wanted.does}. To use this one: {example}")
     return found

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from edge_glass.config.schema import ExperimentConfig
-from edge_glass.experiment.folder import run_folder_of
 from edge_glass.reporting.inspection_tokens import InspectedSample
 
 
@@ -25,8 +22,3 @@ class Inspection:
     lengths: list[str]
     title: str
     overview: dict[str, str]
-
-
-def page_of(config: ExperimentConfig) -> Path:
-    """Where the page of an experiment goes."""
-    return run_folder_of(config) / "inspect.html"

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from edge_glass.experiment.visualizer import TrainingVisualizer
 from edge_glass.instruction.report.curves import (
     draw_answer_loss_parts,
     draw_answer_metrics,
@@ -17,7 +18,6 @@ from edge_glass.instruction.report.curves import (
     same_series,
 )
 from edge_glass.instruction.report.types_plot import draw_answer_types
-from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import STYLE, NothingToPlotError
 

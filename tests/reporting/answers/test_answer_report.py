@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from edge_glass.evaluation.results import read_results
+from edge_glass.experiment.report import write_report
 from edge_glass.instruction.measure.archive import load_answers, picture_of, save_answers
 from edge_glass.instruction.report.gallery import answer_gallery, sample_courses
 from edge_glass.instruction.report.tables import metric_rows, mistakes, part_rows
-from edge_glass.reporting.report import write_report
 from edge_glass.reporting.run_folder import RunFolder
 
 

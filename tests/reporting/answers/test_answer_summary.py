@@ -11,11 +11,11 @@ import pytest
 
 from edge_glass.evaluation.intervals import paired_difference
 from edge_glass.evaluation.results import read_results
+from edge_glass.experiment.report import describe_run, metrics_table
 from edge_glass.instruction.measure.archive import load_answers, save_answers
 from edge_glass.instruction.report.companions import compared, difference, units_of
 from edge_glass.instruction.report.wording import blind_sentence
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.summary import describe_run, metrics_table
 
 
 def test_a_finished_run(answered_run):

@@ -11,7 +11,6 @@ sounds to `audio_embeddings[k]`.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,7 @@ from edge_glass.core.errors import DataError
 from edge_glass.core.files import atomic_file
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-THUMBNAIL_SIDE = 96
+    pass
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,6 @@ class EvaluationArchive:
     audio_embeddings: np.ndarray | None = None
     audio_groups: np.ndarray | None = None
     audio_ids: list[str] | None = None
-
-
-def make_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
-    """PNG bytes of a picture scaled down (never up) to fit a square of `side` pixels."""
-    small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-    small.thumbnail((side, side))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def save_archive(run_folder: Path, split: str, archive: EvaluationArchive) -> Path:

@@ -30,16 +30,6 @@ def metric_name(base: str, dimension: int, full: int) -> str:
     return base if dimension == full else f"{base}@{dimension}"
 
 
-def higher_is_better(metric: str) -> bool:
-    """Direction of a metric by its name: losses, median ranks and shares of bad answers are better when low.
-
-    A part of the split does not count: `exact_match/type/hair loss` is an exact match.
-    """
-    whole = metric.removeprefix("train/").removeprefix("val/")
-    base = whole.split("/", 1)[0].split("@", 1)[0]
-    return not (base.endswith(("medr", "loss", "never_ended", "unparsable")) or base.startswith("loss"))
-
-
 def check_metric(metric: str, dimensions: tuple[int, ...] | list[int]) -> None:
     """Refuse a metric name that no evaluation will produce.
 

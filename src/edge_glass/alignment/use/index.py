@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_glass.alignment.measure.archive import make_thumbnail
 from edge_glass.core.errors import CheckpointError
 from edge_glass.core.files import atomic_folder
-from edge_glass.data.pictures import BadPicture, decode_image
+from edge_glass.data.pictures import BadPicture, decode_image, make_thumbnail
 from edge_glass.data.samples import SampleTable
 
 MOST_THUMBNAILS = 20_000

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_glass.alignment.measure.archive import make_thumbnail
 from edge_glass.alignment.model.folder import load_model
 from edge_glass.alignment.use.index import PictureIndex, load_index, thumbnail
 from edge_glass.core.errors import ConfigError, DataError
@@ -22,7 +21,7 @@ from edge_glass.data.inputs import (
     open_picture,
     open_sound,
 )
-from edge_glass.data.pictures import BadPicture, decode_image
+from edge_glass.data.pictures import BadPicture, decode_image, make_thumbnail
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.tasks.finding import require_task
 

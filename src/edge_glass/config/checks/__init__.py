@@ -76,7 +76,7 @@ FILE_CHECKS: tuple[Check, ...] = (
 
 
 def problems_across(config: ExperimentConfig, *, surroundings: bool, packages: bool = True) -> list[Problem]:
-    """All problems of a valid-looking config.
+    """Return all problems of a valid-looking config.
 
     Args:
         config: the experiment.

@@ -105,7 +105,9 @@ def data_files(config: ExperimentConfig) -> Iterator[Problem]:
         path, folder_wanted = Path(written), name in _FOLDERS
         if not path.exists():
             yield Problem(
-                ("dataset", name), f"no such {'folder' if folder_wanted else 'file'}: {missing_path(path)}"
+                ("dataset", name),
+                f"no such {'folder' if folder_wanted else 'file'}: {missing_path(path)}",
+                missing=path,
             )
         elif path.is_dir() != folder_wanted:
             kinds = ("a folder", "a file") if folder_wanted else ("a file", "a folder")
@@ -114,9 +116,17 @@ def data_files(config: ExperimentConfig) -> Iterator[Problem]:
 
 def missing_path(path: Path) -> str:
     """The path, and what helps: the command that writes it, or the place a relative path starts at."""
-    folder, name = ("", "", *PurePath(path).parts)[-2:]
-    if name in _BUILT.get(folder, ()):
-        return f"{path}; `edge-glass data build {folder}` writes it"
+    command = build_command(path)
+    if command is not None:
+        return f"{path}; `{command}` writes it"
     if not path.is_absolute():
         return f"{path} (looked in the working directory {Path.cwd()})"
     return str(path)
+
+
+def build_command(path: Path) -> str | None:
+    """Return the command that writes a file of a data set; None for files that no command builds."""
+    folder, name = ("", "", *PurePath(path).parts)[-2:]
+    if (folder, name) == ("emoji", "spoken_words.parquet"):
+        return "edge-glass data build emoji --speech"
+    return f"edge-glass data build {folder}" if name in _BUILT.get(folder, ()) else None

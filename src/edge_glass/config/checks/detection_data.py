@@ -69,7 +69,7 @@ def _source_problems(split: str, written: str) -> Iterator[Problem]:
     place, folder_wanted = Path(source.where), source.kind == "voc"
     if not place.exists():
         what = "folder" if folder_wanted else "file"
-        yield Problem(path, f"no such {what}: {missing_path(place)}")
+        yield Problem(path, f"no such {what}: {missing_path(place)}", missing=place)
     elif place.is_dir() != folder_wanted:
         kinds = ("a folder", "a file") if folder_wanted else ("a file", "a folder")
         yield Problem(path, f"expected {kinds[0]}, but {place} is {kinds[1]}")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -60,10 +60,9 @@ class DetectionTable(SampleTable):
             return [() if name is None else (name,) for name in self.groups or [None] * len(self)]
         return super().keys(modality)
 
-    def select(self, indices: Sequence[int]) -> DetectionTable:
+    def select(self, indices: Sequence[int]) -> Self:
         """These rows in this order."""
         chosen = super().select(indices)
-        assert isinstance(chosen, DetectionTable)
         return replace(
             chosen,
             boxes=[self.boxes[i] for i in indices],

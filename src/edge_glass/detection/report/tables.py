@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_glass.alignment.measure.metrics import higher_is_better
 from edge_glass.detection.report.wording import METRIC_NOTES
+from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.tables import Cell, Row, cells
 from edge_glass.reporting.wording import DETECTION_WORDS, metric_label

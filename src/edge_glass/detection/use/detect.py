@@ -14,6 +14,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.inputs import Picture, open_picture, picture_files
+from edge_glass.decoders.generation import chosen_settings, generation_settings
 from edge_glass.detection.boxes.codec import box_codec
 from edge_glass.detection.collators.chat import end_of_turn
 from edge_glass.detection.data.conversations import convert_to_conversation_format
@@ -21,8 +22,6 @@ from edge_glass.detection.data.table import asked
 from edge_glass.detection.use.detections import Detection, find_boxes, read_answer, to_coco
 from edge_glass.detection.use.plain_vlm import run_qwen2vl_inference
 from edge_glass.encoders.image_transform import to_rgb
-from edge_glass.instruction.model.build import generation_settings
-from edge_glass.instruction.use.prompts import chosen_settings
 from edge_glass.tasks.finding import require_task
 from edge_glass.vlm.folder import load_detection_model
 

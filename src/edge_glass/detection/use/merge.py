@@ -42,7 +42,7 @@ from edge_glass.vlm.folder import (
 def merge_scenes(
     run: Path, model: Path, output: Path | None, bound: float | None, rows: int, progress: bool = True
 ) -> Merged:
-    """As `merge_run`, of a detection run.
+    """As `merge` in `edge_glass.experiment.merge`, of a detection run.
 
     Args:
         run: The run folder.

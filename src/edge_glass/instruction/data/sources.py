@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
 from edge_glass.data.folder import read_folder
-from edge_glass.data.generated import generated_conversations
 from edge_glass.data.samples import check_rejected
+from edge_glass.instruction.data.generated import generated_conversations
 from edge_glass.instruction.data.readers import read_conversations, read_question_parquet
 from edge_glass.instruction.data.table import (
     InstructionTable,

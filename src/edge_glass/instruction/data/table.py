@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.datasets import check_enough
@@ -40,10 +40,9 @@ class InstructionTable(SampleTable):
         """The last thing the assistant says in row `index`: what a generated answer is compared with."""
         return next(turn.text for turn in reversed(self.turns[index]) if turn.role == ASSISTANT)
 
-    def select(self, indices: Sequence[int]) -> InstructionTable:
+    def select(self, indices: Sequence[int]) -> Self:
         """These rows in this order."""
         chosen = super().select(indices)
-        assert isinstance(chosen, InstructionTable)
         return replace(
             chosen,
             turns=[self.turns[i] for i in indices],

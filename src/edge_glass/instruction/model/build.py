@@ -10,7 +10,7 @@ import torch
 
 from edge_glass.config.schema import DecoderConfig, ExperimentConfig
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.decoders.decoder import Decoder, GenerationSettings
+from edge_glass.decoders.decoder import Decoder
 from edge_glass.decoders.gguf_files import find_gguf
 from edge_glass.decoders.lora import LoraSettings
 from edge_glass.decoders.plain import PlainConfig, PlainDecoder
@@ -116,17 +116,3 @@ def build_answering_model(
                 decoder.width, list(towers), kind=config.fusion.kind, num_heads=config.fusion.num_heads
             )
     return AnsweringModel(decoder, towers, fusion)
-
-
-def generation_settings(config: ExperimentConfig, end: int) -> GenerationSettings:
-    """How an experiment writes its answers; `end` is the id of the token that ends one."""
-    generation = config.generation
-    return GenerationSettings(
-        max_new_tokens=generation.max_new_tokens or config.dataset.max_answer_length,
-        do_sample=generation.do_sample,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        num_beams=generation.num_beams,
-        seed=config.seed,
-        end=end,
-    )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.core.errors import ConfigError
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
@@ -24,28 +23,19 @@ from edge_glass.tasks.inspection import Inspection
 from edge_glass.tasks.sources import load_audio, load_vision
 
 
-def inspect_experiment(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
+def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
     """Some rows of a split, evenly spread, as training (or measuring) gives them to the model.
 
     Encoders are loaded, for their transform and their tokens; of a language model only its tokenizer.
 
     Args:
-        config: Of an instruction or detection experiment.
+        config: Of an instruction experiment.
         count: How many; all when there are fewer.
         split: train, val or test. Training rows are augmented as in the first epoch.
 
     Raises:
-        ConfigError: The experiment is of another task.
         DataError: The rows cannot be used.
     """
-    if config.task == "detection":
-        from edge_glass.detection.report.inspecting import inspect_scenes
-
-        return inspect_scenes(config, count, split)
-    if config.task != "instruction":
-        raise ConfigError(
-            f"{config.name} is of task {config.task}; inspect shows instruction and detection experiments"
-        )
     tables = load_conversations(config)
     tokenizer = ConversationTokenizer(_tokenizer(config, tables["train"]))
     encoders: dict[str, Any] = {}
@@ -53,7 +43,7 @@ def inspect_experiment(config: ExperimentConfig, count: int = 8, split: str = "t
         encoders["vision"] = load_vision(config)
         if (audio := load_audio(config)) is not None:
             encoders["audio"] = audio
-    with only_warnings("edge_glass.instruction.data.lengths"):  # it is shown with the samples
+    with only_warnings("edge_glass.data.lengths"):  # it is shown with the samples
         dataset = _dataset(config, tables[split], tokenizer, encoders, split == "train")
     return Inspection(
         samples=_samples(config, dataset, InputInspector(config, encoders), count, split),

@@ -29,7 +29,7 @@ from edge_glass.instruction.model.folder import (
 )
 from edge_glass.instruction.use.answer import Answerer
 from edge_glass.instruction.use.prompts import Asked
-from edge_glass.tasks.finding import find_model, require_task
+from edge_glass.tasks.finding import require_task
 from edge_glass.tasks.merged import (
     LORA,
     Merged,
@@ -40,14 +40,12 @@ from edge_glass.tasks.merged import (
 )
 from edge_glass.tasks.sources import training_device
 
-ROWS = 64
 
-
-def merge_run(
+def merge_answering(
     run: Path,
-    output: Path | None = None,
-    bound: float | None = None,
-    rows: int = ROWS,
+    output: Path | None,
+    bound: float | None,
+    rows: int,
     progress: bool = True,
 ) -> Merged:
     """Write a run's language model with its adapters in the weights, as a plain Hugging Face folder.
@@ -69,11 +67,6 @@ def merge_run(
         CheckpointError: The run is not finished, or the merged model answers otherwise.
         DataError: The run's data are not there any more.
     """
-    found = find_model(run)
-    if found.task == "detection":
-        from edge_glass.detection.use.merge import merge_scenes
-
-        return merge_scenes(found.run, found.model, output, bound, rows, progress)
     found = require_task(run, "instruction")
     config = read_description(found.model)
     _require_adapters(run, config)

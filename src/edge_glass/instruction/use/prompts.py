@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,7 @@ from edge_glass.core.errors import ConfigError
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.conversations import SYSTEM, BadConversation, Turn, question_and_answer
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
-from edge_glass.decoders.decoder import GenerationSettings
 from edge_glass.instruction.model.answering import AnsweringModel
-
-SAMPLING = ("temperature", "top_p", "seed")
 
 
 class Asked(NamedTuple):
@@ -65,31 +61,6 @@ def checked_turns(
             "(dataset.max_question_length)"
         )
     return (*system, turn)
-
-
-def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) -> GenerationSettings:
-    """Settings with some fields changed; None changes nothing.
-
-    Asking for beams ends sampling, and the other way round, unless both are asked for.
-
-    Raises:
-        ConfigError: A value out of range, both beams and sampling, or a choice that only sampling reads.
-    """
-    chosen = {name: value for name, value in choices.items() if value is not None}
-    if unknown := sorted(chosen.keys() - GenerationSettings.__dataclass_fields__.keys()):
-        known = ", ".join(GenerationSettings.__dataclass_fields__)
-        raise ConfigError(f"generation: there is no setting {unknown[0]!r}; {known} would be right")
-    if chosen.get("do_sample"):
-        chosen = {"num_beams": 1} | chosen
-    elif chosen.get("num_beams", 1) > 1:
-        chosen = {"do_sample": False} | chosen
-    changed = replace(settings, **chosen)
-    unread = [name for name in SAMPLING if name in chosen]
-    if unread and not changed.do_sample:
-        raise ConfigError(
-            f"generation: {unread[0]} is read when sampling only; add --sample (do_sample=True)"
-        )
-    return changed
 
 
 class Prompts:

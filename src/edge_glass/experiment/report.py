@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_glass.alignment.report.page import alignment_context
-from edge_glass.detection.report.page import detection_context
-from edge_glass.instruction.report.page import answers_context
+from edge_glass.experiment.visualizer import TrainingVisualizer
 from edge_glass.reporting.html import write_page
-from edge_glass.reporting.plots import TrainingVisualizer
 from edge_glass.reporting.run_folder import RunFolder, write_metrics_csv
 from edge_glass.reporting.run_page import page_context
-
-_PAGES: dict[str, tuple[str, Callable[[RunFolder], dict[str, Any]]]] = {
-    "alignment": ("alignment.html.j2", alignment_context),
-    "instruction": ("answers.html.j2", answers_context),
-    "detection": ("detection.html.j2", detection_context),
-}
+from edge_glass.tasks.registry import task_kind
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -33,6 +24,17 @@ def write_report(run_folder: Path | str) -> Path:
     visualizer = TrainingVisualizer(run)
     visualizer.plot_all()
     write_metrics_csv(run)
-    template, special = _PAGES.get(run.task, _PAGES["alignment"])
-    shown = {**page_context(run, visualizer.left_out), **special(run)}
+    template, special = task_kind(run.task).page(run)
+    shown = {**page_context(run, visualizer.left_out), **special}
     return write_page(run.path / "report.html", template, **shown)
+
+
+def describe_run(folder: Path) -> str:
+    """Return what the terminal shows of a finished run: verdict, main numbers, where to look next."""
+    run = RunFolder(folder)
+    return task_kind(run.task).describe(run)
+
+
+def metrics_table(results: dict[str, Any]) -> str:
+    """Return all metrics of one evaluation (see `evaluate`) with their intervals, as text."""
+    return task_kind(results.get("task", "alignment")).metrics_table(results)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 
-from edge_glass.detection.report.summary import describe_detection, detection_lines, detection_table
-from edge_glass.evaluation.results import read_results
-from edge_glass.instruction.measure.text import PER_ANSWER
-from edge_glass.instruction.report.summary import answers_table, describe_answers
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.terminal import as_text, cell, table
 from edge_glass.reporting.wording import (
@@ -24,27 +19,12 @@ from edge_glass.reporting.wording import (
     metric_label,
 )
 
-__all__ = [
-    "as_text",
-    "assets_table",
-    "cache_table",
-    "comparison_table",
-    "describe_run",
-    "detection_lines",
-    "hits_table",
-    "metrics_table",
-]
-
 _MEASURES = ("r1", "r5", "r10")
 
 
-def describe_run(folder: Path) -> str:
-    """Verdict, main numbers, and where to look next; of any task."""
-    results = read_results(folder / "results.json")
-    if results.get("task") == "instruction":
-        return describe_answers(RunFolder(folder))
-    if results.get("task") == "detection":
-        return describe_detection(RunFolder(folder))
+def describe_alignment(run: RunFolder) -> str:
+    """Verdict, main numbers, and where to look next."""
+    results, folder = run.results, run.path
     sentences = [headline(results), closed_form_sentence(results)]
     lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
     lines.append(f"report   {folder / 'report.html'}")
@@ -74,16 +54,9 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     return as_text(shown)
 
 
-def metrics_table(results: Mapping[str, Any]) -> str:
-    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction).
-
-    Of answers and of boxes: one row per metric.
-    """
+def retrieval_table(results: Mapping[str, Any]) -> str:
+    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction)."""
     metrics = results["metrics"]
-    if "mean_iou" in metrics:
-        return detection_table(results)
-    if any(name in PER_ANSWER for name in metrics):
-        return answers_table(results)
     suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))
     sides = measured_sides(metrics)
     title = f"{results['split']}: {results['rows']} rows"
@@ -116,34 +89,3 @@ def hits_table(hits: Sequence[Any]) -> str:
     for hit in hits:
         shown.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.identifier), Text(hit.caption), hit.split)
     return as_text(shown)
-
-
-def assets_table(rows: Iterable[Any]) -> str:
-    """Assets with size, licence and source."""
-    shown = table("name", right=("download", "unpacked"), left=("here", "licence", "from", "what"))
-    for row in rows:
-        sizes = (_mebibytes(row.download_size), _mebibytes(row.size))
-        shown.add_row(
-            row.name, *sizes, "yes" if row.fetched else "no", row.licence, row.source, row.description
-        )
-    return as_text(shown, width=180)
-
-
-def cache_table(entries: Iterable[tuple[Mapping[str, Any], int, int]]) -> str:
-    """Cached features: what they are, how many, how large."""
-    shown = table("encoder", right=("samples", "size"), left=("dtype", "kept as", "transform"))
-    for about, samples, size in entries:
-        encoder = str(about.get("encoder", "?"))[:12]
-        shown.add_row(
-            encoder,
-            f"{samples:,}",
-            _mebibytes(size),
-            str(about.get("dtype", "?")),
-            str(about.get("pooling", "?")),
-            str(about.get("transform", "?")),
-        )
-    return as_text(shown, width=150)
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"
