@@ -39,6 +39,7 @@ import numpy as np
 import yaml
 
 from edge_glass.core.errors import DataError
+from edge_glass.core.files import atomic_file
 from edge_glass.evaluation.results import read_json, read_results
 
 logger = logging.getLogger(__name__)
@@ -227,12 +228,10 @@ def write_metrics_csv(run_folder: Path | RunFolder) -> Path:
     names = dict.fromkeys(name for row in run.metrics for name in row)
     columns = [name for name in leading if name in names] + [name for name in names if name not in leading]
     path = run.path / "metrics.csv"
-    temporary = run.path / ".metrics.csv.writing"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns or ["step"])
         writer.writeheader()
         writer.writerows(run.metrics)
-    temporary.replace(path)
     return path
 
 
