@@ -77,8 +77,8 @@ def test_defaults_by_task(load: Load, load_answers: Load) -> None:
 class TestMetrics:
     def test_the_names_are_those_of_evaluation(self) -> None:
         rows = {row.name: row for row in ANSWER_METRICS}
-        assert list(rows) == [*text.PER_ANSWER, "bleu", "cider", text.NEVER_ENDED]
-        assert tuple(name for name, row in rows.items() if row.by_part) == text.BROKEN_DOWN
+        assert set(rows) == {*text.PER_ANSWER, "bleu", "cider", text.NEVER_ENDED}
+        assert {name for name, row in rows.items() if row.by_part} == set(text.BROKEN_DOWN)
         assert {name: (row.package, row.extra) for name, row in rows.items() if row.package} == text._NEEDS
 
     def test_columns_of_the_ablation_table(self, load_answers: Load, answers_error: ErrorOf) -> None:
@@ -86,7 +86,7 @@ class TestMetrics:
         for name in ("never_ended", "exact_match/type/color", "token_f1/source/easy-vqa"):
             assert load_answers(table.format(name)).ablation is not None
         assert answers_error(table.format("bleu/type/color")) == (
-            "small.yaml line 5: ablation.metrics[1]: expected exact_match, vqa_accuracy, token_f1, then "
+            "small.yaml line 5: ablation.metrics[1]: expected vqa_accuracy, exact_match, token_f1, then "
             "/type/NAME or /source/NAME; got 'bleu/type/color'"
         )
         assert "then /type/NAME or /source/" in answers_error(table.format("exact_match/color"))

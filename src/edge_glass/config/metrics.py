@@ -1,7 +1,8 @@
 """The table of metrics: words, which direction is better, how to read it, what it needs.
 
-A metric is one row here. Names in logs and results may say more than the row's name, and `metric` reads it
-off: `val/i2t_r1@256` is `i2t_r1` at 256 numbers, `exact_match/type/color` is that of some of the rows.
+A metric is one row here, in the order of reports. Names in logs and results may say more than the row's name,
+and `metric` reads it off: `val/i2t_r1@256` is `i2t_r1` at 256 numbers, `exact_match/type/color` is that of
+some of the rows.
 Nothing here imports torch, so that an experiment file is checked at once.
 """
 
@@ -77,13 +78,13 @@ RETRIEVAL_METRICS: Final = tuple(
     for measure, (measured, higher) in _MEASURES.items()
 )
 ANSWER_METRICS: Final = (
-    Metric("exact_match", "exact match", note="right to the letter, but for its case", by_part=True),
     Metric(
         "vqa_accuracy",
         "VQA accuracy",
         note="right, whatever its case, punctuation and articles",
         by_part=True,
     ),
+    Metric("exact_match", "exact match", note="right to the letter, but for its case", by_part=True),
     Metric("token_f1", "token F1", note="words shared with the right answer", by_part=True),
     Metric("rouge_l", "ROUGE-L", note="words shared in the same order"),
     Metric(
@@ -116,27 +117,27 @@ DETECTION_METRICS: Final = (
         note="overlap with the true boxes, over all pictures; a box too many or too few costs as much as a "
         "missed one",
     ),
-    Metric("precision_50", "precision at IoU 0.5", note="of the boxes that were drawn, so many are right"),
-    Metric("recall_50", "recall at IoU 0.5", note="of the boxes that are there, so many were found"),
     Metric(
         "f1_50",
         "F1 at IoU 0.5",
         note="boxes that overlap by half or more count as right: precision and recall in one",
     ),
+    Metric("precision_50", "precision at IoU 0.5", note="of the boxes that were drawn, so many are right"),
+    Metric("recall_50", "recall at IoU 0.5", note="of the boxes that are there, so many were found"),
+    Metric("f1_75", "F1 at IoU 0.75", note="the same, asking for three quarters"),
     Metric("precision_75", "precision at IoU 0.75"),
     Metric("recall_75", "recall at IoU 0.75"),
-    Metric("f1_75", "F1 at IoU 0.75", note="the same, asking for three quarters"),
+    _coco("map", "COCO mAP", "average precision, mean over IoU 0.5 to 0.95 and the categories" + _SCORES),
+    _coco("map_50", "mAP at IoU 0.5"),
+    _coco("map_75", "mAP at IoU 0.75"),
+    Metric("boxes_per_picture", "boxes per picture", None, "how many are drawn; neither good nor bad"),
     Metric(
         "unparsable",
         "unparsable answers",
         False,
         "answers in which no boxes can be read; they count as nothing found",
     ),
-    Metric("boxes_per_picture", "boxes per picture", None, "how many are drawn; neither good nor bad"),
     _NEVER_ENDED,
-    _coco("map", "COCO mAP", "average precision, mean over IoU 0.5 to 0.95 and the categories" + _SCORES),
-    _coco("map_50", "mAP at IoU 0.5"),
-    _coco("map_75", "mAP at IoU 0.75"),
 )
 LOSS_METRICS: Final = (
     Metric("loss", "loss", False, "what training minimises"),
@@ -161,3 +162,8 @@ def metric(name: str) -> Metric:
     """
     whole = name.removeprefix("train/").removeprefix("val/").partition("/")[0].partition("@")[0]
     return _ALL.get(whole) or Metric(whole, whole)
+
+
+def higher_is_better(name: str) -> bool:
+    """Say whether more of a metric is better, by any name that logs and results give it; see `metric`."""
+    return bool(metric(name).higher_is_better)

@@ -52,9 +52,8 @@ def run_companions(
         train: A module-level function of (config, folder, progress) that goes on where it stopped.
         progress: Show progress bars.
     """
-    left = [
-        kind for kind in config.evaluation.compare_with if not (folder / FOLDER / kind / RESULTS).exists()
-    ]
+    asked: list[str] = getattr(config.evaluation, "compare_with", [])  # only tasks that have companions say
+    left = [kind for kind in asked if not (folder / FOLDER / kind / RESULTS).exists()]
     writes = os.environ.get("RANK", "0") == "0"
     if left and writes:
         logger.info("%s; report in %s", headline(read_results(folder / RESULTS)), folder / "report.html")
@@ -66,5 +65,5 @@ def run_companions(
             train(companion_config(config, kind), where, progress)
         else:  # in a process of its own, as an ablation's runs
             alone(train, companion_config(config, kind), where, progress)
-    if config.evaluation.compare_with and writes:
+    if asked and writes:
         write_report(folder)

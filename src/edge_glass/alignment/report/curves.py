@@ -13,7 +13,7 @@ from edge_glass.alignment.report.pair_curves import (
     pairs_of,
 )
 from edge_glass.alignment.report.sides import BACK, measured_sides
-from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.smoothing import level, mark_best, raw_and_smooth, usual
 from edge_glass.reporting.style import FAINT, GOOD, INK, TRAINED, WORDS, NothingToPlotError, note

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from edge_glass.config.metrics import metric
 from edge_glass.instruction.measure.text import BROKEN_DOWN
 from edge_glass.instruction.report.companions import (
     Companion,
@@ -16,7 +17,7 @@ from edge_glass.instruction.report.companions import (
     prefix_words,
     primary_metric,
 )
-from edge_glass.instruction.report.wording import METRIC_NOTES, format_companion_difference
+from edge_glass.instruction.report.wording import format_companion_difference
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import Row, cells
 from edge_glass.reporting.wording import (
@@ -98,7 +99,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
     primary = primary_metric(run)
     models = [one.metrics for one in measured(run)]
     return [
-        Row(metric_label(name), cells(models, name), primary=name == primary, note=METRIC_NOTES.get(name, ""))
+        Row(metric_label(name), cells(models, name), primary=name == primary, note=metric(name).note)
         for name in ordered_metrics(run.results.get("metrics") or {}, primary)
     ]
 
