@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from edge_glass.instruction.measure.answers import normalize_answer
 from edge_glass.instruction.measure.archive import RIGHT_SHOWN, AnswerRecord, picture_of, shown_rows
-from edge_glass.instruction.measure.text import PER_ANSWER
+from edge_glass.instruction.measure.text import score_of_one
 from edge_glass.instruction.report.companions import is_graded, primary_metric
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import shorten
@@ -149,7 +149,7 @@ def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> 
         return Answer(line, None, ended)
     if is_graded(metric):
         # Of BLEU, which single answers do not have, another metric stands in.
-        name = metric_label(metric) if metric in PER_ANSWER else "score"
+        name = metric_label(metric) if score_of_one(metric) else "score"
         return Answer(line, None, ended, f"{name} {format_value(metric, score)}")
     return Answer(line, score >= 0.5, ended)
 
