@@ -67,8 +67,12 @@ def answer_metric(name: str) -> ModuleType:
 
 
 def score_of_one(metric: str) -> Callable[[str, Sequence[str]], float] | None:
-    """Return how a metric scores one answer by itself; None where it needs the others, as BLEU does."""
-    return getattr(answer_metric(metric), "score", None)
+    """Return how a metric scores one answer by itself; None where it needs the others, as BLEU does.
+
+    None too for a metric that is not there any more: a report can be made without it.
+    """
+    known = metric in ANSWER_METRIC_FILES.names()
+    return getattr(answer_metric(metric), "score", None) if known else None
 
 
 def answer_scores(answers: AnswerSet, metrics: Sequence[str] | None = None) -> dict[str, np.ndarray]:
