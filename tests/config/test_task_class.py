@@ -14,7 +14,7 @@ from edge_glass.config.detection import DetectionConfig
 from edge_glass.config.instruction import InstructionConfig
 
 TOY = """
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -33,7 +33,9 @@ class ToyConfig(ExperimentConfig):
     drawing: Drawing = Drawing()
     evaluation: EvaluationConfig = EvaluationConfig(primary_metric="likeness")
 
-    metrics: ClassVar = (Metric("likeness", "likeness"),)
+    @classmethod
+    def metrics(cls):
+        return (Metric("likeness", "likeness"),)
 
     def toy_settings(self, family, kept):
         return {"drawing": {"strokes": min(self.drawing.strokes, 2)}}

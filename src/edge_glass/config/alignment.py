@@ -47,7 +47,6 @@ class AlignmentConfig(ExperimentConfig):
     training: HeadTrainingConfig = HeadTrainingConfig()
     evaluation: RetrievalEvaluationConfig = RetrievalEvaluationConfig()
 
-    metrics: ClassVar[tuple[Metric, ...]] = RETRIEVAL_METRICS
     ablation_metrics: ClassVar[tuple[str, ...]] = ("i2t_r1", "t2i_r1")
     data_paths: ClassVar[tuple[str, ...]] = TABLE_PATHS
     instead: ClassVar[Mapping[str, str]] = {
@@ -57,6 +56,11 @@ class AlignmentConfig(ExperimentConfig):
         "dataset.max_answer_length": "use dataset.max_text_length",
         "dataset.image_root": "use dataset.image_folder and dataset.metadata_file",
     }
+
+    @classmethod
+    def metrics(cls) -> tuple[Metric, ...]:
+        """See `ExperimentConfig`."""
+        return RETRIEVAL_METRICS
 
     @property
     def towers(self) -> dict[str, Tower]:
@@ -198,7 +202,7 @@ class AlignmentConfig(ExperimentConfig):
 
     def metric_problems(self, path: KeyPath, name: str, *, primary: bool = False) -> Iterator[Problem]:
         """Yield what is wrong with a metric's name: its form, a pair that is not compared, a dimension."""
-        rows = [row.name for row in self.metrics if row.higher_is_better or not primary]
+        rows = [row.name for row in self.metrics() if row.higher_is_better or not primary]
         found = _METRIC.fullmatch(name)
         if found is None or found["base"] not in rows:
             nearest = nearest_word(name.partition("@")[0], rows)

@@ -60,7 +60,6 @@ class DetectionConfig(ExperimentConfig):
     training: TrainingConfig = TrainingConfig()
     evaluation: BoxEvaluationConfig = BoxEvaluationConfig()
 
-    metrics: ClassVar[tuple[Metric, ...]] = DETECTION_METRICS
     ablation_metrics: ClassVar[tuple[str, ...]] = ("mean_iou", "f1_50")
     data_paths: ClassVar[tuple[str, ...]] = ("train", "val", "test", "image_root")
     instead: ClassVar[Mapping[str, str]] = {
@@ -74,6 +73,11 @@ class DetectionConfig(ExperimentConfig):
         "vision_encoder": "use vlm",
         "decoder": "use vlm",
     }
+
+    @classmethod
+    def metrics(cls) -> tuple[Metric, ...]:
+        """See `ExperimentConfig`."""
+        return DETECTION_METRICS
 
     def setting_problems(self) -> Iterator[Problem]:
         """See `ExperimentConfig`."""

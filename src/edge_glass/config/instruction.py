@@ -13,7 +13,7 @@ from edge_glass.config.checks.large_models import (
     large_model_packages,
     large_model_settings,
 )
-from edge_glass.config.metrics import ANSWER_METRICS, Metric
+from edge_glass.config.metrics import NEVER_ENDED, Metric, answer_metrics
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.answers import DecoderConfig, LoraConfig, PrefixConfig
 from edge_glass.config.sections.base import KeyPath, Problem
@@ -71,7 +71,6 @@ class InstructionConfig(ExperimentConfig):
     training: CachedTrainingConfig = CachedTrainingConfig()
     evaluation: AnswerEvaluationConfig = AnswerEvaluationConfig()
 
-    metrics: ClassVar[tuple[Metric, ...]] = ANSWER_METRICS
     ablation_metrics: ClassVar[tuple[str, ...]] = ("exact_match", "vqa_accuracy")
     data_paths: ClassVar[tuple[str, ...]] = _PATHS
     instead: ClassVar[Mapping[str, str]] = {
@@ -88,6 +87,11 @@ class InstructionConfig(ExperimentConfig):
         "audio_encoder.head": "use prefix.projector",
         "text_encoder": "the decoder reads the words",
     }
+
+    @classmethod
+    def metrics(cls) -> tuple[Metric, ...]:
+        """See `ExperimentConfig`."""
+        return (*answer_metrics(), NEVER_ENDED)
 
     def setting_problems(self) -> Iterator[Problem]:
         """See `ExperimentConfig`."""

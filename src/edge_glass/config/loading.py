@@ -119,16 +119,16 @@ def _examined(
     return config, _problems(config, surroundings=False), origins
 
 
-def _class_of(task: Any, origins: Origins) -> type[ExperimentConfig]:
+def _class_of(written: Any, origins: Origins) -> type[ExperimentConfig]:
     """Return the class of the task.
 
     Raises:
         ConfigError: There is no such task.
     """
-    if not isinstance(task, str) or task not in TASKS.names():
-        wrong = wrong_value(Expected(Literal[tuple(TASKS.names())]), task)
+    if not isinstance(written, str) or written not in TASKS.names():
+        wrong = wrong_value(Expected(Literal[tuple(TASKS.names())]), written)
         raise config_error([Problem(("task",), wrong)], origins)
-    return config_class(task)
+    return config_class(written)
 
 
 def validate(raw: Mapping[str, Any], schema: type[ExperimentConfig], origins: Origins) -> ExperimentConfig:

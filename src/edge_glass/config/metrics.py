@@ -12,6 +12,11 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Final
 
+from edge_glass.core.registry import Registry
+
+ANSWER_METRIC_FILES: Final = Registry("edge_glass.instruction.measure.metrics", "answer metric")
+"""Metrics of answers have one file each; what it has to define stands in the docstring of that package."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -62,7 +67,7 @@ _MEASURES: Final = {
     "medr": ("median rank", False),
 }
 
-_NEVER_ENDED: Final = Metric(
+NEVER_ENDED: Final = Metric(
     "never_ended", "never ended", False, "cut off because no tokens were left; less is better"
 )
 _SCORES: Final = "; boxes ordered by the probabilities of their own tokens, since the model gives no scores"
@@ -76,39 +81,6 @@ RETRIEVAL_METRICS: Final = tuple(
     Metric(f"{side}_{measure}", f"{words} {measured}", higher)
     for side, (_, words) in SIDES.items()
     for measure, (measured, higher) in _MEASURES.items()
-)
-ANSWER_METRICS: Final = (
-    Metric(
-        "vqa_accuracy",
-        "VQA accuracy",
-        note="right, whatever its case, punctuation and articles",
-        by_part=True,
-    ),
-    Metric("exact_match", "exact match", note="right to the letter, but for its case", by_part=True),
-    Metric("token_f1", "token F1", note="words shared with the right answer", by_part=True),
-    Metric("rouge_l", "ROUGE-L", note="words shared in the same order"),
-    Metric(
-        "meteor",
-        "METEOR",
-        note="words and stems shared; one right word alone counts 0.5",
-        package="nltk",
-        extra="text",
-    ),
-    Metric(
-        "bleu",
-        "BLEU",
-        note="phrases of up to four words shared; says little about short answers",
-        package="sacrebleu",
-        extra="text",
-    ),
-    Metric(
-        "cider",
-        "CIDEr-D",
-        note="a tenth of CIDEr-D: phrases shared, rare ones counting more; one right word alone counts 0.25",
-        package="aac_metrics",
-        extra="cider",
-    ),
-    _NEVER_ENDED,
 )
 DETECTION_METRICS: Final = (
     Metric(
@@ -137,7 +109,7 @@ DETECTION_METRICS: Final = (
         False,
         "answers in which no boxes can be read; they count as nothing found",
     ),
-    _NEVER_ENDED,
+    NEVER_ENDED,
 )
 LOSS_METRICS: Final = (
     Metric("loss", "loss", False, "what training minimises"),
@@ -145,9 +117,7 @@ LOSS_METRICS: Final = (
     Metric("loss_mrl", "Matryoshka loss", False, "mean over the smaller dimensions, unweighted"),
 )
 
-_ALL: Final = {
-    row.name: row for row in (*RETRIEVAL_METRICS, *ANSWER_METRICS, *DETECTION_METRICS, *LOSS_METRICS)
-}
+_ALL: Final = {row.name: row for row in (*RETRIEVAL_METRICS, *DETECTION_METRICS, *LOSS_METRICS)}
 
 
 def metric(name: str) -> Metric:
@@ -161,9 +131,21 @@ def metric(name: str) -> Metric:
         which higher is better.
     """
     whole = name.removeprefix("train/").removeprefix("val/").partition("/")[0].partition("@")[0]
-    return _ALL.get(whole) or Metric(whole, whole)
+    if whole in _ALL:
+        return _ALL[whole]
+    if whole in ANSWER_METRIC_FILES.names():
+        row: Metric = ANSWER_METRIC_FILES.load(whole).METRIC
+        return row
+    return Metric(whole, whole)
 
 
 def higher_is_better(name: str) -> bool:
     """Say whether more of a metric is better, by any name that logs and results give it; see `metric`."""
     return bool(metric(name).higher_is_better)
+
+
+def answer_metrics() -> tuple[Metric, ...]:
+    """Return the metrics of answers, in the order of tables."""
+    modules = map(ANSWER_METRIC_FILES.load, ANSWER_METRIC_FILES.names())
+    placed = sorted((getattr(module, "PLACE", 100), module.METRIC.name, module.METRIC) for module in modules)
+    return tuple(row for _, _, row in placed)

@@ -44,7 +44,6 @@ class ExperimentConfig(Section):
     `DetectionConfig`.
 
     Attributes:
-        metrics: Metrics that the task measures; empty: names of metrics are not checked.
         ablation_metrics: Columns of an ablation's table where the experiment does not say.
         data_paths: Options of `dataset` that are files or folders, which a toy experiment does without.
         instead: Option that only other tasks have → what to use here.
@@ -61,7 +60,6 @@ class ExperimentConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     ablation: AblationConfig | None = None
 
-    metrics: ClassVar[tuple[Metric, ...]] = ()
     ablation_metrics: ClassVar[tuple[str, ...]] = ()
     data_paths: ClassVar[tuple[str, ...]] = ()
     instead: ClassVar[Mapping[str, str]] = {}
@@ -106,6 +104,11 @@ class ExperimentConfig(Section):
         if isinstance(ablation := raw.get("ablation"), dict) and cls.ablation_metrics:
             raw["ablation"] = {"metrics": list(cls.ablation_metrics)} | ablation
         return raw
+
+    @classmethod
+    def metrics(cls) -> tuple[Metric, ...]:
+        """Return the metrics that the task measures; with none, names of metrics are not checked."""
+        return ()
 
     # Checks: what one field cannot tell alone. A task adds its own by overriding.
 
@@ -164,8 +167,9 @@ class ExperimentConfig(Section):
             primary: It chooses the best epoch, so it is one of all rows, and better when it is higher.
         """
         whole, slash, part = name.partition("/")
-        known = {row.name: row for row in self.metrics if row.higher_is_better or not primary}
-        if not self.metrics:
+        metrics = self.metrics()
+        known = {row.name: row for row in metrics if row.higher_is_better or not primary}
+        if not metrics:
             return
         if whole not in known:
             nearest = nearest_word(whole, list(known))

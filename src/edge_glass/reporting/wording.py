@@ -10,7 +10,6 @@ from edge_glass.config import metrics
 from edge_glass.reporting.run_folder import number
 
 SIDES = {side: words for side, (_, words) in metrics.SIDES.items()}
-ANSWER_WORDS = {row.name: row.words for row in metrics.ANSWER_METRICS}
 DETECTION_WORDS = {row.name: row.words for row in metrics.DETECTION_METRICS}
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.sections.data import CaptionsConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
@@ -72,7 +73,7 @@ def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTabl
         path,
         dataset.image_column,
         dataset.text_column,
-        getattr(dataset, "extra_captions_column", None),
+        dataset.extra_captions_column if isinstance(dataset, CaptionsConfig) else None,
         dataset.id_column,
         dataset.audio_column if sounds else None,
         dataset.group_column,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from edge_glass.config.metrics import metric
-from edge_glass.instruction.measure.text import BROKEN_DOWN
+from edge_glass.config.metrics import NEVER_ENDED, answer_metrics, metric
+from edge_glass.instruction.measure.text import metrics_by_part
 from edge_glass.instruction.report.companions import (
     Companion,
     answers_of,
@@ -21,7 +21,6 @@ from edge_glass.instruction.report.wording import format_companion_difference
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import Row, cells
 from edge_glass.reporting.wording import (
-    ANSWER_WORDS,
     format_count,
     format_seconds,
     format_value,
@@ -89,8 +88,9 @@ def measured(run: RunFolder, blind: bool = False) -> list[Measured]:
 
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
-    """Metrics of the whole split, the primary one first, then in the order of `ANSWER_WORDS`."""
-    known = [name for name in dict.fromkeys((primary, *ANSWER_WORDS)) if name in metrics]
+    """Metrics of the whole split, the primary one first, then in the order of `answer_metrics`."""
+    rows = [row.name for row in (*answer_metrics(), NEVER_ENDED)]
+    known = [name for name in dict.fromkeys((primary, *rows)) if name in metrics]
     return known + [name for name in metrics if name not in known and "/" not in name]
 
 
@@ -106,7 +106,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
 
 def part_metric(metrics: Mapping[str, Any], part: Part, primary: str) -> str | None:
     """Which metric is broken down: the primary one if it is; None when there is nothing to break down."""
-    for name in dict.fromkeys((primary, *reversed(BROKEN_DOWN))):
+    for name in dict.fromkeys((primary, *reversed(metrics_by_part()))):
         if any(found.startswith(f"{name}/{part}/") for found in metrics):
             return name
     return None
