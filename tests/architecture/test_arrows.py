@@ -163,22 +163,22 @@ def test_imported_modules_exist() -> None:
             "reporting imports edge_glass.tasks: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "from edge_glass import load_config",
             "decoders imports edge_glass.load_config: load_config is not in LEVELS",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "if TYPE_CHECKING:\n    from ..cli import main",
             "decoders imports edge_glass.cli: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "importlib.import_module('edge_glass.data.rows')",
             "decoders imports edge_glass.data.rows: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "import edge_glass",
             "decoders imports edge_glass: the arrow points up",
         ),

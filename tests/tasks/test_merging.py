@@ -16,7 +16,7 @@ from torch import Tensor
 import edge_glass
 from answering_runs import write_answering_run
 from edge_glass.core.errors import CheckpointError, ConfigError
-from edge_glass.decoders.causal_lm import QwenDecoder
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.instruction.use.answer import AnswerModel

@@ -19,16 +19,18 @@ from edge_glass.decoders.causal_lm_loading import (
     tiny_causal_lm,
 )
 from edge_glass.decoders.decoder import (
+    DecoderKind,
     DecoderOutput,
     Generation,
     GenerationSettings,
     OnToken,
+    Prefix,
     check_names_and_shapes,
+    join,
+    join_labels,
 )
-from edge_glass.decoders.generation import generate
-from edge_glass.decoders.joining import Prefix, join, join_labels
+from edge_glass.decoders.generation import generate, stream_text
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
-from edge_glass.decoders.streaming import stream_text
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import inference
 
@@ -325,3 +327,44 @@ class QwenDecoder(nn.Module):
         return cls(
             lm, tokenizer, mode=mode, lora=lora, gradient_checkpointing=gradient_checkpointing, seed=seed
         )
+
+
+class CausalLMKind(DecoderKind):
+    """`decoder.kind: causal_lm`."""
+
+    pretrained = True
+
+    def build(self, config: Any, tokenizer: Any = None) -> QwenDecoder:
+        """Return the language model of the experiment, with fresh adapters in mode lora."""
+        decoder = config.decoder
+        lora = LoraSettings(**decoder.lora.model_dump()) if decoder.mode == "lora" else None
+        if config.tiny:
+            return QwenDecoder.tiny(config.seed, decoder.mode, lora, decoder.gradient_checkpointing)
+        return QwenDecoder.load(
+            decoder.source,
+            mode=decoder.mode,
+            lora=lora,
+            quantization=None if decoder.quantization == "none" else decoder.quantization,
+            attention=decoder.attention,
+            gradient_checkpointing=decoder.gradient_checkpointing,
+            dtype=getattr(torch, decoder.dtype),
+            seed=config.seed,
+        )
+
+    def save(self, decoder: Any, folder: Path) -> None:
+        """Write the tokenizer, and the adapter in peft's form. The language model is named, not copied."""
+        super().save(decoder, folder)
+        if decoder.adapter is not None:
+            decoder.save_adapter(folder)
+
+    def load(self, config: Any, folder: Path) -> QwenDecoder:
+        """Rebuild it from its source; a merged one is a plain language model in the folder above."""
+        if folder.is_dir():
+            return self.build(config)
+        decoder = config.decoder
+        return QwenDecoder.load(
+            folder.parent, mode="frozen", attention=decoder.attention, dtype=getattr(torch, decoder.dtype)
+        )
+
+
+KIND = CausalLMKind()

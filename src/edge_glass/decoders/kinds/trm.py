@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.blocks import CausalBlock, Sight
+from edge_glass.decoders.decoder import DecoderKind
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.supervised_head import HeadLoss, Supervision
 from edge_glass.decoders.tokenizers import tiny_tokenizer
+from edge_glass.encoders.tower import seeded
 
 
 def swiglu_width(width: int) -> int:
@@ -168,3 +170,17 @@ class TRMDecoder(SmallDecoder):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(tiny_tokenizer(), TRMConfig(**{"width": 32, "heads": 2, **options}))
+
+
+class TRMKind(DecoderKind):
+    """`decoder.kind: trm`."""
+
+    def build(self, config: Any, tokenizer: Any) -> TRMDecoder:
+        """Return a fresh decoder of the sizes and recursion of the experiment."""
+        decoder = config.decoder
+        with seeded(config.seed, "decoder"):
+            sizes = TRMConfig(**decoder.size.model_dump(), **decoder.recursion.model_dump())
+            return TRMDecoder(tokenizer, sizes)
+
+
+KIND = TRMKind()

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from edge_glass.decoders.blocks import CausalBlock, Sight
+from edge_glass.decoders.decoder import DecoderKind
+from edge_glass.decoders.kinds.trm import TRMDecoder, swiglu_width
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
-from edge_glass.decoders.trm import TRMDecoder, swiglu_width
+from edge_glass.encoders.tower import seeded
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,15 @@ class PlainDecoder(SmallDecoder):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(tiny_tokenizer(), PlainConfig(**{"width": 32, "heads": 2, **options}))
+
+
+class PlainKind(DecoderKind):
+    """`decoder.kind: plain`."""
+
+    def build(self, config: Any, tokenizer: Any) -> PlainDecoder:
+        """Return a fresh decoder of the sizes of the experiment."""
+        with seeded(config.seed, "decoder"):
+            return PlainDecoder(tokenizer, PlainConfig(**config.decoder.size.model_dump()))
+
+
+KIND = PlainKind()
