@@ -156,9 +156,7 @@ def save_drawn(files: Sequence[str | Path], found: Sequence[Any], where: str | P
         try:
             drawn.save(path)
         except (ValueError, OSError) as error:  # ValueError: no such picture format
-            raise DataError(
-                f"{path}: expected a picture file such as NAME.png; it cannot be written: {error}"
-            ) from error
+            raise DataError(f"{path}: cannot be written: {error}; give it a name like NAME.png") from error
     return paths
 
 
