@@ -69,7 +69,8 @@ from edge_glass.alignment.model.losses import effective_rank, infonce, off_diago
 from edge_glass.alignment.task import AlignmentTask
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.pictures import decode_image
-from edge_glass.encoders import MeanPooling, truncate_and_normalize
+from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.encoders.poolings.mean import MeanPooling
 from edge_glass.training.sampler import EpochBatchSampler
 
 # Paths in the experiment files start at the root of the project.

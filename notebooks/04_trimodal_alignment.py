@@ -76,9 +76,10 @@ from edge_glass.core.errors import DataError
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.features import Place
 from edge_glass.data.pictures import decode_image
-from edge_glass.encoders import truncate_and_normalize
-from edge_glass.encoders.codebook import CodebookPooling
-from edge_glass.encoders.pooling import MeanMaxPooling, MeanPooling
+from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.encoders.poolings.codebook import CodebookPooling
+from edge_glass.encoders.poolings.mean import MeanPooling
+from edge_glass.encoders.poolings.mean_max import MeanMaxPooling
 
 # Paths in the experiment files start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())

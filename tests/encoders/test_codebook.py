@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edge_glass.core.errors import DataError
-from edge_glass.encoders.codebook import CodebookPooling
+from edge_glass.encoders.poolings.codebook import CodebookPooling
 from edge_glass.encoders.pooling import build_pooling, pooled_width
 
 WIDTH, CODES = 6, 5

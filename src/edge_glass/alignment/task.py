@@ -30,7 +30,6 @@ from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, FeatureSource, LiveFeatures, Place, batch_inputs
 from edge_glass.data.samples import row_kinds
 from edge_glass.data.splits import connected_groups
-from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.tasks.sources import cache_obstacle, load_encoders, load_splits, training_device
 from edge_glass.training.task import Batch, Report
@@ -86,7 +85,7 @@ class AlignmentTask:
             training_device(config)
         )
         if model is None:
-            self._fit_codebooks()
+            self._fit_poolings()
         self.source = self._feature_source(progress)
         if model is None:
             self._fit_normalizers()
@@ -103,11 +102,11 @@ class AlignmentTask:
         cached.fill(self.splits.values())
         return cached
 
-    def _fit_codebooks(self) -> None:
+    def _fit_poolings(self) -> None:
         """Measure the tokens of some training items, evenly spread; each rank encodes its share."""
         live = LiveFeatures(self.model.towers)
         for name, tower in self.model.towers.items():
-            if isinstance(tower.pooling, CodebookPooling):
+            if tower.pooling.measured:
                 places = self.places("train", name)
                 places = places[:: max(1, len(places) // CODEBOOK_ITEMS)]
                 own = [

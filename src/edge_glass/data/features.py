@@ -135,7 +135,7 @@ class CachedFeatures:
             "encoder": tower.encoder.fingerprint,
             "transform": tower.encoder.transform_id,
             "dtype": str(tower.frozen_dtype),
-            "pooling": "tokens" if tower.pooling.learned else _name(tower.pooling),
+            "pooling": "tokens" if tower.pooling.learned else tower.pooling.fingerprint,
         }
 
     def _encode(
@@ -178,10 +178,6 @@ class CachedFeatures:
         if self._on_cpu():
             return ThreadPoolExecutor(torch.get_num_threads(), initializer=partial(torch.set_num_threads, 1))
         return ThreadPoolExecutor(os.cpu_count())
-
-
-def _name(pooling: Any) -> str:
-    return getattr(pooling, "fingerprint", type(pooling).__name__)
 
 
 def _distinct_items(modality: str, tables: Sequence[SampleTable]) -> dict[str, Place | None]:
