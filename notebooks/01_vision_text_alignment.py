@@ -63,9 +63,10 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 import edge_glass
+from edge_glass.alignment.losses.infonce import infonce
 from edge_glass.alignment.measure.archive import load_archive
 from edge_glass.alignment.measure.retrieval import ranks
-from edge_glass.alignment.model.losses import effective_rank, infonce, off_diagonal_cosine
+from edge_glass.alignment.model.loss import effective_rank, off_diagonal_cosine
 from edge_glass.alignment.task import AlignmentTask
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.pictures import decode_image

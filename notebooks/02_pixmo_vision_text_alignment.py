@@ -59,7 +59,7 @@ warnings.filterwarnings(
 
 import edge_glass
 from edge_glass.alignment.measure.archive import load_archive
-from edge_glass.alignment.model.losses import excluded_pairs, sampled_dimension
+from edge_glass.alignment.model.loss import excluded_pairs, sampled_dimension
 from edge_glass.core.errors import DataError
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.datasets import collate_samples

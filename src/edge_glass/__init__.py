@@ -21,7 +21,7 @@ _HOMES = {
     "MRLProjection": "edge_glass.encoders.mrl",
     "MultimodalAlignmentModel": "edge_glass.alignment.model.alignment",
     "MultimodalFusion": "edge_glass.encoders.fusion",
-    "AlignmentLoss": "edge_glass.alignment.model.losses",
+    "AlignmentLoss": "edge_glass.alignment.model.loss",
     "AudioTextDataset": "edge_glass.data.datasets",
     "TriModalDataset": "edge_glass.data.datasets",
     "ImageTextDataset": "edge_glass.data.datasets",

@@ -156,8 +156,8 @@ def test_imported_modules_exist() -> None:
         ),
         (
             "edge_glass.encoders.mrl",
-            "import edge_glass.alignment.model.losses as l",
-            "encoders imports edge_glass.alignment.model.losses: the arrow points up",
+            "import edge_glass.alignment.model.loss as l",
+            "encoders imports edge_glass.alignment.model.loss: the arrow points up",
         ),
         (
             "edge_glass.config.loading",

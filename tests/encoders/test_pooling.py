@@ -169,9 +169,12 @@ def test_perceiver_is_the_mean_of_its_latents() -> None:
 
 def test_learned_and_refused() -> None:
     assert [build_pooling(kind, WIDTH).learned for kind in KINDS] == [False, False, True, True, True]
-    with pytest.raises(ConfigError, match="expected options among num_latents, depth.*got 'latents'"):
+    with pytest.raises(ConfigError, match=r"options among num_latents, depth.*got 'latents'"):
         build_pooling("perceiver", WIDTH, perceiver={"latents": 3})
     with pytest.raises(ConfigError, match="divide the encoder's width 20; got 8"):
         build_pooling("multihead", 20)
-    with pytest.raises(ConfigError, match="cls, codebook, grid, mean, mean_max, multihead, none, perceiver, simple; got 'max'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"cls, codebook, grid, .*perceiver, simple; got 'max'",
+    ):
         build_pooling("max", WIDTH)

@@ -18,7 +18,7 @@ from edge_glass.core import distributed
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
+from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.labels import ConversationTokenizer, check_labels
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
@@ -142,7 +142,7 @@ class InstructionTask(WritingTask):
             rows = [row for row, keys in enumerate(table.keys(name)) if keys]
             rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
             measured = (
-                source.features(name, [Place(table, row) for row in part]) for part in parts(rows, 64)
+                source.features(name, [ItemRef(table, row) for row in part]) for part in parts(rows, 64)
             )
             tower.standardizer.measure(features.tokens[features.mask] for features in measured)
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_glass.alignment.model.losses import (
+from edge_glass.alignment.losses.infonce import infonce
+from edge_glass.alignment.losses.siglip import siglip
+from edge_glass.alignment.model.loss import (
     AlignmentLoss,
     effective_rank,
     excluded_pairs,
-    infonce,
     off_diagonal_cosine,
     sampled_dimension,
-    siglip,
 )
 from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.mrl import truncate_and_normalize
