@@ -97,7 +97,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'edge_glass' has no attribute {name!r}")
+    from edge_glass import migrating
+
+    return migrating.find(name)
 
 
 def __dir__() -> list[str]:

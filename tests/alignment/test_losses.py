@@ -165,7 +165,7 @@ def test_weights_of_the_two_parts() -> None:
     torch.testing.assert_close(both.detach(), 2 * report["loss_clip"] + 3 * report["loss_mrl"])
     only, report = AlignmentLoss(DIMENSIONS, contrastive=2.0, mrl=0.0)(image, text, *DISTINCT)
     torch.testing.assert_close(only.detach(), 2 * report["loss_clip"])
-    with pytest.raises(ConfigError, match="both 0"):
+    with pytest.raises(ConfigError, match="got 0 for both"):
         AlignmentLoss(DIMENSIONS, contrastive=0.0, mrl=0.0)
     with pytest.raises(ConfigError, match="infonce or siglip"):
         AlignmentLoss(DIMENSIONS, kind="triplet")  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2] / "src" / "edge_glass"
 LEVELS = {
     "core": 0,
     "config": 1,
+    "migrating": 1,
     "assets": 2,
     "encoders": 3,
     "decoders": 4,

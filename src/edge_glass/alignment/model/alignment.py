@@ -22,6 +22,7 @@ from edge_glass.encoders.mrl import matryoshka_dimensions, truncate_and_normaliz
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.tower import Raw, Tower, build_tower, seeded
 from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.migrating import takes_old_calls
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class MultimodalAlignmentModel(nn.Module):
         fusion: Joins the embeddings of all modalities but one into a query for that one.
     """
 
+    @takes_old_calls("MultimodalAlignmentModel.from_config(config)")
     def __init__(
         self,
         towers: Mapping[str, Tower],
@@ -57,6 +59,17 @@ class MultimodalAlignmentModel(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.weights = {name: (weights or {}).get(name, 1.0) for name in losses}
         self.fusion = fusion
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig) -> MultimodalAlignmentModel:
+        """Load the encoders of an experiment and put fresh heads on them.
+
+        Raises:
+            EdgeGlassError: Encoders cannot be loaded, or settings do not fit them.
+        """
+        from edge_glass.tasks.sources import load_encoders
+
+        return build_alignment_model(config, *load_encoders(config))
 
     @property
     def towers(self) -> dict[str, Tower]:

@@ -17,8 +17,12 @@ from edge_glass.core.errors import ConfigError
 from edge_glass.core.gathering import Shares, gather_rows, sum_over_ranks, zero_touching
 from edge_glass.core.registry import Registry
 from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.migrating import takes_old_calls
 
 LOSSES: Final = Registry("edge_glass.alignment.losses", "loss")
+
+DIMENSIONS = (4096, 2048, 1024, 512, 256, 128)
+"""Of the original project's calls, which do not name them."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
 RANK_ROWS = 128  # a sample is enough to see a collapse; the cost grows with the cube
@@ -128,6 +132,13 @@ class AlignmentLoss(nn.Module):
         ConfigError: There is no such kind, or both weights are 0.
     """
 
+    @takes_old_calls(
+        "AlignmentLoss(dimensions, contrastive=0.25, mrl=1.0, sample_single_mrl_dim=True)",
+        contrastive_weight="contrastive",
+        mrl_weight="mrl",
+        mrl_dimensions="dimensions",
+        fill=lambda options: {"dimensions": DIMENSIONS},
+    )
     def __init__(
         self,
         dimensions: Iterable[int],

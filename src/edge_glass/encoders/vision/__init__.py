@@ -35,6 +35,7 @@ from edge_glass.encoders.sources import (
     resolve_source,
     write_json,
 )
+from edge_glass.migrating import takes_old_calls
 
 LIBRARIES: Final = Registry("edge_glass.encoders.vision", "vision library")
 
@@ -50,6 +51,9 @@ class VisionEncoder(FreezableModule):
         transform: The evaluation transform; give this, not the encoder, to data workers.
     """
 
+    @takes_old_calls(
+        "VisionEncoder.load(source); its pooling and projection are the tower's, see vision_encoder"
+    )
     def __init__(self, backbone: Any, transform: ImageTransform, frozen: bool = True) -> None:
         super().__init__()
         self.backbone = backbone
