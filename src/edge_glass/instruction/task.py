@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
@@ -28,7 +29,6 @@ from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
-from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
 from edge_glass.tasks.text_generation import WritingTask, shown_places
 from edge_glass.training.task import Batch
