@@ -75,12 +75,12 @@ from edge_glass import (
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.detection import VlmSizeConfig
 from edge_glass.core.errors import DataError
+from edge_glass.core.parameters import format_parameter_table
 from edge_glass.data.pictures import decode_image
 from edge_glass.detection.boxes.codec import FAMILIES, SeenSize, box_codec, seen_size
 from edge_glass.detection.collators import Qwen2VLCollatorV2, prompt_batch
 from edge_glass.detection.collators.sizes import planned_size
 from edge_glass.detection.report.inspected_rows import seen_picture
-from edge_glass.encoders.freezing import format_parameter_table
 from edge_glass.vlm.components import components, count_components
 from edge_glass.vlm.inputs import rope_positions
 from edge_glass.vlm.loading import load_vlm

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
-from edge_glass.tasks.measuring import arithmetic, moved, parts
+from edge_glass.tasks.measuring import arithmetic
 from edge_glass.tasks.registry import task_kind
 
 logger = logging.getLogger(__name__)

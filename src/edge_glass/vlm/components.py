@@ -14,8 +14,8 @@ from torch import nn
 
 from edge_glass.config.sections.detection import VlmLoraConfig
 from edge_glass.core.errors import ConfigError
+from edge_glass.core.parameters import ParameterCount
 from edge_glass.decoders.lora import ALL, GROUPS, LoraSettings, resolve_targets, target_matches
-from edge_glass.encoders.freezing import ParameterCount
 from edge_glass.vlm.scratch import FAMILIES
 
 COMPONENTS = ("vision", "projector", "llm", "head")

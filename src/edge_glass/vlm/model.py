@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.core.gathering import zero_touching
+from edge_glass.core.parameters import ParameterCount, format_parameter_table
 from edge_glass.decoders.causal_lm_generation import weights_in
 from edge_glass.decoders.causal_lm_loading import checkpoint_layers
 from edge_glass.decoders.decoder import (
@@ -25,7 +26,6 @@ from edge_glass.decoders.decoder import (
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import inference
-from edge_glass.encoders.freezing import ParameterCount, format_parameter_table
 from edge_glass.vlm.components import (
     component_of,
     count_components,

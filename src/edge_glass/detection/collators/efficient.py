@@ -17,6 +17,7 @@ from edge_glass.detection.collators.chat import Prompt, end_of_turn, picture_tok
 from edge_glass.detection.collators.checks import check_detection_labels
 from edge_glass.detection.collators.rows import Batch, Sample, check_processor, empty_batch, open_rows
 from edge_glass.detection.collators.sizes import pixels_per_side, planned_size, tokens_of
+from edge_glass.migrating import takes_old_calls
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,6 +82,10 @@ class Qwen2VLCollatorV3:
         ConfigError: The mask is unknown, or processor and codec are of two families.
     """
 
+    @takes_old_calls(
+        "Qwen2VLCollatorV3(processor, codec, mask)",
+        refuses=lambda given: isinstance(given["codec"], bool),
+    )
     def __init__(
         self,
         processor: Any,

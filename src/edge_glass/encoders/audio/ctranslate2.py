@@ -38,6 +38,7 @@ class CTranslate2Backbone(nn.Module):
     """
 
     kind = "ctranslate2"
+    trainable = False
     device = torch.device("cpu")
     window = 3000  # Whisper's 30 seconds
 
@@ -102,8 +103,13 @@ class CTranslate2Backbone(nn.Module):
         self._load()
 
 
-def load_ctranslate2(folder: Path) -> tuple[CTranslate2Backbone, LogMel]:
+def recognises(source: str) -> bool:
+    """Whether `source` is a folder in CTranslate2's layout."""
+    return (Path(source) / MODEL_FILE).is_file()
+
+
+def load(source: str) -> tuple[CTranslate2Backbone, LogMel]:
     """Load a folder in CTranslate2's layout."""
-    backbone = CTranslate2Backbone(folder)
-    settings = read_json(str(folder), "preprocessor_config.json") or {}
-    return backbone, LogMel.from_settings(dict(settings), backbone.mels, str(folder))
+    backbone = CTranslate2Backbone(Path(source))
+    settings = read_json(source, "preprocessor_config.json") or {}
+    return backbone, LogMel.from_settings(dict(settings), backbone.mels, source)

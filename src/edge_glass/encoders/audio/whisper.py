@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_glass.core.errors import AssetError
 from edge_glass.encoders.features import inference
-from edge_glass.encoders.fingerprint import FingerprintCache
+from edge_glass.encoders.freezing import FingerprintCache
 from edge_glass.encoders.log_mel import LogMel
-from edge_glass.encoders.sources import load_transformers_model, read_json
-from edge_glass.encoders.text_loading import describe_model
+from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_json
 
 # The encoder's tensors in saves of WhisperForConditionalGeneration and WhisperModel.
 ENCODER_KEYS = {r"^model\.encoder\.": "", r"^encoder\.": ""}
@@ -30,6 +28,7 @@ class WhisperBackbone(nn.Module):
     """
 
     kind = "transformers"
+    trainable = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -65,26 +64,32 @@ class WhisperBackbone(nn.Module):
 
     def fingerprint(self, description: str) -> str:
         """SHA-256 over `description`, architecture and all weights as they are now."""
-        return self._fingerprint.get(f"{describe_model(self.model)}\n{description}", self.model)
+        return self._fingerprint.get(f"{describe_transformers(self.model)}\n{description}", self.model)
 
     def save(self, folder: Path) -> None:
         """Write config.json and the weights."""
         self.model.save_pretrained(folder)  # type: ignore[operator]
 
 
-def load_whisper(source: str) -> tuple[WhisperBackbone, LogMel]:
+def recognises(source: str) -> bool:
+    """Whether `source` has a config.json of a Whisper model."""
+    if (folder := Path(source)).is_dir() and not (folder / "config.json").is_file():
+        return False
+    record = read_json(source, "config.json", required=True)
+    return isinstance(record, dict) and record.get("model_type") == "whisper"
+
+
+def load(source: str) -> tuple[WhisperBackbone, LogMel]:
     """Load the encoder of a folder or hub repository with its spectrogram's settings.
 
     Raises:
-        AssetError: It is no Whisper model, or weights of the encoder are missing: left to itself transformers
-            would find none under the name it looks for, and fill all of them with random numbers.
+        AssetError: Weights of the encoder are missing: left to itself transformers would find none under the
+            name it looks for, and fill all of them with random numbers.
     """
     from transformers import AutoConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    if config.model_type != "whisper":
-        raise AssetError(f"{source!r} is a {config.model_type!r} model; a Whisper model is needed")
     model = load_transformers_model(WhisperEncoder, source, key_mapping=ENCODER_KEYS)
     processor = read_json(source, "processor_config.json")
     settings = processor.get("feature_extractor") if isinstance(processor, dict) else None

@@ -1,10 +1,20 @@
-"""`AudioEncoder`: sounds → tokens, over transformers Whisper encoders and CTranslate2 folders."""
+"""`AudioEncoder`: sounds → tokens. Each library whose models can be read is a file of this package.
+
+Such a file defines:
+
+- `recognises(source) -> bool`: whether this folder or hub id is for it;
+- `load(source) -> (backbone, LogMel)`.
+
+A backbone is a `torch.nn.Module`: log-mel `[B, M, T]` → tokens `[B, ceil(T / 2), D]`. It has `kind` (kept in
+saved encoders), `width`, `window` (most frames at once), `trainable`, `device`, `inference(dtype)` (a
+context), `fingerprint(description) -> str` and `save(folder)`. `whisper.py` is an example.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -12,18 +22,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.encoders.audio_ctranslate2 import MODEL_FILE, CTranslate2Backbone, load_ctranslate2
-from edge_glass.encoders.audio_whisper import WhisperBackbone, load_whisper, tiny_whisper
+from edge_glass.core.registry import Registry
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.freezing import FreezableModule
 from edge_glass.encoders.log_mel import LogMel
 from edge_glass.encoders.sources import (
     ENCODER_FILE,
+    library_of,
     plain_errors,
     read_encoder_record,
     resolve_source,
     write_json,
 )
+
+LIBRARIES: Final = Registry("edge_glass.encoders.audio", "audio library")
 
 Sounds = Sequence[tuple[np.ndarray, int]]
 
@@ -45,7 +57,7 @@ class AudioEncoder(FreezableModule):
 
     def __init__(
         self,
-        backbone: WhisperBackbone | CTranslate2Backbone,
+        backbone: Any,
         transform: LogMel,
         max_seconds: float | None = None,
         frozen: bool = True,
@@ -55,9 +67,9 @@ class AudioEncoder(FreezableModule):
         self.transform = transform
         self.max_seconds = max_seconds
         self.width = backbone.width
-        if backbone.kind == "ctranslate2" and not frozen:
+        if not frozen and not backbone.trainable:
             raise ConfigError(
-                "audio_encoder: a CTranslate2 model cannot be trained; set frozen to true, or give a "
+                f"audio_encoder: a model of {backbone.kind} cannot be trained; set frozen to true, or give a "
                 "transformers Whisper model"
             )
         if frozen:
@@ -91,7 +103,10 @@ class AudioEncoder(FreezableModule):
         """
         seconds = len(sound[0]) / max(1, sound[1])
         if self.max_seconds is not None and seconds > self.max_seconds:
-            raise DataError(f"a sound of {seconds:.1f} s; audio_encoder.max_seconds is {self.max_seconds:g}")
+            raise DataError(
+                f"expected at most {self.max_seconds:g} s (audio_encoder.max_seconds); "
+                f"got a sound of {seconds:.1f} s"
+            )
         return self.transform(sound)
 
     def collate(self, mels: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -190,7 +205,7 @@ class AudioEncoder(FreezableModule):
         source = resolve_source(source)
         with plain_errors(source, "audio encoder"):
             record = read_encoder_record(source, "audio") or {}
-            backbone, transform = _load_parts(source)
+            backbone, transform = library_of(LIBRARIES, source).load(source)
         if "transform" in record:
             transform = LogMel(**record["transform"])
         limit = max_seconds if max_seconds is not None else record.get("max_seconds")
@@ -199,12 +214,9 @@ class AudioEncoder(FreezableModule):
     @classmethod
     def tiny(cls, seed: int = 0, frozen: bool = True) -> Self:
         """A toy Whisper encoder with random weights, a function of `seed`; no network."""
+        from edge_glass.encoders.audio.whisper import tiny_whisper
+
         return cls(*tiny_whisper(seed), frozen=frozen)
-
-
-def _load_parts(source: str) -> tuple[Any, LogMel]:
-    folder = Path(source)
-    return load_ctranslate2(folder) if (folder / MODEL_FILE).is_file() else load_whisper(source)
 
 
 def _equal_lengths(

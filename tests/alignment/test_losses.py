@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_glass.alignment.model.losses import (
+from edge_glass.alignment.losses.infonce import infonce
+from edge_glass.alignment.losses.siglip import siglip
+from edge_glass.alignment.model.loss import (
     AlignmentLoss,
     effective_rank,
     excluded_pairs,
-    infonce,
     off_diagonal_cosine,
     sampled_dimension,
-    siglip,
 )
 from edge_glass.core.errors import ConfigError
 from edge_glass.encoders.mrl import truncate_and_normalize
@@ -165,7 +165,7 @@ def test_weights_of_the_two_parts() -> None:
     torch.testing.assert_close(both.detach(), 2 * report["loss_clip"] + 3 * report["loss_mrl"])
     only, report = AlignmentLoss(DIMENSIONS, contrastive=2.0, mrl=0.0)(image, text, *DISTINCT)
     torch.testing.assert_close(only.detach(), 2 * report["loss_clip"])
-    with pytest.raises(ConfigError, match="both 0"):
+    with pytest.raises(ConfigError, match="got 0 for both"):
         AlignmentLoss(DIMENSIONS, contrastive=0.0, mrl=0.0)
     with pytest.raises(ConfigError, match="infonce or siglip"):
         AlignmentLoss(DIMENSIONS, kind="triplet")  # type: ignore[arg-type]

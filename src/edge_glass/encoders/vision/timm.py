@@ -1,4 +1,4 @@
-"""timm models as picture backbones."""
+"""timm models as picture backbones; and EfficientNet-Lite0 as its asset stores it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TimmBackbone(nn.Module):
         return f"timm {self.architecture} {json.dumps(self.model_args, sort_keys=True)}"
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the weights; return what `rebuild` needs besides."""
+        """Write the weights; return what the module's `rebuild` needs besides."""
         from safetensors.torch import save_file
 
         tensors = {
@@ -73,19 +73,59 @@ class TimmBackbone(nn.Module):
             },
         }
 
-    @classmethod
-    def rebuild(cls, folder: Path, record: dict[str, Any]) -> TimmBackbone:
-        """Back from `save`, without network."""
-        import timm
-        from safetensors.torch import load_file
 
-        model_args = record["model_args"]
-        model = timm.create_model(
-            record["architecture"], pretrained=False, pretrained_cfg=record["pretrained_cfg"], **model_args
-        )
-        backbone = cls(model, record["architecture"], model_args)
-        backbone.model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
-        return backbone
+def recognises(source: str) -> bool:
+    """Whether `source` is timm's.
+
+    That is `timm/NAME`, `hf-hub:ID`, a config.json that names a timm architecture, or a folder with one .pth
+    file, which is EfficientNet-Lite0's.
+    """
+    if source.startswith(("timm/", "hf-hub:")) or _lite0_file(source) is not None:
+        return True
+    record = None if _without_config(source) else read_json(source, "config.json", required=True)
+    return isinstance(record, dict) and "architecture" in record
+
+
+def load(source: str, image_size: int | None) -> tuple[TimmBackbone, ImageTransform]:
+    """Load a backbone with its preprocessing.
+
+    Args:
+        source: What `recognises` takes.
+        image_size: Side in pixels; None for the model's own.
+
+    Raises:
+        AssetError: Not a timm model, or not its weights.
+    """
+    lite0 = _lite0_file(source)
+    if lite0 is not None:
+        return load_lite0(lite0, image_size)
+    named = source.startswith(("timm/", "hf-hub:")) or Path(source).is_dir()
+    return load_timm(source if named else f"hf-hub:{source}", image_size)
+
+
+def rebuild(folder: Path, record: dict[str, Any], image_size: int) -> TimmBackbone:
+    """Return the backbone that `TimmBackbone.save` wrote, without network."""
+    import timm
+    from safetensors.torch import load_file
+
+    model_args = record["model_args"]
+    model = timm.create_model(
+        record["architecture"], pretrained=False, pretrained_cfg=record["pretrained_cfg"], **model_args
+    )
+    backbone = TimmBackbone(model, record["architecture"], model_args)
+    backbone.model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
+    return backbone
+
+
+def _without_config(source: str) -> bool:
+    folder = Path(source)
+    return folder.is_dir() and not (folder / "config.json").is_file()
+
+
+def _lite0_file(source: str) -> Path | None:
+    """The only .pth file of a folder without a config.json."""
+    weights = sorted(Path(source).glob("*.pth")) if _without_config(source) else []
+    return weights[0] if len(weights) == 1 else None
 
 
 def load_timm(source: str, image_size: int | None) -> tuple[TimmBackbone, ImageTransform]:

@@ -1,33 +1,43 @@
-"""`VisionEncoder`: pictures → tokens, over any timm model or transformers picture tower."""
+"""`VisionEncoder`: pictures → tokens. Each library whose models can be read is a file of this package.
+
+Such a file defines:
+
+- `recognises(source) -> bool`: whether this folder, hub id or `timm/NAME` is for it;
+- `load(source, image_size) -> (backbone, ImageTransform)`, with `image_size` None for the model's own;
+- `rebuild(folder, record, image_size) -> backbone`, from the folder that `backbone.save` wrote and from what
+  it returned.
+
+A backbone is a `torch.nn.Module`: pixels `[B, 3, H, W]` → tokens `[B, N, D]`. It has `kind` (the name of the
+file), `model`, `has_cls_token`, `describe() -> str` (its architecture, as stable text) and
+`save(folder) -> dict`. `timm.py` is an example.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_glass.core.errors import AssetError
+from edge_glass.core.registry import Registry
 from edge_glass.encoders.depths import DepthFeatures
 from edge_glass.encoders.features import TokenFeatures, inference
-from edge_glass.encoders.fingerprint import FingerprintCache
-from edge_glass.encoders.freezing import FreezableModule
+from edge_glass.encoders.freezing import FingerprintCache, FreezableModule
 from edge_glass.encoders.image_transform import ImageTransform
 from edge_glass.encoders.sources import (
     ENCODER_FILE,
+    library_of,
     plain_errors,
     read_encoder_record,
-    read_json,
     resolve_source,
     write_json,
 )
-from edge_glass.encoders.vision_timm import TimmBackbone, load_lite0, load_timm, timm_transform
-from edge_glass.encoders.vision_transformers import TransformersVisionBackbone, load_transformers_vision
+from edge_glass.migrating import takes_old_calls
 
-Library = TimmBackbone | TransformersVisionBackbone
-Backbone = Library | DepthFeatures
+LIBRARIES: Final = Registry("edge_glass.encoders.vision", "vision library")
 
 
 class VisionEncoder(FreezableModule):
@@ -41,7 +51,10 @@ class VisionEncoder(FreezableModule):
         transform: The evaluation transform; give this, not the encoder, to data workers.
     """
 
-    def __init__(self, backbone: Backbone, transform: ImageTransform, frozen: bool = True) -> None:
+    @takes_old_calls(
+        "VisionEncoder.load(source); its pooling and projection are the tower's, see vision_encoder"
+    )
+    def __init__(self, backbone: Any, transform: ImageTransform, frozen: bool = True) -> None:
         super().__init__()
         self.backbone = backbone
         self.transform = transform
@@ -52,7 +65,7 @@ class VisionEncoder(FreezableModule):
             example = backbone(torch.zeros(1, 3, self.image_size, self.image_size))
         if example.ndim != 3:
             raise AssetError(
-                f"{backbone.describe()[:80]} gives features {tuple(example.shape)}; [B, N, D] is needed"
+                f"{backbone.describe()[:80]}: expected features [B, N, D]; got {tuple(example.shape)}"
             )
         self.num_tokens, self.width = int(example.shape[1]), int(example.shape[2])
         if frozen:
@@ -153,7 +166,7 @@ class VisionEncoder(FreezableModule):
         with plain_errors(place, "vision encoder"):
             record = read_encoder_record(place, "vision")
             if record is None:
-                backbone, transform = _load_foreign(place, image_size)
+                backbone, transform = library_of(LIBRARIES, place).load(place, image_size)
             else:
                 backbone, transform = _load_saved(Path(place), record, image_size)
                 layers = record.get("layers", layers)
@@ -182,6 +195,8 @@ class VisionEncoder(FreezableModule):
         """
         import timm
 
+        from edge_glass.encoders.vision.timm import TimmBackbone, timm_transform
+
         settings = timm.get_pretrained_cfg(architecture)
         model_args: dict[str, Any] = (
             {"img_size": image_size} if settings is not None and settings.fixed_input_size else {}
@@ -189,35 +204,17 @@ class VisionEncoder(FreezableModule):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = timm.create_model(architecture, pretrained=False, **model_args)
-        backbone: Backbone = TimmBackbone(model, architecture, model_args)
+        backbone: nn.Module = TimmBackbone(model, architecture, model_args)
         if layers:
             backbone = DepthFeatures(backbone, layers, "max")
         return cls(backbone, timm_transform(model, image_size), frozen)
 
 
-def _load_saved(
-    folder: Path, record: dict[str, Any], image_size: int | None
-) -> tuple[Library, ImageTransform]:
+def _load_saved(folder: Path, record: dict[str, Any], image_size: int | None) -> tuple[Any, ImageTransform]:
     """An encoder that `VisionEncoder.save` wrote; its size is part of it."""
     transform = ImageTransform.from_dict(record["transform"])
     if image_size not in (None, transform.image_size):
-        raise AssetError(f"{folder} was saved for {transform.image_size} pixels; image_size is {image_size}")
-    if record["kind"] == "timm":
-        return TimmBackbone.rebuild(folder, record), transform
-    return TransformersVisionBackbone.rebuild(folder, transform.image_size), transform
-
-
-def _load_foreign(source: str, image_size: int | None) -> tuple[Library, ImageTransform]:
-    """A folder or hub id in some library's layout."""
-    if source.startswith(("timm/", "hf-hub:")):
-        return load_timm(source, image_size)
-    folder = Path(source)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        weights = sorted(folder.glob("*.pth"))
-        if len(weights) != 1:
-            raise AssetError(f"{folder} has neither config.json nor one .pth file")
-        return load_lite0(weights[0], image_size)
-    config = read_json(source, "config.json", required=True)
-    if isinstance(config, dict) and "architecture" in config:
-        return load_timm(source if folder.is_dir() else f"hf-hub:{source}", image_size)
-    return load_transformers_vision(source, image_size)
+        raise AssetError(
+            f"{folder}: expected image_size {transform.image_size}, which it was saved for; got {image_size}"
+        )
+    return LIBRARIES.load(record["kind"]).rebuild(folder, record, transform.image_size), transform

@@ -1,34 +1,41 @@
-"""`TextEncoder`: words → tokens, over transformers text models and sentence-transformers folders."""
+"""`TextEncoder`: words → tokens. Each layout in which models can be read is a file of this package.
+
+Such a file defines:
+
+- `recognises(source) -> bool`: whether this folder or hub id is for it;
+- `load(source) -> TextParts` (of `transformers.py`): a model and a tokenizer with the calls of transformers'
+  own, and limits.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
 
 from edge_glass.core.errors import ConfigError
+from edge_glass.core.registry import Registry
 from edge_glass.encoders.features import TokenFeatures, inference
-from edge_glass.encoders.fingerprint import FingerprintCache
-from edge_glass.encoders.freezing import FreezableModule
+from edge_glass.encoders.freezing import FingerprintCache, FreezableModule
 from edge_glass.encoders.sources import (
     ENCODER_FILE,
+    describe_transformers,
+    library_of,
     plain_errors,
     read_encoder_record,
     resolve_source,
     write_json,
 )
-from edge_glass.encoders.text_loading import (
-    CAUSAL_OR_LAST_TOKEN,
-    PADDED_TO_FULL_LENGTH,
-    describe_model,
-    describe_tokenizer,
-    load_text_parts,
-    tiny_text_parts,
-)
+
+LIBRARIES: Final = Registry("edge_glass.encoders.text", "text library")
+
+CAUSAL_OR_LAST_TOKEN = ("clip_text_model", "siglip_text_model", "gpt2", "llama", "qwen2", "qwen3")
+PADDED_TO_FULL_LENGTH = ("siglip_text_model",)
 
 
 class TextEncoder(FreezableModule):
@@ -63,7 +70,7 @@ class TextEncoder(FreezableModule):
         depth = int(config.num_hidden_layers)
         if wrong := [layer for layer in self.layers if not 0 <= layer <= depth]:
             raise ConfigError(
-                f"text_encoder.feature_layers has {wrong[0]}; this encoder has 0 (embeddings) to {depth}"
+                f"text_encoder.feature_layers: expected 0 (embeddings) to {depth}; got {wrong[0]}"
             )
         self.width = int(config.hidden_size) * max(1, len(self.layers))
         self.has_cls_token = config.model_type not in CAUSAL_OR_LAST_TOKEN
@@ -83,7 +90,7 @@ class TextEncoder(FreezableModule):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over architecture, tokenizer and all weights as they are now."""
-        description = f"{describe_model(self.model)}{self.layers or ''}\n{self.transform_id}"
+        description = f"{describe_transformers(self.model)}{self.layers or ''}\n{self.transform_id}"
         return self._fingerprint.get(description, self.model)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -199,19 +206,35 @@ class TextEncoder(FreezableModule):
             ConfigError: A layer does not exist, or `max_length` leaves no room for a word.
         """
         if max_length is not None and max_length < 2:
-            raise ConfigError(f"max_length is {max_length}; 2 or more would be right")
+            raise ConfigError(f"expected a max_length of at least 2; got {max_length}")
         source = resolve_source(source)
         with plain_errors(source, "text encoder"):
             record = read_encoder_record(source, "text")
-            parts = load_text_parts(source, record)
-        limit = min(parts.max_length, max_length or parts.max_length)
-        layers = (record or {}).get("layers", layers)
+            parts = library_of(LIBRARIES, source).load(source)
+        saved = record or {"max_length": parts.max_length, "lowercase": parts.lowercase, "layers": layers}
         return cls(
-            parts.model, parts.tokenizer, limit, lowercase=parts.lowercase, frozen=frozen, layers=layers
+            parts.model,
+            parts.tokenizer,
+            min(int(saved["max_length"]), max_length or int(saved["max_length"])),
+            lowercase=bool(saved["lowercase"]),
+            frozen=frozen,
+            layers=saved.get("layers", layers),
         )
 
     @classmethod
     def tiny(cls, seed: int = 0, frozen: bool = True, layers: Sequence[int] = ()) -> Self:
         """A toy BERT with random weights, a function of `seed`, and a tokenizer of letters; no network."""
+        from edge_glass.encoders.text.transformers import tiny_text_parts
+
         parts = tiny_text_parts(seed)
         return cls(parts.model, parts.tokenizer, parts.max_length, frozen=frozen, layers=layers)
+
+
+def describe_tokenizer(tokenizer: Any) -> str:
+    """A tokenizer's rules and vocabulary as text, without the padding and truncation last used."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        return f"{type(tokenizer).__name__} {vocabulary}"
+    rules = json.loads(backend.to_str())
+    return json.dumps({**rules, "padding": None, "truncation": None}, sort_keys=True)

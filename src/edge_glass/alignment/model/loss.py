@@ -1,29 +1,30 @@
-"""The contrastive losses over Matryoshka dimensions."""
+"""`AlignmentLoss`: a contrastive loss over Matryoshka dimensions and the rows of all ranks.
+
+The contrastive losses themselves are the files of `alignment/losses/`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.gathering import (
-    Shares,
-    column_logsumexp,
-    gather_rows,
-    sum_over_ranks,
-    zero_touching,
-)
+from edge_glass.core.gathering import Shares, gather_rows, sum_over_ranks, zero_touching
+from edge_glass.core.registry import Registry
 from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.migrating import takes_old_calls
+
+LOSSES: Final = Registry("edge_glass.alignment.losses", "loss")
+
+DIMENSIONS = (4096, 2048, 1024, 512, 256, 128)
+"""Of the original project's calls, which do not name them."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
-SIGLIP_LOGIT_SCALE = math.log(10.0)
-SIGLIP_LOGIT_BIAS = -10.0
 RANK_ROWS = 128  # a sample is enough to see a collapse; the cost grows with the cube
 EVERY = slice(None)
 
@@ -46,71 +47,46 @@ def excluded_pairs(x_group: Tensor, y_group: Tensor, mine: slice = EVERY) -> Ten
         `[b, B]` bool, False where a row meets itself. It serves both directions: the relation is symmetric.
     """
     same = (x_group[mine, None] == x_group) | (y_group[mine, None] == y_group)
-    _diagonal(same, mine).fill_(False)
+    diagonal(same, mine).fill_(False)
     return same
 
 
-def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, shares: Shares | None = None) -> Tensor:
-    """Symmetric InfoNCE: the mean of both directions, each the mean over the B rows of the batch.
-
-    Excluded pairs leave the denominator; a row all of whose negatives are excluded costs nothing.
-
-    Args:
-        x: `[b, D]` of norm 1, the rows of this process.
-        y: `[B, D]` of norm 1, the rows of all processes.
-        scale: Inverse temperature, a scalar.
-        excluded: `[b, B]` bool.
-        shares: Who has which rows; None for one process.
-
-    Returns:
-        The part of these b rows; the parts of all processes sum to the loss of the batch.
-    """
-    return infonce_of([(x, y)], scale, excluded, shares)[0]
-
-
-def infonce_of(
-    cuts: Sequence[tuple[Tensor, Tensor]], scale: Tensor, excluded: Tensor, shares: Shares | None = None
-) -> list[Tensor]:
-    """`infonce` of the same rows at several dimensions.
-
-    Every pair is compared by one process only. The way back needs sums over columns, which the processes add
-    up for all dimensions together: on slow connections it is the number of messages that costs.
-    """
-    rows, y_rows = cuts[0][0].shape[0], cuts[0][1].shape[0]
-    shares = shares or Shares((rows,))
-    matrices = [(scale * x @ y.T).masked_fill(excluded, -math.inf) for x, y in cuts]
-    target = torch.arange(y_rows, device=excluded.device)[shares.mine]
-    to_y = [F.cross_entropy(logits, target, reduction="sum") for logits in matrices]
-    if len(shares.counts) == 1:
-        to_x = [F.cross_entropy(logits.T, target, reduction="sum") for logits in matrices]
-    else:
-        columns = column_logsumexp(matrices, shares)[:, shares.mine]
-        right = [_diagonal(logits, shares.mine) for logits in matrices]
-        to_x = [(column - own).sum() for column, own in zip(columns, right, strict=True)]
-    return [(there / y_rows + back / y_rows) / 2 for there, back in zip(to_y, to_x, strict=True)]
-
-
-def siglip(
-    x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor, shares: Shares | None = None
-) -> Tensor:
-    """The sigmoid loss: every pair is a yes or no of its own; the sum over pairs is divided by B.
-
-    Excluded pairs have no term; the divisor stays B, as in the paper, so that they weigh nothing elsewhere.
-    Arguments and result as for `infonce`.
-
-    Source: Zhai et al., Sigmoid Loss for Language Image Pre-Training, 2023, algorithm 1.
-    """
-    mine = (shares or Shares((len(x),))).mine
-    logits = scale * x @ y.T + bias
-    sign = torch.full_like(logits, -1.0, requires_grad=False)
-    _diagonal(sign, mine).fill_(1.0)
-    return -F.logsigmoid(sign * logits).masked_fill(excluded, 0.0).sum() / len(y)
-
-
-def _diagonal(pairs: Tensor, mine: slice) -> Tensor:
+def diagonal(pairs: Tensor, mine: slice) -> Tensor:
     """Where a row of `[b, B]` meets itself: shifted by the rows of lower ranks. A view."""
     first = mine.start or 0
     return pairs[:, first : first + len(pairs)].diagonal()
+
+
+class Rows(NamedTuple):
+    """This rank's b rows of x, the B rows of y of all ranks, and which of their pairs are no negatives.
+
+    Attributes:
+        x: `[b, D]`, this rank's.
+        every_x: `[B, D]` without gradient, for reports.
+        y: `[B, D]`; row i of this rank belongs to row `shares.first + i`.
+        excluded: `[b, B]` bool, see `excluded_pairs`.
+        shares: Which ranks have which rows.
+    """
+
+    x: Tensor
+    every_x: Tensor
+    y: Tensor
+    excluded: Tensor
+    shares: Shares
+
+    @classmethod
+    def gathered(cls, x: Tensor, y: Tensor, x_group: Tensor, y_group: Tensor, shares: Shares) -> Rows:
+        """Fetch the rows of all ranks."""
+        every_x = gather_rows(x.detach(), shares)
+        y = gather_rows(y, shares)
+        x_group, y_group = gather_rows(torch.stack([x_group, y_group], dim=1), shares).unbind(1)
+        return cls(x, every_x, y, excluded_pairs(x_group, y_group, shares.mine), shares)
+
+    def cut(self, dim: int | None = None) -> Rows:
+        """The same rows as embeddings of `dim` numbers and norm 1."""
+        every_x = truncate_and_normalize(self.every_x) if dim is None else self.every_x
+        x, y = truncate_and_normalize(self.x, dim), truncate_and_normalize(self.y, dim)
+        return self._replace(x=x, every_x=every_x, y=y)
 
 
 def off_diagonal_cosine(x: Tensor, y: Tensor) -> Tensor:
@@ -142,7 +118,7 @@ class AlignmentLoss(nn.Module):
 
     Args:
         dimensions: Matryoshka dimensions, the full one among them.
-        kind: infonce, or siglip with a learned bias besides.
+        kind: L, a file of `alignment/losses/`, such as infonce or siglip.
         contrastive: Weight of the loss on the full embedding.
         mrl: Weight of the Matryoshka loss.
         sample_single_mrl_dim: One dimension per step instead of the mean over all.
@@ -151,12 +127,22 @@ class AlignmentLoss(nn.Module):
 
     Attributes:
         logit_scale: Logarithm of the inverse temperature; its effect is limited to 100.
+
+    Raises:
+        ConfigError: There is no such kind, or both weights are 0.
     """
 
+    @takes_old_calls(
+        "AlignmentLoss(dimensions, contrastive=0.25, mrl=1.0, sample_single_mrl_dim=True)",
+        contrastive_weight="contrastive",
+        mrl_weight="mrl",
+        mrl_dimensions="dimensions",
+        fill=lambda options: {"dimensions": DIMENSIONS},
+    )
     def __init__(
         self,
         dimensions: Iterable[int],
-        kind: Literal["infonce", "siglip"] = "infonce",
+        kind: str = "infonce",
         contrastive: float = 0.25,
         mrl: float = 1.0,
         sample_single_mrl_dim: bool = False,
@@ -164,20 +150,22 @@ class AlignmentLoss(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if kind not in ("infonce", "siglip"):
-            raise ConfigError(f"losses.kind is {kind!r}; infonce or siglip would be right")
         if contrastive + mrl <= 0:
-            raise ConfigError("losses.contrastive and losses.mrl are both 0; nothing would be trained")
+            raise ConfigError(
+                "expected losses.contrastive or losses.mrl above 0; got 0 for both, which trains nothing"
+            )
         self.dimensions = sorted(set(dimensions), reverse=True)
         self.kind = kind
         self.contrastive = contrastive
         self.mrl = mrl
         self.sample_single_mrl_dim = sample_single_mrl_dim
         self.seed = seed
-        start = SIGLIP_LOGIT_SCALE if kind == "siglip" else math.log(1.0 / temperature)
-        self.logit_scale = nn.Parameter(torch.tensor(start))
-        if kind == "siglip":
-            self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS))
+        module = LOSSES.load(kind)
+        self._losses = module.losses
+        start: dict[str, float] = module.start(temperature)
+        self._learned = [name for name in start if name != "logit_scale"]
+        for name, value in start.items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(value)))
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that must not decay: decay would pull the temperature towards 1."""
@@ -229,7 +217,7 @@ class AlignmentLoss(nn.Module):
             if shares.total == 0:
                 nothing = zero_touching(x, y, *self.parameters())
                 return nothing, self._report(nothing, nothing, x, y, with_diagnostics)
-            batch = _Rows.gathered(x, y, x_group, y_group, shares)
+            batch = Rows.gathered(x, y, x_group, y_group, shares)
             full = batch.cut()
             clip, mrl = self._clip_and_mrl(batch, full, step)
             loss = self.contrastive * clip + self.mrl * mrl
@@ -255,7 +243,7 @@ class AlignmentLoss(nn.Module):
             report["effective_rank"] = effective_rank(x[:RANK_ROWS])
         return {name: value.detach() for name, value in report.items()}
 
-    def _clip_and_mrl(self, batch: _Rows, full: _Rows, step: int) -> tuple[Tensor, Tensor]:
+    def _clip_and_mrl(self, batch: Rows, full: Rows, step: int) -> tuple[Tensor, Tensor]:
         """The loss at the full dimension, and its mean over the Matryoshka dimensions (or at the one drawn).
 
         With weight 0 the latter computes nothing.
@@ -271,36 +259,8 @@ class AlignmentLoss(nn.Module):
             return clip, torch.zeros_like(clip)
         return clip, torch.stack([losses[dim] for dim in dimensions]).mean()
 
-    def _compare(self, cuts: Sequence[_Rows]) -> list[Tensor]:
+    def _compare(self, cuts: Sequence[Rows]) -> list[Tensor]:
         """The loss of the same rows at each dimension."""
-        if self.kind == "siglip":
-            bias = self.logit_bias
-            return [siglip(cut.x, cut.y, self.scale(), bias, cut.excluded, cut.shares) for cut in cuts]
-        pairs = [(cut.x, cut.y) for cut in cuts]
-        return infonce_of(pairs, self.scale(), cuts[0].excluded, cuts[0].shares)
-
-
-class _Rows(NamedTuple):
-    """This rank's b rows of x, the B rows of y of all ranks, and which of their pairs are no negatives.
-
-    `every_x` are the B rows of x without gradient, for reports.
-    """
-
-    x: Tensor
-    every_x: Tensor
-    y: Tensor
-    excluded: Tensor
-    shares: Shares
-
-    @classmethod
-    def gathered(cls, x: Tensor, y: Tensor, x_group: Tensor, y_group: Tensor, shares: Shares) -> _Rows:
-        every_x = gather_rows(x.detach(), shares)
-        y = gather_rows(y, shares)
-        x_group, y_group = gather_rows(torch.stack([x_group, y_group], dim=1), shares).unbind(1)
-        return cls(x, every_x, y, excluded_pairs(x_group, y_group, shares.mine), shares)
-
-    def cut(self, dim: int | None = None) -> _Rows:
-        """The same rows as embeddings of `dim` numbers and norm 1."""
-        every_x = truncate_and_normalize(self.every_x) if dim is None else self.every_x
-        x, y = truncate_and_normalize(self.x, dim), truncate_and_normalize(self.y, dim)
-        return self._replace(x=x, every_x=every_x, y=y)
+        learned = {name: self.get_parameter(name) for name in self._learned}
+        losses: list[Tensor] = self._losses(cuts, self.scale(), **learned)
+        return losses

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_glass.core.errors import DataError
+from edge_glass.encoders.pooling import Pooling, PoolingOptions
 
 ITERATIONS = 8
 RIDGE = 0.1  # of the mean variance: directions below it are noise and are not blown up
@@ -16,7 +17,7 @@ FLOOR = 0.01  # of the mean squared length: that median when nearly every token 
 ROWS = 4096  # tokens compared with all codes at a time
 
 
-class CodebookPooling(nn.Module):
+class CodebookPooling(Pooling):
     """The mean of the real tokens, beside the share of them that is near each code of a codebook.
 
     A mean over time blurs a word's sounds into one; the histogram keeps which of them occurred, though not in
@@ -32,7 +33,7 @@ class CodebookPooling(nn.Module):
         components: Principal axes in which tokens and codes are compared.
     """
 
-    learned = False
+    measured = True
     mean: Tensor
     whitening: Tensor
     codes: Tensor
@@ -53,7 +54,7 @@ class CodebookPooling(nn.Module):
         digest = hashlib.sha256()
         for value in self.buffers():
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return f"{type(self).__name__} {digest.hexdigest()}"
+        return f"{super().fingerprint} {digest.hexdigest()}"
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """`[B, N, D]`, `[B, N]` bool → `[B, D + codes]`; zeros for a row without real tokens.
@@ -109,3 +110,8 @@ class CodebookPooling(nn.Module):
         count = torch.bincount(owner, minlength=len(self.codes)).unsqueeze(1)
         total = torch.zeros_like(self.codes).index_add_(0, owner, x)
         self.codes.copy_(torch.where(count > 0, total / count.clamp(min=1), self.codes))
+
+
+def build(width: int, options: PoolingOptions) -> CodebookPooling:
+    """Return it for tokens of `width` numbers."""
+    return CodebookPooling(width)

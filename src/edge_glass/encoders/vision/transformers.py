@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import AssetError
 from edge_glass.encoders.image_transform import ImageTransform
-from edge_glass.encoders.sources import load_transformers_model, read_json
+from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_json
 
 RESAMPLING_BY_NUMBER = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 WITHOUT_CLS_TOKEN = ("siglip_vision_model",)
@@ -43,25 +42,27 @@ class TransformersVisionBackbone(nn.Module):
         return tokens
 
     def describe(self) -> str:
-        """Architecture as stable text: the values of its config that are not bookkeeping."""
-        config: Any = self.model.config
-        record = {
-            key: value
-            for key, value in config.to_diff_dict().items()
-            if not key.startswith("_")
-            and key not in ("transformers_version", "architectures", "dtype", "torch_dtype")
-        }
-        return f"transformers {type(self.model).__name__} {json.dumps(record, sort_keys=True, default=str)}"
+        """Return the architecture as stable text."""
+        return describe_transformers(self.model)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write config.json and the weights."""
         self.model.save_pretrained(folder)  # type: ignore[operator]
         return {}
 
-    @classmethod
-    def rebuild(cls, folder: Path, image_size: int) -> TransformersVisionBackbone:
-        """Back from `save`, without network."""
-        return cls(load_vision_model(str(folder)), image_size)
+
+def recognises(source: str) -> bool:
+    """Whether `source` has a config.json that is not timm's."""
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        return False
+    record = read_json(source, "config.json", required=True)
+    return not (isinstance(record, dict) and "architecture" in record)
+
+
+def rebuild(folder: Path, record: dict[str, Any], image_size: int) -> TransformersVisionBackbone:
+    """Return the backbone that `TransformersVisionBackbone.save` wrote, without network."""
+    return TransformersVisionBackbone(load_vision_model(str(folder)), image_size)
 
 
 def load_vision_model(source: str) -> Any:
@@ -76,13 +77,11 @@ def load_vision_model(source: str) -> Any:
     towers = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}
     model = load_transformers_model(towers.get(model_type.removesuffix("_vision_model"), AutoModel), source)
     if model.main_input_name != "pixel_values" or not hasattr(model.config, "image_size"):
-        raise AssetError(f"{source!r} is a {model_type!r} model, which is no tower of pictures")
+        raise AssetError(f"{source!r}: expected a tower of pictures; got a {model_type!r} model")
     return model
 
 
-def load_transformers_vision(
-    source: str, image_size: int | None
-) -> tuple[TransformersVisionBackbone, ImageTransform]:
+def load(source: str, image_size: int | None) -> tuple[TransformersVisionBackbone, ImageTransform]:
     """Load a picture tower with its preprocessing.
 
     Args:
@@ -118,7 +117,7 @@ def processor_transform(settings: dict[str, Any], config: Any, image_size: int |
         side = shorter = size if isinstance(size, int) else size["height"]
         resize = "crop" if not settings and family == "clip" else "squash"
     else:
-        raise AssetError(f"the image processor's size {size} gives no square of one fixed size")
+        raise AssetError(f"the image processor: expected a square of one fixed size; got size {size}")
     target = image_size or side
     return ImageTransform(
         image_size=target,
