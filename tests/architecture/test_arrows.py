@@ -1,4 +1,6 @@
-"""Imports point down only: cli → tasks → inference … → training … → encoders … → config, assets → errors.
+"""Imports point down only: cli → api → experiment, corpora → the wings → tasks → … → config → core.
+
+The package of scenes beside the toolkit is a room of its own: it stands on data, and only corpora use it.
 
 The imports of every file are read from its syntax tree, with those inside functions and under TYPE_CHECKING.
 """
@@ -15,6 +17,9 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "edge_glass"
+
+SCENES = "edge_glass_scenes"
+PACKAGES = ("edge_glass", SCENES)
 
 # Level of each room; a room may import rooms of lower levels only. New rooms have to be entered.
 LEVELS = {
@@ -34,12 +39,17 @@ LEVELS = {
     "detection": 8,
     "experiment": 9,
     "corpora": 9,
+    SCENES: 6,
     "api": 10,
     "cli": 11,
     "__init__": 11,
     "__main__": 12,
 }
 
+
+# What scenes may use, and who may use them, more narrowly than by their level.
+SCENES_USE = ("core", "assets", "data")
+USE_SCENES = "corpora"
 
 HEAVY = {"torch", "timm", "transformers", "sentence_transformers", "sklearn", "matplotlib", "pandas"} | {
     *("soundfile", "soxr", "ctranslate2", "pyarrow"),
@@ -56,16 +66,22 @@ class Import(NamedTuple):
 
     @property
     def target(self) -> str:
-        """The room imported from; the package itself counts as its top."""
-        parts = self.module.split(".")
-        return parts[1] if len(parts) > 1 else "__init__"
+        """The room imported from."""
+        return room_of(self.module)
+
+
+def room_of(module: str) -> str:
+    """The room of a module by its dotted name; the package itself counts as its top."""
+    parts = module.split(".")
+    if parts[0] == SCENES:
+        return SCENES
+    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def imports_of(source: str, file: str, module: str) -> Iterator[Import]:
     """All imports of edge_glass modules in a source text; `module` is its dotted name."""
     package = module.split(".") if file.endswith("__init__.py") else module.split(".")[:-1]
-    parts = module.split(".")
-    room = parts[1] if len(parts) > 1 else "__init__"
+    room = room_of(module)
     for node in ast.walk(ast.parse(source)):
         targets: list[str] = []
         if isinstance(node, ast.Import):
@@ -81,7 +97,7 @@ def imports_of(source: str, file: str, module: str) -> Iterator[Import]:
             if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 targets = [node.args[0].value]
         for target in targets:
-            if target.split(".")[0] == "edge_glass":
+            if target.split(".")[0] in PACKAGES:
                 yield Import(file, node.lineno, room, target)  # type: ignore[attr-defined]
 
 
@@ -92,18 +108,23 @@ def wrong_arrows(imports: list[Import]) -> list[str]:
         if one.room == one.target:
             continue
         where = f"{one.file}:{one.line}: {one.room} imports {one.module}"
+        narrow = (one.room == SCENES and one.target not in SCENES_USE) or (
+            one.target == SCENES and one.room != USE_SCENES
+        )
         unknown = [room for room in (one.room, one.target) if room not in LEVELS]
         if unknown:
             lines.append(f"{where}: {unknown[0]} is not in LEVELS")
         elif LEVELS[one.target] >= LEVELS[one.room]:
             way = "sideways" if LEVELS[one.target] == LEVELS[one.room] else "up"
             lines.append(f"{where}: the arrow points {way}")
+        elif narrow:
+            lines.append(f"{where}: only {USE_SCENES} use scenes, scenes only {SCENES_USE}")
     return lines
 
 
 def all_imports() -> list[Import]:
     found: list[Import] = []
-    for path in sorted(ROOT.rglob("*.py")):
+    for path in sorted(path for package in PACKAGES for path in (ROOT.parent / package).rglob("*.py")):
         relative = path.relative_to(ROOT.parent)
         module = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
         found += imports_of(path.read_text(encoding="utf-8"), str(relative), module)
@@ -178,6 +199,23 @@ def test_imported_modules_exist() -> None:
             "decoders imports edge_glass.data.rows: the arrow points up",
         ),
         (
+            "edge_glass_scenes.emoji_scenes",
+            "from edge_glass.corpora.emoji import build_emoji",
+            "edge_glass_scenes imports edge_glass.corpora.emoji: the arrow points up",
+        ),
+        (
+            "edge_glass_scenes.emoji_scenes",
+            "from edge_glass.training import loop",
+            "edge_glass_scenes imports edge_glass.training: "
+            "only corpora use scenes, scenes only ('core', 'assets', 'data')",
+        ),
+        (
+            "edge_glass.detection.task",
+            "import edge_glass_scenes.emoji_scenes",
+            "detection imports edge_glass_scenes.emoji_scenes: "
+            "only corpora use scenes, scenes only ('core', 'assets', 'data')",
+        ),
+        (
             "edge_glass.decoders.trm",
             "import edge_glass",
             "decoders imports edge_glass: the arrow points up",
@@ -201,6 +239,11 @@ def test_a_wrong_import_is_caught(module: str, source: str, says: str) -> None:
             "edge_glass.data.rows",
             "from . import pictures\nfrom .pictures import x\nfrom edge_glass.data import pictures",
         ),
+        (
+            "edge_glass_scenes.emoji_scenes",
+            "from edge_glass import assets, data",
+        ),
+        ("edge_glass.corpora.building", "from edge_glass_scenes import emoji_scenes"),
         ("edge_glass.training.environment", "from edge_glass import __version__"),
         ("edge_glass.data.rows", "import edge_glass_of_another_kind"),
     ],

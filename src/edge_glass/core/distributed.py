@@ -206,7 +206,7 @@ def _join(device: str, timeout_seconds: float) -> None:
         if int(local) >= torch.cuda.device_count():
             raise ConfigError(
                 f"rank {number} is process {local} of its machine, which has {torch.cuda.device_count()} "
-                "GPUs; one process per GPU would be right, or training.device=cpu"
+                "GPUs; start one process per GPU, or set training.device=cpu"
             )
         torch.cuda.set_device(int(local))
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from PIL import ImageDraw
@@ -12,8 +13,8 @@ from edge_glass_scenes.packages.drawing import BLACK, WHITE, Block, blend, choos
 from edge_glass_scenes.packages.facts import Facts
 from edge_glass_scenes.packages.theme import Theme
 
-if TYPE_CHECKING:
-    from edge_glass_scenes.packages.print_blocks import Maker
+Maker = Callable[[np.random.Generator, Theme, Facts, int, str], Block | None]
+"""Makes a block at most `width` pixels wide, or None: (rng, theme, facts, width, barcode) → block."""
 
 _LEFT: Final = (
     *("0001101", "0011001", "0010011", "0111101", "0100011"),
@@ -219,4 +220,4 @@ MARKS: Final[dict[str, tuple[float, Maker]]] = {
     "badge": (0.8, _badge),
     "picture": (0.6, _picture),
 }
-"""Kind → how often it comes up, and what makes it; see `print_blocks.MAKERS`."""
+"""Kind → how often it comes up, and what makes it."""

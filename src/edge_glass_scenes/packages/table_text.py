@@ -10,7 +10,7 @@ import numpy as np
 from edge_glass_scenes.packages.drawing import choose
 from edge_glass_scenes.packages.facts import DAILY, MINOR, Facts
 from edge_glass_scenes.packages.theme import Theme
-from edge_glass_scenes.packages.words import Language
+from edge_glass_scenes.words import Language
 
 _UNITS: Final = {
     **dict.fromkeys(("vitamin_c", "vitamin_b6", "calcium", "iron", "magnesium"), "mg"),

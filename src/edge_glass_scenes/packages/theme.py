@@ -22,8 +22,8 @@ from edge_glass_scenes.packages.drawing import (
     load_font,
     luminance,
 )
-from edge_glass_scenes.packages.words import LANGUAGES, SHARES, Language
-from edge_glass_scenes.packages.words.language import KINDS
+from edge_glass_scenes.words import LANGUAGES, SHARES, Language
+from edge_glass_scenes.words.language import KINDS
 
 _START: Final = (
     "Bel",
