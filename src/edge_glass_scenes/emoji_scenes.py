@@ -122,7 +122,7 @@ def draw_scenes(
 
 
 def draw_scene(pool: Sequence[Drawing], rng: random.Random, image_id: str, options: SceneOptions) -> Scene:
-    """One scene of one or more emoji from a pool."""
+    """Return one scene of one or more emoji from a pool."""
     chosen = _choose(pool, rng, rng.randint(1, options.most_objects))
     scene = draw_background(rng, options, [drawing.colour for drawing in chosen])
     placed: list[tuple[Drawing, tuple[int, int, int, int]]] = []
@@ -178,7 +178,7 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
 def draw_background(
     rng: random.Random, options: SceneOptions, colours: Sequence[tuple[float, float, float]]
 ) -> Any:
-    """An RGB picture, side x side, whose colours stand out from those of the drawings."""
+    """Return an RGB picture, side x side, whose colours stand out from those of the drawings."""
     import numpy as np
     from PIL import Image
 

@@ -97,7 +97,7 @@ def build_nutrition_scenes(
 
 
 def split_of(product: int) -> str:
-    """The split of a product: of 16 in turn, one is val, one test and 14 are train."""
+    """Return the split of a product: of 16 in turn, one is val, one test and 14 are train."""
     return {_VAL: "val", _TEST: "test"}.get(product % _CYCLE, "train")
 
 

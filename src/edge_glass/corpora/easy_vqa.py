@@ -78,14 +78,14 @@ def build_easy_vqa(folder: Path, progress: bool = True) -> dict[str, Path]:
 
 
 def val_pictures(pictures: set[int]) -> set[int]:
-    """The fixed validation pictures: sorted numbers, shuffled with seed 0, the first 400."""
+    """Return the fixed validation pictures: sorted numbers, shuffled with seed 0, the first 400."""
     order = sorted(pictures)
     random.Random(0).shuffle(order)
     return set(order[:VAL_PICTURES])
 
 
 def read_questions(file: Path) -> list[Question]:
-    """The questions of a published split, those of one picture together, in the published order.
+    """Return the questions of a published split, those of one picture together, in the published order.
 
     Raises:
         DataError: an answer is none of the 13.

@@ -52,7 +52,7 @@ def plain_words(name: str) -> str:
 
 
 def split_names(names: Iterable[str]) -> dict[str, list[str]]:
-    """The fixed split: sorted, shuffled with seed 0; 300 test, the next 150 val, the rest train."""
+    """Return the fixed split: sorted, shuffled with seed 0; 300 test, the next 150 val, the rest train."""
     order = sorted(names)
     random.Random(0).shuffle(order)
     return {

@@ -64,7 +64,7 @@ def speak(text: str, voice: str = "en-US", words_per_minute: int = 175) -> Sound
 
 
 def voices() -> tuple[list[str], list[str]]:
-    """Names of all languages with their accents ("en-US"), and of all variants ("f2")."""
+    """Return names of all languages with their accents ("en-US"), and of all variants ("f2")."""
     languages, variants = _names(_folder(assets.cache_root()))
     return sorted(languages.values()), sorted(variants.values())
 

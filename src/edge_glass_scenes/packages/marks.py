@@ -28,13 +28,13 @@ _SCORES: Final = ((3, 129, 65), (133, 187, 47), (254, 203, 2), (238, 129, 0), (2
 
 
 def check_digit(twelve: str) -> str:
-    """The last digit of an EAN-13 code."""
+    """Return the last digit of an EAN-13 code."""
     total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(twelve))
     return str(-total % 10)
 
 
 def bars(code: str) -> str:
-    """The 95 modules of an EAN-13 code, "1" is black."""
+    """Return the 95 modules of an EAN-13 code, "1" is black."""
     parity = _PARITY[int(code[0])]
     right = ["".join("10"[int(bit)] for bit in pattern) for pattern in _LEFT]
     left = "".join(

@@ -167,7 +167,7 @@ class Job(NamedTuple):
 
 
 def job_of(picture: Picture) -> Job:
-    """A job; a URL that cannot be parsed gets a host of its own and fails when it is fetched."""
+    """Return a job; a URL that cannot be parsed gets a host of its own and fails when it is fetched."""
     try:
         return Job(picture, web_address(picture.url).host)
     except Problem:
@@ -191,7 +191,7 @@ class HostQueue:
         self._closed = False
 
     def take(self) -> Job | None:
-        """The next job, waiting for a host if need be; None when there are none left or after `close`."""
+        """Return the next job, waiting for a host if need be; None when none is left or after `close`."""
         with self._changed:
             while not self._closed:
                 self._waiting += islice(self._source, _WINDOW - len(self._waiting))

@@ -34,7 +34,7 @@ class Pictures(Protocol):
     """Where finished pictures come from."""
 
     def read(self, picture: Picture) -> tuple[bytes, str] | Failed:
-        """Bytes and SHA-256, or why there are none."""
+        """Return bytes and SHA-256, or why there are none."""
 
 
 @dataclass
