@@ -73,7 +73,7 @@ def _font_bytes(file: str | None) -> bytes:
 
 @lru_cache(maxsize=512)
 def load_font(file: str | None, size: int) -> ImageFont.FreeTypeFont:
-    """Return a font of a size in pixels, with the layout engine that every Pillow has: print stays the same."""
+    """Return a font by its size in pixels, with the layout engine that every Pillow has."""
     return ImageFont.truetype(io.BytesIO(_font_bytes(file)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
