@@ -93,15 +93,15 @@ class Language:
     best_before: str
 
     def nutrient(self, key: str) -> str:
-        """The name of one of `NUTRIENTS`."""
+        """Return the name of one of `NUTRIENTS`."""
         return self.nutrients[NUTRIENTS.index(key)]
 
     def ingredient(self, key: str) -> str:
-        """The name of one of `INGREDIENTS`."""
+        """Return the name of one of `INGREDIENTS`."""
         return self.ingredients[INGREDIENTS.index(key)]
 
     def product_names(self, kind: str) -> list[str]:
-        """Names of a product of one of `KINDS`."""
+        """Return names of a product of one of `KINDS`."""
         return self.products[KINDS.index(kind)].split("|")
 
 

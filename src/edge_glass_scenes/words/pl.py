@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edge_glass_scenes.packages.words.language import Language, words
+from edge_glass_scenes.words.language import Language, words
 
 POLISH: Final = Language(
     code="pl",
