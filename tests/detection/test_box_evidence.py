@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
+from scene_rows import encoded, noise, shape_rows, write_rows
 
 from edge_glass.detection.boxes.evidence import CLEAR, order_evidence
 from edge_glass.detection.boxes.spec import clip_boxes, swap_axes
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.data.parquet import read_detection_parquet
 from edge_glass.detection.data.table import DetectionTable
-from scene_rows import encoded, noise, shape_rows, write_rows
 
 ROWS = 40
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scene_rows import noise, row, shape_rows, turned, write_coco, write_rows, write_voc, write_yolo
 
 from edge_glass.config import ExperimentConfig
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.detection.data.splits import load_scenes
-from scene_rows import noise, row, shape_rows, turned, write_coco, write_rows, write_voc, write_yolo
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scene_rows import encoded, noise, row, shape_rows, write_rows
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.pictures import decode_image, picture_hash
@@ -22,7 +23,6 @@ from edge_glass.detection.data.table import (
     check_skipped_boxes,
     join_detections,
 )
-from scene_rows import encoded, noise, row, shape_rows, write_rows
 
 QWEN2, QWEN25 = box_codec("qwen2_vl"), box_codec("qwen2_5_vl")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scene_rows import noise, turned, write_coco, write_voc, write_yolo
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.detection.data.readers import own_splits, read_detection
-from scene_rows import noise, turned, write_coco, write_voc, write_yolo
 
 
 def reasons(table: Any) -> dict[str, str]:

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from scene_rows import noise, row, shape_rows, write_rows
 
 from edge_glass.cli import main
 from edge_glass.cli.data import BOX_SPECS
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.checking import check_boxes
-from scene_rows import noise, row, shape_rows, write_rows
 
 
 def test_the_command_line_knows_every_spec() -> None:

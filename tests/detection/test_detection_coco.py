@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scene_rows import noise, turned, write_coco
 
 from edge_glass.core.errors import DataError
 from edge_glass.detection.data.readers import read_detection
-from scene_rows import noise, turned, write_coco
 
 
 def reasons(table: Any) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scene_rows import shape_rows, write_rows
 from tiny_vlms import FAMILIES, SIZE, batch, config, detector
 from torch import nn
 
@@ -18,11 +19,12 @@ from edge_glass.detection.use.detect import DetectModel
 from edge_glass.experiment.evaluate import evaluate_run
 from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.experiment.run import train
-from edge_glass.vlm.components import component_of
+from edge_glass.vlm.family import load_family
 from edge_glass.vlm.loading import load_vlm
-from scene_rows import shape_rows, write_rows
 
 torch.set_num_threads(1)
+
+component_of = load_family("qwen2_vl").component_of  # all of them name their parts alike
 
 WIDE = {**SIZE, "width": 64}
 """On a CPU bitsandbytes (0.50) rounds rows shorter than one block of 64 wrongly."""

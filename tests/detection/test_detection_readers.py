@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scene_rows import noise, row, shape_rows, turned, write_rows
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.pictures import decode_image
@@ -17,7 +18,6 @@ from edge_glass.detection.data.hub import is_hub_id, split_of
 from edge_glass.detection.data.parquet import read_detection_parquet
 from edge_glass.detection.data.picture_sizes import upright_size
 from edge_glass.detection.data.readers import own_splits, parse_source, read_detection
-from scene_rows import noise, row, shape_rows, turned, write_rows
 
 INSIDE = [0.25, 0.125, 0.75, 0.5]  # y_min, x_min, y_max, x_max
 
