@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config import load_config
 from edge_glass.core import distributed
 from edge_glass.data.generated import generated_splits
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.run import train
 from edge_glass.training import callbacks
+from patience import PATIENCE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIMODAL = CONFIGS / "trimodal_trm_alignment.yaml"
@@ -41,7 +39,7 @@ def torchrun(*arguments: object, home: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *command, "-m", "edge_glass", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * PATIENCE,
         env=environment,
     )
 
@@ -62,7 +60,7 @@ def run_rank(folder: Path, home: str, killed: bool = False, resume: str | None =
     if killed:
         callbacks.StopOnSignal = KilledAt
     config = load_config(TRIMODAL, [*SETTINGS, "dataset.batch_size=4"], tiny=True)
-    train(config, output=folder, resume=resume, progress=False)
+    edge_glass.train(config, output=folder, resume=resume, progress=False)
     return distributed.rank()
 
 
@@ -78,7 +76,7 @@ def one(_home: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process. Tests may not change it."""
     folder = tmp_path_factory.mktemp("runs") / "one"
     config = load_config(TRIMODAL, [*SETTINGS, "dataset.batch_size=8"], tiny=True)
-    return train(config, output=folder, progress=False).folder
+    return edge_glass.train(config, output=folder, progress=False).folder
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +130,7 @@ def test_the_run_folder_of_two_processes_is_whole(one: Path, two: tuple[Path, st
     assert out.count(str(folder / "report.html")) == 1, "one process talks"
     assert "Traceback" not in err and err.count("parameters\n") == 1
     before = metrics_of(folder)
-    again = evaluate_run(folder, progress=False)["metrics"]
+    again = edge_glass.evaluate(folder, progress=False)["metrics"]
     assert {name: entry["value"] for name, entry in again.items()} == before
     assert len(edge_glass.load(str(folder)).search("a red ring", k=3)) == 3
 
@@ -218,11 +216,9 @@ def test_all_ranks_have_one_codebook_even_if_one_has_no_sounds(session_home: str
 @pytest.mark.slow
 def test_a_mistake_in_the_config_is_said_once(tmp_path: Path, session_home: str) -> None:
     """torchrun adds its own report, with a traceback of itself, and exits with 1 whatever a process says."""
-    started = time.monotonic()
     done = torchrun(
         "train", TRIMODAL, "--tiny", "fusion.kind=nosuch", "--output", tmp_path / "run", home=session_home
     )
-    assert time.monotonic() - started < 60
     said, _, report = done.stderr.partition("torch/distributed/elastic")
     message = (
         "error: override fusion.kind=nosuch: fusion.kind: expected one of concat, cross_attention, gated"

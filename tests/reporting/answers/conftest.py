@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.results import SplitCount, assemble_results, metrics_dict, write_json
 from edge_glass.instruction.measure.archive import AnswerRecord, save_answers, shown_rows
-from edge_glass.instruction.measure.text import AnswerSet, estimate_answers, vqa_accuracy
+from edge_glass.instruction.measure.metrics import vqa_accuracy
+from edge_glass.instruction.measure.text import AnswerSet, estimate_answers
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2$ 犬'
 COLORS = ("red", "blue", "green", "teal")
@@ -126,8 +127,8 @@ def _write_run(
             answer_type=row.kind,
             source="easy-vqa",
             ended=ended[place],
-            score=vqa_accuracy(said[place], [row.answer]),
-            untouched_score=vqa_accuracy(before[place], [row.answer]),
+            score=vqa_accuracy.score(said[place], [row.answer]),
+            untouched_score=vqa_accuracy.score(before[place], [row.answer]),
         )
         for place, row in enumerate(rows)
     ]

@@ -13,6 +13,7 @@ import pytest
 
 from edge_glass.core.errors import CheckpointError, EdgeGlassError, TrainingError
 from edge_glass.experiment.own_process import alone
+from patience import PATIENCE
 
 # Not slow: a fresh process that imports this file takes a second.
 
@@ -43,7 +44,7 @@ def wait_for_signal(folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: heard.append(number))
     (folder / "ready").touch()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not heard and time.monotonic() < deadline:
         time.sleep(0.01)
     error = EdgeGlassError(f"heard {heard}")
