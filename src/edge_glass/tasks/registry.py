@@ -76,6 +76,10 @@ class TaskKind(ABC):
     def metrics_table(self, results: dict[str, Any]) -> str:
         """Return all metrics of one evaluation with their intervals, as text."""
 
+    def companions(self, config: Any) -> dict[str, Any]:
+        """Return the experiments to compare this one with, by name: they are run after it."""
+        return {}
+
     def inspect(self, config: Any, count: int = 8, split: str = "train") -> Inspection:
         """Return some rows of a split as the model receives them.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_glass.core.errors import CheckpointError, EdgeGlassError, TrainingError
-from edge_glass.experiment.own_process import alone
+from edge_glass.experiment.own_process import in_own_process
 from patience import PATIENCE
 
 # Not slow: a fresh process that imports this file takes a second.
@@ -55,13 +55,13 @@ def wait_for_signal(folder: Path) -> None:
 def test_it_tells_as_much_as_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("edge_glass"), "level", logging.INFO)
     monkeypatch.setattr(logging.getLogger("bitsandbytes"), "level", logging.ERROR)
-    alone(write_levels, tmp_path / "said")
+    in_own_process(write_levels, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "INFO ERROR"
 
 
 def test_it_is_another_process_outside_of_the_terminals_group(tmp_path: Path) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    assert alone(write_process, tmp_path / "said", "here") is None
+    assert in_own_process(write_process, tmp_path / "said", "here") is None
     said, process, group = (tmp_path / "said").read_text().split()
     assert said == "here" and int(process) != os.getpid() and process == group
     assert before == {number: signal.getsignal(number) for number in before}
@@ -69,7 +69,7 @@ def test_it_is_another_process_outside_of_the_terminals_group(tmp_path: Path) ->
 
 def test_an_error_of_a_user_arrives_whole() -> None:
     with pytest.raises(EdgeGlassError) as caught:
-        alone(fail, "user")
+        in_own_process(fail, "user")
     assert str(caught.value) == "step-000004: cut short.\nDelete it."
     assert caught.value.exit_code == CheckpointError.exit_code != TrainingError.exit_code
 
@@ -77,7 +77,7 @@ def test_an_error_of_a_user_arrives_whole() -> None:
 @pytest.mark.parametrize(("what", "code"), [("bug", 1), ("killed", -9)])
 def test_a_process_that_dies(what: str, code: int) -> None:
     with pytest.raises(TrainingError, match=f"ended with code {code};"):
-        alone(fail, what)
+        in_own_process(fail, what)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -90,7 +90,7 @@ def test_signals_are_passed_on(tmp_path: Path, number: int) -> None:
     sender = threading.Thread(target=send_when_ready, daemon=True)
     sender.start()
     with pytest.raises(EdgeGlassError, match=rf"heard \[.*{int(number)}") as caught:
-        alone(wait_for_signal, tmp_path)
+        in_own_process(wait_for_signal, tmp_path)
     assert caught.value.exit_code == 128 + number
 
 
@@ -108,5 +108,5 @@ def test_a_signal_before_the_run_listens_is_no_failure(tmp_path: Path) -> None:
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(EdgeGlassError, match="interrupted before a run began") as caught:
-        alone(wait_without_listening, tmp_path)
+        in_own_process(wait_without_listening, tmp_path)
     assert caught.value.exit_code == 143
