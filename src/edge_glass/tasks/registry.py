@@ -31,12 +31,14 @@ class TaskKind(ABC):
         config: The class of its experiment file.
         does: What a finished model does, such as "searches pictures".
         example: A command that uses a finished model; `{folder}` stands for its folder.
+        plots: The package of its plots, one file each; see `edge_glass.reporting.plots`.
     """
 
     name: str
     config: type[ExperimentConfig]
     does: str
     example: str
+    plots: str
 
     @abstractmethod
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> Experiment:

@@ -25,6 +25,7 @@ class Instruction(TaskKind):
     config = ExperimentConfig
     does = "answers questions"
     example = 'edge-glass answer {folder} picture.png "what is it?"'
+    plots = "edge_glass.instruction.report.plots"
 
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> InstructionExperiment:
         from edge_glass.instruction.run import InstructionExperiment

@@ -1,4 +1,4 @@
-"""The plot of the primary metric by answer type: what was learned, and what could be had for less."""
+"""The primary metric by answer type, of all models measured: what was learned, and what comes for less."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HEADING = "Answers by type"
+READING = (
+    "Where the trained model is hardly ahead of the bars above it, it has learned little from what it sees, "
+    "however long its bar is. Thin lines are 95 % intervals."
+)
+SIZE = (11, 4)
+ORDER = 30
+AMONG_NUMBERS = True
+
 MODEL_COLORS = {
     "baseline": UNTOUCHED,
     "most_frequent_answer": CLOSED_FORM,
@@ -24,7 +33,7 @@ MOST_TYPES = 12
 BAR = 0.2
 
 
-def draw_answer_types(run: RunFolder, figure: Figure) -> None:
+def draw(run: RunFolder, figure: Figure) -> None:
     """Bars with 95 % intervals for all questions and for every type, one colour per model."""
     models = measured(run, blind=True)
     metrics = run.results.get("metrics") or {}

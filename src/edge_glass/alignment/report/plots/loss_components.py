@@ -1,4 +1,4 @@
-"""Plots over the steps of training for runs with more than one pair of modalities."""
+"""Parts of the loss beside ln(batch), temperature and signs of a collapse; a line per pair of modalities."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_glass.alignment.report.sides import PAIR_WORDS, has_sounds, pairs_of
+from edge_glass.reporting.curves import level, raw_and_smooth, usual
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.smoothing import level, raw_and_smooth, usual
-from edge_glass.reporting.style import FAINT, note
+from edge_glass.reporting.style import FAINT, GOOD, TRAINED, WORDS, NothingToPlotError, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-PAIR_WORDS = {
-    "vision_text": "pictures and words",
-    "audio_text": "sounds and words",
-    "vision_audio": "pictures and sounds",
-    "fused": "two together and the third",
-}
+HEADING = "Parts of the loss and signs of collapse"
+READING = (
+    "A cosine of wrong pairs near 1, or an effective rank near 1, means that everything gets the same "
+    "embedding."
+)
+SIZE = (11, 7)
+ORDER = 60
+
 PAIR_COLORS = {
     "vision_text": "#0072B2",
     "audio_text": "#D55E00",
@@ -37,40 +40,54 @@ PANELS = (
 )
 
 
-def pairs_of(run: RunFolder) -> list[str]:
-    """Pairs of modalities that were logged one by one; none in a run with a single pair."""
-    start = "train/loss_clip_"
-    found = {name.removeprefix(start) for row in run.metrics for name in row if name.startswith(start)}
-    return [pair for pair in PAIR_WORDS if pair in found] + sorted(found - PAIR_WORDS.keys())
+def more(run: RunFolder) -> str:
+    """Say where sounds stand, in runs that have them."""
+    return "Each pair of modalities has its own loss and its own temperature." if has_sounds(run) else ""
 
 
-def complete_loss(run: RunFolder) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Steps and training loss of the batches that held every pair, and whether there were others.
+def draw(run: RunFolder, figure: Figure) -> None:
+    """See the module."""
+    if pairs_of(run):
+        _draw_pairs(run, figure)
+        return
+    # A Matryoshka loss with the weight 0 is logged as 0, and is no part of the loss.
+    parts = [name for name in ("train/loss_clip", "train/loss_mrl") if np.any(run.series(name)[1])]
+    signs = {
+        "train/off_diagonal_cosine": ("Cosine of wrong pairs", "near 0 is healthy, towards 1 is a collapse"),
+        "train/effective_rank": ("Effective rank", "directions the embeddings really use"),
+        "train/temperature": ("Temperature", "learned; low means sharp"),
+    }
+    present = {name: texts for name, texts in signs.items() if len(run.series(name)[0])}
+    count = bool(parts) + len(present)
+    if not count:
+        raise NothingToPlotError("metrics.jsonl holds no parts of the loss")
+    columns = 1 if count == 1 else 2
+    grid = np.atleast_1d(figure.subplots(-(-count // columns), columns)).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    panels = iter(grid)
+    if parts:
+        axes = next(panels)
+        axes.set_title("Parts of the loss")
+        note(axes, "unweighted; a model that guesses stands on the dotted line")
+        labels = {"train/loss_clip": ("full embedding", TRAINED), "train/loss_mrl": ("Matryoshka", WORDS)}
+        for name in parts:
+            raw_and_smooth(axes, *run.series(name), labels[name][1], labels[name][0])
+        _, ln_batch = run.series("train/ln_batch")
+        if np.isfinite(ln_batch).any():
+            value = usual(ln_batch)
+            level(axes, value, f"ln(batch) = ln({round(np.exp(value))}) = {value:.2f}")
+        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88))
+    for name, (title, text) in present.items():
+        axes = next(panels)
+        axes.set_title(title)
+        note(axes, text)
+        raw_and_smooth(axes, *run.series(name), GOOD, None)
+    for axes in grid[:count]:
+        axes.set_xlabel("step")
 
-    The loss is a sum over pairs: batches of rows that lack a modality have fewer terms and no place beside
-    the rest. Where no batch held every pair, all are given.
-    """
-    pairs = pairs_of(run)
-    steps, values = run.series("train/loss")
-    complete = {row["step"] for row in run.metrics if all(f"train/ln_batch_{pair}" in row for pair in pairs)}
-    kept = np.isin(steps, list(complete))
-    if not kept.any():
-        return steps, values, False
-    return steps[kept], values[kept], not kept.all()
 
-
-def guessing_level(run: RunFolder, weight: float) -> float | None:
-    """Weighted sum over the pairs of ln(batch), times the weights within a pair; None where unknown."""
-    total = 0.0
-    for pair in pairs_of(run):
-        _, ln_batch = run.series(f"train/ln_batch_{pair}")
-        if not np.isfinite(ln_batch).any():
-            return None
-        total += _weight(run, pair) * usual(ln_batch)
-    return weight * total
-
-
-def draw_pair_components(run: RunFolder, figure: Figure) -> None:
+def _draw_pairs(run: RunFolder, figure: Figure) -> None:
     """Losses, temperatures and signs of a collapse, a line for each pair."""
     pairs = pairs_of(run)
     shown = [panel for panel in PANELS if any(np.any(run.series(f"{panel[0]}_{pair}")[1]) for pair in pairs)]
@@ -114,12 +131,3 @@ def _line(color: str) -> Line2D:
 
 def _color(pair: str) -> str:
     return PAIR_COLORS.get(pair, FAINT)
-
-
-def _weight(run: RunFolder, pair: str) -> float:
-    section = run.config.get("fusion") if pair == "fused" else run.config.get("losses")
-    weights = section if isinstance(section, dict) else {}
-    if pair == "fused":
-        return float(weights.get("weight", 1.0))
-    pairs = weights.get("pairs")
-    return float(pairs.get(pair, 1.0)) if isinstance(pairs, dict) else 1.0

@@ -1,4 +1,4 @@
-"""Plots over the steps of training: loss, its parts, learning rate, validation."""
+"""Loss with its guessing level, and validation recall with the untouched model at step 0."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_glass.alignment.report.pair_curves import (
-    complete_loss,
-    draw_pair_components,
-    guessing_level,
-    pairs_of,
-)
-from edge_glass.alignment.report.sides import BACK, measured_sides
+from edge_glass.alignment.report.sides import BACK, measured_sides, pairs_of
 from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.reporting.curves import level, mark_best, raw_and_smooth, usual
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.smoothing import level, mark_best, raw_and_smooth, usual
-from edge_glass.reporting.style import FAINT, GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
+from edge_glass.reporting.style import GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
 from edge_glass.reporting.wording import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+HEADING = "Training"
+READING = (
+    "Both losses should fall well below the dotted line, where a model that guesses stands. When validation "
+    "loss rises while training loss falls, the model is learning its rows by heart."
+)
+SIZE = (11, 4.2)
+ORDER = 10
 
 # Okabe and Ito's palette; in runs with sounds, the way back of a pair is dashed.
 DIRECTION_COLORS = {
@@ -58,8 +60,34 @@ def guessing_loss(run: RunFolder) -> tuple[float, str] | None:
     return weight * value, f"guessing: {weight:g} × ln({round(np.exp(value))}) = {weight * value:.2f}"
 
 
-def draw_training_curves(run: RunFolder, figure: Figure) -> None:
-    """Loss of training and validation, and validation recall with the untouched model at step 0."""
+def complete_loss(run: RunFolder) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Steps and training loss of the batches that held every pair, and whether there were others.
+
+    The loss is a sum over pairs: batches of rows that lack a modality have fewer terms and no place beside
+    the rest. Where no batch held every pair, all are given.
+    """
+    pairs = pairs_of(run)
+    steps, values = run.series("train/loss")
+    complete = {row["step"] for row in run.metrics if all(f"train/ln_batch_{pair}" in row for pair in pairs)}
+    kept = np.isin(steps, list(complete))
+    if not kept.any():
+        return steps, values, False
+    return steps[kept], values[kept], not kept.all()
+
+
+def guessing_level(run: RunFolder, weight: float) -> float | None:
+    """Weighted sum over the pairs of ln(batch), times the weights within a pair; None where unknown."""
+    total = 0.0
+    for pair in pairs_of(run):
+        _, ln_batch = run.series(f"train/ln_batch_{pair}")
+        if not np.isfinite(ln_batch).any():
+            return None
+        total += _weight(run, pair) * usual(ln_batch)
+    return weight * total
+
+
+def draw(run: RunFolder, figure: Figure) -> None:
+    """See the module."""
     has_loss = any(len(run.series(name)[0]) for name in ("train/loss", "val/loss"))
     recalls = _validation_names(run)
     if not has_loss and not recalls:
@@ -84,67 +112,6 @@ def draw_training_curves(run: RunFolder, figure: Figure) -> None:
         axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9))
     if recalls:
         _draw_validation(run, next(panels), recalls)
-
-
-def draw_loss_components(run: RunFolder, figure: Figure) -> None:
-    """Parts of the loss beside ln(batch), and three signs of a collapse; one line per pair of modalities."""
-    if pairs_of(run):
-        draw_pair_components(run, figure)
-        return
-    # A Matryoshka loss with the weight 0 is logged as 0, and is no part of the loss.
-    parts = [name for name in ("train/loss_clip", "train/loss_mrl") if np.any(run.series(name)[1])]
-    signs = {
-        "train/off_diagonal_cosine": ("Cosine of wrong pairs", "near 0 is healthy, towards 1 is a collapse"),
-        "train/effective_rank": ("Effective rank", "directions the embeddings really use"),
-        "train/temperature": ("Temperature", "learned; low means sharp"),
-    }
-    present = {name: texts for name, texts in signs.items() if len(run.series(name)[0])}
-    count = bool(parts) + len(present)
-    if not count:
-        raise NothingToPlotError("metrics.jsonl holds no parts of the loss")
-    columns = 1 if count == 1 else 2
-    grid = np.atleast_1d(figure.subplots(-(-count // columns), columns)).ravel()
-    for axes in grid[count:]:
-        axes.remove()
-    panels = iter(grid)
-    if parts:
-        axes = next(panels)
-        axes.set_title("Parts of the loss")
-        note(axes, "unweighted; a model that guesses stands on the dotted line")
-        labels = {"train/loss_clip": ("full embedding", TRAINED), "train/loss_mrl": ("Matryoshka", WORDS)}
-        for name in parts:
-            raw_and_smooth(axes, *run.series(name), labels[name][1], labels[name][0])
-        _, ln_batch = run.series("train/ln_batch")
-        if np.isfinite(ln_batch).any():
-            value = usual(ln_batch)
-            level(axes, value, f"ln(batch) = ln({round(np.exp(value))}) = {value:.2f}")
-        axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88))
-    for name, (title, text) in present.items():
-        axes = next(panels)
-        axes.set_title(title)
-        note(axes, text)
-        raw_and_smooth(axes, *run.series(name), GOOD, None)
-    for axes in grid[:count]:
-        axes.set_xlabel("step")
-
-
-def draw_lr_schedule(run: RunFolder, figure: Figure) -> None:
-    """Learning rate over the steps."""
-    steps, rates = run.series("train/lr")
-    if not len(steps):
-        raise NothingToPlotError("metrics.jsonl holds no learning rate (train/lr)")
-    axes = figure.subplots()
-    axes.set_title("Learning rate")
-    axes.plot(steps, rates, color=TRAINED)
-    axes.fill_between(steps, rates, color=TRAINED, alpha=0.08, linewidth=0)
-    if np.isfinite(rates).any():
-        top = int(np.nanargmax(rates))
-        axes.plot(steps[top], rates[top], "o", color=TRAINED, markersize=6)
-        axes.annotate(f"{rates[top]:.2g} at step {steps[top]:.0f}", (steps[top], rates[top]), xytext=(8, 2),
-                      textcoords="offset points", color=FAINT, fontsize=9.5)  # fmt: skip
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("step")
 
 
 def _validation_names(run: RunFolder) -> list[str]:
@@ -184,3 +151,12 @@ def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         axes.legend(loc="lower right")
+
+
+def _weight(run: RunFolder, pair: str) -> float:
+    section = run.config.get("fusion") if pair == "fused" else run.config.get("losses")
+    weights = section if isinstance(section, dict) else {}
+    if pair == "fused":
+        return float(weights.get("weight", 1.0))
+    pairs = weights.get("pairs")
+    return float(pairs.get(pair, 1.0)) if isinstance(pairs, dict) else 1.0

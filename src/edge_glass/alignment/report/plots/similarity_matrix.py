@@ -1,4 +1,4 @@
-"""Plot of what is similar to what: cosines as a matrix and as histograms."""
+"""Cosines of a few pictures with a few captions, and of all right and wrong pairs as histograms."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_glass.alignment.report.sides import archive_of
-from edge_glass.alignment.report.space import Pairs, choose_pairs, project
-from edge_glass.alignment.report.thumbnails import put_thumbnail
+from edge_glass.alignment.report.sides import archive_of, has_sounds
+from edge_glass.alignment.report.space import Pairs, choose_pairs, project, put_thumbnail
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import PICTURE, shorten
 
@@ -17,12 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HEADING = "What looks similar to the model"
+READING = (
+    "Left: a bright diagonal means that words and their picture agree, bright stripes that one picture "
+    "attracts all words. Right: the two heaps should stand apart."
+)
+SIZE = (11, 5.6)
+ORDER = 30
 MAX_MATRIX = 24
 MAX_HISTOGRAM = 1000
 
 
-def draw_similarity_matrix(run: RunFolder, figure: Figure) -> None:
-    """Cosines of a few pictures with a few captions, and of all right and wrong pairs as histograms."""
+def more(run: RunFolder) -> str:
+    """Say where sounds stand, in runs that have them."""
+    return "Sounds have no place in the matrix; they stand in the histograms." if has_sounds(run) else ""
+
+
+def draw(run: RunFolder, figure: Figure) -> None:
+    """See the module."""
     pairs = choose_pairs(archive_of(run), MAX_MATRIX)
     order = np.argsort(project(np.concatenate([pairs.images, pairs.texts]), "pca")[: len(pairs.images), 0])
     similarities = pairs.texts[order] @ pairs.images[order].T

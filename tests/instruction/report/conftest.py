@@ -18,6 +18,7 @@ from edge_glass.evaluation.results import SplitCount, assemble_results, metrics_
 from edge_glass.instruction.measure.archive import AnswerRecord, save_answers, shown_rows
 from edge_glass.instruction.measure.metrics import vqa_accuracy
 from edge_glass.instruction.measure.text import AnswerSet, estimate_answers
+from page_reader import read_page as read_page
 
 HOSTILE = '<script>alert("x")</script> & $\\frac{1}{2$ 犬'
 COLORS = ("red", "blue", "green", "teal")

@@ -1,12 +1,13 @@
-"""The plot of recall against the number of embedding dimensions kept."""
+"""Recall against the number of embedding dimensions kept, with intervals, for all measured models."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_glass.alignment.report.sides import BACK, ENDS, archive_of, candidates, measured_sides
+from edge_glass.alignment.report.tables import full_dimension, measured_dimensions
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.style import CLOSED_FORM, TRAINED, UNTOUCHED, NothingToPlotError
 from edge_glass.reporting.wording import SIDES
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HEADING = "Recall against embedding size"
+READING = (
+    "How much of the embedding can be cut off before search suffers. Bands are 95 % intervals; where they "
+    "overlap, the difference may be chance."
+)
+SIZE = (11, 7)
+ORDER = 20
+
 MODELS = (
     ("baseline", "untouched", UNTOUCHED, "s"),
     ("closed_form", "closed form", CLOSED_FORM, "D"),
@@ -22,24 +31,8 @@ MODELS = (
 )
 
 
-def full_dimension(run: RunFolder) -> int | None:
-    """Width of the full embedding, from the embeddings or the config."""
-    archive = archive_of(run)
-    if archive is not None:
-        return int(archive.image_embeddings.shape[1])
-    vision = run.config.get("vision_encoder")
-    width = vision.get("projection_dim") if isinstance(vision, dict) else None
-    return int(width) if isinstance(width, int) else None
-
-
-def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
-    """Dimensions that results.json speaks of, descending; `full` first, when known."""
-    smaller = {int(name.partition("@")[2]) for name in metrics if name.partition("@")[2].isdigit()}
-    return sorted(smaller | ({full} if full is not None else set()), reverse=True)
-
-
-def draw_mrl_performance(run: RunFolder, figure: Figure) -> None:
-    """R@1 and R@10 of all directions, with 95 % intervals, for all measured models."""
+def draw(run: RunFolder, figure: Figure) -> None:
+    """See the module."""
     metrics = run.results.get("metrics", {})
     if not metrics:
         raise NothingToPlotError("results.json is not there yet")

@@ -13,15 +13,19 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from edge_glass.alignment.report.curves import draw_loss_components, draw_training_curves, guessing_loss
-from edge_glass.alignment.report.matryoshka import draw_mrl_performance
-from edge_glass.alignment.report.pair_curves import complete_loss, pairs_of
-from edge_glass.alignment.report.sides import archive_of
-from edge_glass.alignment.report.similarity import draw_similarity_matrix
-from edge_glass.alignment.report.space import choose_pairs, draw_embedding_space, project
+from edge_glass.alignment.report.plots import (
+    embedding_space,
+    loss_components,
+    mrl_performance,
+    similarity_matrix,
+    training_curves,
+)
+from edge_glass.alignment.report.plots.training_curves import complete_loss, guessing_loss
+from edge_glass.alignment.report.sides import archive_of, pairs_of
+from edge_glass.alignment.report.space import choose_pairs, project
 from edge_glass.experiment.visualizer import TrainingVisualizer
+from edge_glass.reporting.curves import smooth
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.smoothing import smooth
 from edge_glass.reporting.style import STYLE
 
 NAMES = {
@@ -99,7 +103,7 @@ def test_a_failing_plot_is_told_and_does_not_stop_the_others(finished_run, monke
         raise RuntimeError("no such backend")
 
     visualizer = TrainingVisualizer(finished_run)
-    monkeypatch.setattr("edge_glass.experiment.visualizer.draw_lr_schedule", fail)
+    monkeypatch.setattr("edge_glass.reporting.plots.lr_schedule.draw", fail)
     assert visualizer.plot_lr_schedule() is None
     assert "no such backend" in visualizer.left_out["lr_schedule.png"]
     assert "Traceback" in caplog.text
@@ -116,11 +120,11 @@ def test_the_loss_stands_beside_its_guessing_level(finished_run):
     value, words = guessing_loss(run)
     assert value == pytest.approx(1.25 * np.log(64))
     assert words == "guessing: 1.25 × ln(64) = 5.20"
-    figure = drawn(draw_training_curves, run)
+    figure = drawn(training_curves.draw, run)
     assert words in texts_of(figure)
     assert "untouched model: 0.020" in texts_of(figure)
     assert any(np.allclose(line.get_ydata(), value) for line in figure.axes[0].lines)
-    parts = drawn(draw_loss_components, run)
+    parts = drawn(loss_components.draw, run)
     assert "ln(64) = 4.16" in texts_of(parts)
     assert len(parts.axes) == 4
 
@@ -131,7 +135,7 @@ def test_no_guessing_level_when_it_is_not_known(tmp_path, config):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 3.0, "train/ln_batch": 4.0}')
     run = RunFolder(tmp_path)
     assert guessing_loss(run) is None
-    figure = drawn(draw_training_curves, run)
+    figure = drawn(training_curves.draw, run)
     assert "guessing" not in texts_of(figure)
 
 
@@ -146,7 +150,7 @@ def test_smoothing_has_no_lag_and_passes_over_gaps():
 
 def test_mrl_performance_shows_all_models_with_their_numbers(finished_run):
     run = RunFolder(finished_run)
-    figure = drawn(draw_mrl_performance, run)
+    figure = drawn(mrl_performance.draw, run)
     assert len(figure.axes) == 4
     words = texts_of(figure)
     for label in ("untouched", "closed form", "trained", "guessing", "32", "8"):
@@ -159,9 +163,9 @@ def test_mrl_performance_shows_all_models_with_their_numbers(finished_run):
 
 def test_hostile_captions_are_drawn_as_words(finished_run):
     run = RunFolder(finished_run)
-    figure = drawn(draw_similarity_matrix, run)
+    figure = drawn(similarity_matrix.draw, run)
     assert "<script>" in texts_of(figure)
-    space = drawn(draw_embedding_space, run)
+    space = drawn(embedding_space.draw, run)
     assert "PCA of 40 pairs" in texts_of(space)
 
 
@@ -197,7 +201,7 @@ def test_no_pyplot_state_is_touched(finished_run):
 
 def test_a_matryoshka_loss_that_is_off_is_not_drawn(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss_clip": 3.0, "train/loss_mrl": 0.0}')
-    words = texts_of(drawn(draw_loss_components, RunFolder(tmp_path)))
+    words = texts_of(drawn(loss_components.draw, RunFolder(tmp_path)))
     assert "full embedding" in words and "Matryoshka" not in words
 
 
@@ -208,7 +212,7 @@ def test_all_plots_of_a_run_with_sounds(run_with_sounds):
 
 
 def test_recall_of_six_directions_can_be_told_apart(run_with_sounds):
-    figure = drawn(draw_training_curves, RunFolder(run_with_sounds))
+    figure = drawn(training_curves.draw, RunFolder(run_with_sounds))
     lines = [line for line in figure.axes[1].lines if "R@1" in str(line.get_label())]
     assert len(lines) == 7 and len({line.get_color() for line in lines}) == 7
     words = texts_of(figure)
@@ -233,14 +237,14 @@ def test_only_batches_with_every_pair_stand_in_the_loss(tmp_path, make_pair_rows
     run = pair_run(tmp_path, rows, "losses: {contrastive: 0.25, mrl: 1.0}")
     steps, values, others = complete_loss(run)
     assert others and len(steps) == 67 and values.min() > 1.0
-    figure = drawn(draw_training_curves, run)
+    figure = drawn(training_curves.draw, run)
     assert "batches with every modality" in texts_of(figure)
     assert guessing_loss(run)[0] == pytest.approx(1.25 * 3 * np.log(64))
 
 
 def test_every_pair_has_its_loss_and_temperature(run_with_sounds):
     run = RunFolder(run_with_sounds)
-    figure = drawn(draw_loss_components, run)
+    figure = drawn(loss_components.draw, run)
     by_title = {axes.get_title(loc="left"): axes for axes in figure.axes}
     assert set(by_title) >= {"Loss of each pair", "Temperature of each pair", "Matryoshka loss of each pair"}
     temperatures = [line for line in by_title["Temperature of each pair"].lines if line.get_alpha() is None]
@@ -254,7 +258,7 @@ def test_every_pair_has_its_loss_and_temperature(run_with_sounds):
 
 
 def test_mrl_performance_has_a_panel_for_every_direction(run_with_sounds):
-    figure = drawn(draw_mrl_performance, RunFolder(run_with_sounds))
+    figure = drawn(mrl_performance.draw, RunFolder(run_with_sounds))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == len(set(titles)) == 12
     assert titles[:3] == ["picture → words, R@1", "sound → words, R@1", "picture → sound, R@1"]
@@ -265,11 +269,11 @@ def test_mrl_performance_has_a_panel_for_every_direction(run_with_sounds):
     assert guess == pytest.approx([1 / 40, 1 / 30]), "only rows with a sound are compared"
 
 
-def test_the_space_shows_three_modalities_or_says_why_not(run_with_sounds):
+def test_the_space_shows_three_modalities_or_says_why_not(run_with_sounds, monkeypatch):
     run = RunFolder(run_with_sounds)
-    words = texts_of(drawn(draw_embedding_space, run))
+    words = texts_of(drawn(embedding_space.draw, run))
     assert "Pictures, words and sounds in one space (PCA of 30 rows)" in words and "sound–words" in words
-    assert [len(cloud.get_offsets()) for cloud in drawn(draw_embedding_space, run).axes[0].collections
+    assert [len(cloud.get_offsets()) for cloud in drawn(embedding_space.draw, run).axes[0].collections
             if len(cloud.get_offsets()) > 1] == [30, 30, 30]  # fmt: skip
     pairs = choose_pairs(archive_of(run), 100, with_sounds=True)
     cosines = pairs.sounds @ pairs.texts.T
@@ -281,12 +285,12 @@ def test_the_space_shows_three_modalities_or_says_why_not(run_with_sounds):
         audio_groups=archive.audio_groups[:2],
         audio_ids=archive.audio_ids[:2],
     )
-    object.__setattr__(run, "archive", few)
-    assert "fewer than three rows have a sound too" in texts_of(drawn(draw_embedding_space, run))
+    monkeypatch.setattr(RunFolder, "evaluated", lambda *_: few)
+    assert "fewer than three rows have a sound too" in texts_of(drawn(embedding_space.draw, run))
 
 
 def test_histograms_of_all_pairs(run_with_sounds):
-    titles = texts_of(drawn(draw_similarity_matrix, RunFolder(run_with_sounds)))
+    titles = texts_of(drawn(similarity_matrix.draw, RunFolder(run_with_sounds)))
     for words in ("Words and pictures (30", "Words and sounds (30", "Sounds and pictures (30"):
         assert words in titles
 
