@@ -6,9 +6,11 @@ from PIL import Image
 
 from edge_glass.config.sections.detection import VlmSizeConfig
 from edge_glass.core.errors import ConfigError
-from edge_glass.vlm import scratch as qwen_scratch
-from edge_glass.vlm.scratch import FAMILIES, build_processor, build_tokenizer, build_vlm
+from edge_glass.vlm.family import FAMILIES as REGISTRY
+from edge_glass.vlm.family import build_processor, build_vlm, load_family
+from edge_glass.vlm.qwen import SPECIAL_TOKENS, build_tokenizer
 
+FAMILIES = REGISTRY.names()
 TINY = VlmSizeConfig(width=32, layers=2, heads=2, vision_width=32, vision_layers=2, vision_heads=2)
 ANSWER = '[{"bbox_2d": [12, 345, 6, 1000], "label": "face"}]'
 QUESTION = {
@@ -55,8 +57,8 @@ def test_any_text_survives_and_known_words_are_short(tokenizer):
 
 
 def test_special_tokens_stand_first_and_in_order(tokenizer):
-    assert tokenizer.convert_tokens_to_ids(list(qwen_scratch.SPECIAL_TOKENS)) == list(range(14))
-    assert set(qwen_scratch.SPECIAL_TOKENS) == set(tokenizer.all_special_tokens)
+    assert tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(14))
+    assert set(SPECIAL_TOKENS) == set(tokenizer.all_special_tokens)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
 
@@ -76,7 +78,7 @@ def test_the_conversation_is_rendered_as_qwen_does(family):
     trained = whole["input_ids"][0][torch.as_tensor(whole["assistant_masks"][0]).bool()]
     assert processor.decode(trained) == ANSWER + "<|im_end|>"
     assert int(whole["mm_token_type_ids"].sum()) == tokens
-    side = qwen_scratch.patch_size(family)
+    side = load_family(family).token_side // 2
     assert whole["pixel_values"].shape[1] == 3 * 2 * side * side
 
 
@@ -166,8 +168,8 @@ def test_height_and_width_share_fast_and_slow_frequencies():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"width": 30, "heads": 4}, "vlm.size: width 30 with heads 4; a width that is a multiple of 8"),
-        ({"vision_width": 36, "vision_heads": 2}, "vision_width 36 with vision_heads 2; .* multiple of 8"),
+        ({"width": 30, "heads": 4}, "vlm.size: .*multiple of 8 for heads 4, got width 30"),
+        ({"vision_width": 36, "vision_heads": 2}, "multiple of 8 for vision_heads 2, got vision_width 36"),
     ],
 )
 def test_heads_that_do_not_fit_are_named(wrong, message):
@@ -176,7 +178,5 @@ def test_heads_that_do_not_fit_are_named(wrong, message):
 
 
 def test_an_unknown_family_is_named():
-    with pytest.raises(
-        ConfigError, match=r"vlm\.family is qwen9; qwen2_vl, qwen2_5_vl, qwen3_vl would be right"
-    ):
+    with pytest.raises(ConfigError, match=r"vlm\.family: .*qwen2_5_vl, qwen2_vl, qwen3_vl; got 'qwen9'"):
         build_processor("qwen9")

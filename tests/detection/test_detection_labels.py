@@ -21,7 +21,7 @@ from edge_glass.detection.collators import (
     check_detection_labels,
     planned_size,
 )
-from edge_glass.vlm.scratch import build_processor
+from edge_glass.vlm.family import build_processor
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 COLLATORS = (Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3)

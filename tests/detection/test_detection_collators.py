@@ -27,7 +27,7 @@ from edge_glass.detection.collators import (
     token_counts,
     token_kinds,
 )
-from edge_glass.vlm.scratch import build_processor, build_vlm
+from edge_glass.vlm.family import build_processor, build_vlm
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 V1, V2, V3 = Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3

@@ -16,11 +16,13 @@ from edge_glass.config import load_config
 from edge_glass.decoders.quantization import QUANTIZATIONS
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.use.detect import DetectModel
-from edge_glass.vlm.components import component_of
+from edge_glass.vlm.family import load_family
 from edge_glass.vlm.loading import load_vlm
 from scene_rows import shape_rows, write_rows
 
 torch.set_num_threads(1)
+
+component_of = load_family("qwen2_vl").component_of  # all of them name their parts alike
 
 WIDE = {**SIZE, "width": 64}
 """On a CPU bitsandbytes (0.50) rounds rows shorter than one block of 64 wrongly."""

@@ -11,9 +11,9 @@ from PIL import Image
 from tiny_vlms import FAMILIES
 
 from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.vlm.family import build_processor
 from edge_glass.vlm.loading import load_processor
 from edge_glass.vlm.pixel_budget import PixelBudget, require_effect, set_pixel_budget
-from edge_glass.vlm.scratch import build_processor
 
 
 def seen(processor: Any, width: int, height: int) -> int:

@@ -14,11 +14,13 @@ from torch import nn
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from edge_glass.core.errors import AssetError, ConfigError
-from edge_glass.vlm.components import component_of
-from edge_glass.vlm.loading import NOT_QUANTISED, load_model, load_vlm, require_quantised
+from edge_glass.vlm.family import load_family
+from edge_glass.vlm.loading import load_model, load_vlm, not_quantised, require_quantised
 from edge_glass.vlm.model import build_detection_model
 
 torch.set_num_threads(1)
+
+component_of = load_family("qwen2_vl").component_of  # all of them name their parts alike
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def test_only_the_language_model_would_be_quantised(family: str) -> None:
     model = load_model(config(family))
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            assert should_convert_module(name, list(NOT_QUANTISED)) == (component_of(name) == "llm"), name
+            assert should_convert_module(name, not_quantised(family)) == (component_of(name) == "llm"), name
 
 
 def test_what_was_quantised_is_looked_up() -> None:

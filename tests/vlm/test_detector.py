@@ -11,12 +11,14 @@ from torch import Tensor
 
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.decoder import GenerationSettings
-from edge_glass.vlm.components import component_of
+from edge_glass.vlm.family import load_family
 from edge_glass.vlm.inputs import rope_positions
 from edge_glass.vlm.loading import load_vlm
 from edge_glass.vlm.model import DetectionModel
 
 torch.set_num_threads(1)
+
+component_of = load_family("qwen2_vl").component_of  # all of them name their parts alike
 
 GREEDY = GenerationSettings(max_new_tokens=12)
 SAMPLING = GenerationSettings(max_new_tokens=8, do_sample=True, temperature=0.8, top_p=0.9, seed=3)

@@ -10,9 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.detection.boxes.codec import FAMILIES, BoxCodec, SeenSize, box_codec, seen_size
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize, box_codec, seen_size
 from edge_glass.detection.boxes.parsing import parse_qwen_bbox_output
+from edge_glass.vlm.family import FAMILIES as REGISTRY
 
+FAMILIES = REGISTRY.names()
 FORMATS = ("json", "tokens")
 sides = st.integers(1, 6000)
 labels = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(str.strip)
@@ -24,7 +26,7 @@ labels = labels.filter(lambda text: "<|" not in text) | st.sampled_from(
 @st.composite
 def scenes(draw):
     """A codec, a source size, a size as seen, boxes within the source, and their labels."""
-    codec = box_codec(draw(st.sampled_from(sorted(FAMILIES))), draw(st.sampled_from(FORMATS)))
+    codec = box_codec(draw(st.sampled_from(FAMILIES)), draw(st.sampled_from(FORMATS)))
     source = draw(st.tuples(sides, sides))
     seen = SeenSize(*(codec.factor * number for number in draw(st.tuples(*[st.integers(1, 120)] * 2))))
     corners = st.tuples(*[st.floats(0, 1)] * 4)
@@ -61,7 +63,7 @@ def test_what_is_written_is_what_is_parsed(scene):
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.sampled_from(FORMATS), st.text(max_size=60), st.sampled_from(sorted(FAMILIES)))
+@given(st.sampled_from(FORMATS), st.text(max_size=60), st.sampled_from(FAMILIES))
 def test_no_answer_raises(box_format, text, family):
     codec = box_codec(family, box_format)
     for answer in (text, f"[1, 2, 3, 4]{text}", f"<|box_start|>(1,2),(9e300,9e300){text}"):
@@ -168,16 +170,14 @@ def test_what_cannot_be_written_is_refused():
         codec.decode([[0, 0, 1, 1]], (640, 480), SeenSize(640, 480))
     with pytest.raises(ValueError, match="not finite"):
         box_codec("qwen2_vl").encode([[0, 0, np.nan, 1]], (10, 10))
-    with pytest.raises(ValueError, match=r"\[n, 4\], not \[4\]"):
+    with pytest.raises(ValueError, match=r"\[n, 4\], got .* \[4\]"):
         box_codec("qwen2_vl").encode([0, 0, 1, 1], (10, 10))
     with pytest.raises(ValueError, match="1 boxes, but 2 labels"):
         box_codec("qwen2_vl").write([[0, 0, 1, 1]], ["a", "b"], (10, 10))
 
 
 def test_unknown_names():
-    with pytest.raises(
-        ConfigError, match="'qwen9' is unknown; boxes are known of qwen2_vl, qwen2_5_vl, qwen3_vl"
-    ):
+    with pytest.raises(ConfigError, match="qwen2_5_vl, qwen2_vl, qwen3_vl; got 'qwen9'"):
         box_codec("qwen9")
     with pytest.raises(ConfigError, match=r"detection\.box_format: 'xml' is unknown; it is json or tokens"):
         box_codec("qwen2_vl", "xml")

@@ -13,12 +13,12 @@ from tiny_vlms import AGGRESSIVE, FAMILIES, config, detector
 from edge_glass.config.sections.detection import VlmLoraConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.vlm.components import (
-    component_of,
     components,
     count_components,
     lora_settings,
     resolve_component_targets,
 )
+from edge_glass.vlm.family import load_family
 from edge_glass.vlm.loading import load_model
 
 torch.set_num_threads(1)
@@ -83,11 +83,12 @@ def test_components(vlm: Any, family: str) -> None:
     }
     with pytest.raises(ConfigError, match=f"vlm.family is .*but the model is a {family}"):
         components(vlm, next(other for other in FAMILIES if other != family))
-    with pytest.raises(ConfigError, match="'llava'; qwen2_vl, qwen2_5_vl, qwen3_vl would be right"):
+    with pytest.raises(ConfigError, match="qwen2_5_vl, qwen2_vl, qwen3_vl; got 'llava'"):
         components(vlm, "llava")
 
 
-def test_every_parameter_belongs_somewhere(vlm: Any) -> None:
+def test_every_parameter_belongs_somewhere(vlm: Any, family: str) -> None:
+    component_of = load_family(family).component_of
     counts = Counter(component_of(name) for name, _ in vlm.named_parameters())
     assert set(counts) == {"vision", "projector", "llm", "head"}
     assert component_of("module.vlm.model.visual.merger.mlp.0.lora_A.default.weight") == "projector"
@@ -122,11 +123,11 @@ def test_the_presets(vlm: Any, family: str) -> None:
     [
         (
             {"vision": ["q_proj"]},
-            "vlm.lora.vision: 'q_proj' matches no linear layer of the vision; attention",
+            "vlm.lora.vision: 'q_proj' matches no linear layer of it; expected one of attention",
         ),
         ({"llm": ["qkv"]}, "vlm.lora.llm: 'qkv' matches no .*q_proj"),
         ({"llm": ["mlp"], "projector": ["mlp"]}, "vlm.lora.projector: 'mlp' .*all-linear, linear_fc1"),
-        ({"vision": ["merger.linear_fc1"]}, "'merger.linear_fc1' matches no linear layer of the vision"),
+        ({"vision": ["merger.linear_fc1"]}, "vision: 'merger.linear_fc1' matches no linear layer"),
         ({"llm": ["lm_head"]}, "'lm_head' matches no linear layer"),
         ({"llm": [], "vision": []}, "nothing would be trained"),
     ],
