@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig
+from edge_glass.config.overrides import leaf_paths
+from edge_glass.config.problems import dotted, value_at
 from edge_glass.core import distributed
 from edge_glass.core.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.results import metrics_dict, read_results, write_json
@@ -128,12 +130,18 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
     )
     stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
     callbacks = [*task.callbacks(folder), metrics, stop]  # a task's may add to the lines that are logged
-    callbacks += _loggers(config, folder) if distributed.is_main() else []
     if config.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
     sharded = config.training.sharding == "fsdp"
     trainer = MultimodalTrainer(
-        task, task.model, arguments, config.training.keep_checkpoints, callbacks, sharded
+        task,
+        task.model,
+        arguments,
+        config.training.keep_checkpoints,
+        callbacks,
+        sharded,
+        trackers=_trackers(config, folder) if distributed.is_main() else [],
+        settings=_flat_settings(config),
     )
     accumulated = config.training.gradient_accumulation_steps
     rows_per_step = config.dataset.batch_size * accumulated * distributed.world_size()
@@ -155,19 +163,19 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
     return Cost(metrics.elapsed(), samples)
 
 
-def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
-    from edge_glass.training.callbacks import PlainTensorBoard, WeightsAndBiases
+def _trackers(config: ExperimentConfig, folder: Path) -> list[Any]:
+    """Made here, started and ended by the training loop."""
+    from edge_glass.training.trackers import TrackedRun, build_trackers
 
-    loggers: list[Any] = []
-    if "tensorboard" in config.training.report_to:
-        from torch.utils.tensorboard import SummaryWriter
+    run = TrackedRun(folder, config.training.wandb_project, config.name)
+    return build_trackers(config.training.report_to, run)
 
-        loggers.append(PlainTensorBoard(SummaryWriter(str(folder / "tensorboard"))))
-    if "wandb" in config.training.report_to:
-        loggers.append(
-            WeightsAndBiases(config.training.wandb_project, config.name, folder, config.model_dump())
-        )
-    return loggers
+
+def _flat_settings(config: ExperimentConfig) -> dict[str, str]:
+    """`dataset.batch_size` → its value as text, for all that is set."""
+    settings = config.model_dump(mode="json")
+    values = {dotted(path): value_at(settings, path) for path in leaf_paths(settings)}
+    return {key: str(value) for key, value in values.items() if value is not None}
 
 
 def _set_threads(config: ExperimentConfig) -> None:

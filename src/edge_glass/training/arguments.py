@@ -60,7 +60,7 @@ def training_arguments(
     training, optimization = config.training, config.optimization
     on_cpu = training.device == "cpu" or not torch.cuda.is_available()
     precision = resolve_precision(training.precision, training.device)
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.dataset.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
@@ -100,10 +100,6 @@ def training_arguments(
         disable_tqdm=True,
         log_level="error",
     )
-    # Several GPUs in one process would mean DataParallel, which splits the batch and with it the negatives.
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
-    return arguments
 
 
 def resolve_precision(precision: str, device: str) -> str:
