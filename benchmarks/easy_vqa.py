@@ -51,16 +51,16 @@ def main() -> None:
 
 def accuracy(config: str, seeds: list[int], overrides: list[str], folder: Path) -> None:
     """Train and print the table."""
+    import edge_glass
     from edge_glass.config import load_config
     from edge_glass.evaluation.results import read_results
-    from edge_glass.experiment.run import train
 
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
         start = time.perf_counter()
         run = folder / f"{config}-{seed}"
         loaded = load_config(Path(f"configs/{config}.yaml"), [f"seed={seed}", *overrides])
-        results = train(loaded, output=run, resume="latest", progress=False).results
+        results = edge_glass.train(loaded, output=run, resume="latest", progress=False).results
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s with everything it is compared with")
         found.setdefault("trained", []).append(results)
         for kind in loaded.evaluation.compare_with:

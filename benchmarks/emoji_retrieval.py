@@ -31,8 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
 
+    import edge_glass
     from edge_glass.config import load_config
-    from edge_glass.experiment.run import train
 
     print(describe())
     results = []
@@ -40,7 +40,9 @@ def main() -> None:
         for seed in arguments.seeds:
             config = load_config(arguments.config, [f"seed={seed}", *arguments.overrides])
             start = time.perf_counter()
-            results.append(train(config, output=Path(folder) / f"seed{seed}", progress=False).results)
+            results.append(
+                edge_glass.train(config, output=Path(folder) / f"seed{seed}", progress=False).results
+            )
             print(f"seed {seed}: {time.perf_counter() - start:.0f} s in all", flush=True)
     below = {name.partition("@")[2] for name in results[0]["metrics"] if "@" in name}
     dimensions = ["", *sorted(below, key=int, reverse=True)]

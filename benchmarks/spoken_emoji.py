@@ -54,11 +54,11 @@ def main() -> None:
 
 
 def _train(config: str, folder: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
+    import edge_glass
     from edge_glass.config import load_config
-    from edge_glass.experiment.run import train
 
     loaded = load_config(Path(config), [f"seed={seed}", *overrides])
-    return train(loaded, output=folder, progress=False).results
+    return edge_glass.train(loaded, output=folder, progress=False).results
 
 
 def _difference(three: Path, two: Path) -> str:

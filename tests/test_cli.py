@@ -402,8 +402,8 @@ class TestSearchWithSounds:
     @pytest.fixture(scope="class")
     def hearing(self, session_home: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A finished toy run with sounds."""
+        import edge_glass
         from edge_glass.config import load_config
-        from edge_glass.experiment.run import train
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EDGE_GLASS_HOME", session_home)
@@ -412,7 +412,9 @@ class TestSearchWithSounds:
                 ["training.max_steps=1"],
                 tiny=True,
             )
-            return train(config, output=tmp_path_factory.mktemp("runs") / "hearing", progress=False).folder
+            return edge_glass.train(
+                config, output=tmp_path_factory.mktemp("runs") / "hearing", progress=False
+            ).folder
 
     def test_a_sound_alone_and_beside_words_and_a_picture(
         self, run: Run, hearing: Path, tmp_path: Path

@@ -1,17 +1,63 @@
 """Edge Glass: train small multimodal models from one YAML file, and see whether training helped.
 
-Names are imported when they are first used, so that `import edge_glass` does not import torch.
+    import edge_glass
+
+    config = edge_glass.load_config("configs/quickstart.yaml", ["training.epochs=3"])
+    result = edge_glass.train(config)              # a run folder with report.html
+    edge_glass.load(result.folder).search("a sad animal")
+
+    load_config   read and check an experiment file
+    inspect       show what the model sees of some rows
+    overfit       learn a few rows by heart: does the setup fit together?
+    train         train, measure before and after, write the run folder
+    evaluate      measure a finished run again
+    ablate        run all variants and seeds, and compare them
+    merge         write a LoRA run as a plain Hugging Face folder
+    load          a finished model: `.search`, `.answer` or `.detect`
+
+Errors of users are `edge_glass.EdgeGlassError`s. Encoders, decoders, losses, data sets and the like are
+there too: `dir(edge_glass)` lists them. They are imported when they are first used, so that
+`import edge_glass` does not import torch.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from edge_glass.api import ablate, evaluate, inspect, load, load_config, merge, overfit, train
+from edge_glass.core.errors import (
+    AssetError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EdgeGlassError,
+    Interrupted,
+    TrainingError,
+)
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "AssetError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EdgeGlassError",
+    "Interrupted",
+    "TrainingError",
+    "__version__",
+    "ablate",
+    "evaluate",
+    "inspect",
+    "load",
+    "load_config",
+    "merge",
+    "overfit",
+    "train",
+]
+
 _HOMES = {
-    "load_config": "edge_glass.config",
     "VisionEncoder": "edge_glass.encoders.vision",
     "AudioEncoder": "edge_glass.encoders.audio",
     "TextEncoder": "edge_glass.encoders.text",
@@ -45,25 +91,7 @@ _HOMES = {
     "IoUEvalCallback": "edge_glass.detection.iou_callback",
     "MultimodalTrainer": "edge_glass.training",
     "TrainingVisualizer": "edge_glass.experiment.visualizer",
-    "train": "edge_glass.experiment.run",
 }
-
-__all__ = ["__version__", "load", *sorted(_HOMES)]
-
-
-def load(folder: str) -> AlignmentModel | AnswerModel | DetectModel:
-    """A finished run, ready to use: `.search` and `.encode_text`, `.answer`, or `.detect`, as it was trained.
-
-    Example:
-        >>> edge_glass.load("runs/quickstart").search("a sad animal")
-        >>> edge_glass.load("runs/easy_vqa_trm").answer("picture.png", "what color is the triangle?")
-        >>> edge_glass.load("runs/detection_assistant_only").detect("product.jpg").boxes
-    """
-    from edge_glass.tasks.finding import find_model
-    from edge_glass.tasks.registry import task_kind
-
-    model: AlignmentModel | AnswerModel | DetectModel = task_kind(find_model(folder).task).load(folder)
-    return model
 
 
 def __getattr__(name: str) -> Any:
@@ -73,10 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
-if TYPE_CHECKING:
-    from edge_glass.alignment.use.search import AlignmentModel
-    from edge_glass.detection.use.detect import DetectModel
-    from edge_glass.instruction.use.answer import AnswerModel
+    return sorted([*__all__, *_HOMES])

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from edge_glass import assets
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass_scenes.emoji_drawings import (
     CLASSES,
     DEFAULT_CLASSES,
@@ -95,7 +95,7 @@ def build_emoji_scenes(
         )
         for split, count in counts.items()
     }
-    with replacing(folder / "README.md") as temporary:
+    with atomic_file(folder / "README.md") as temporary:
         temporary.write_text(_card(pools, counts, seed, options), encoding="utf-8")
     logger.info("wrote %d emoji scenes to %s", sum(counts.values()), folder)
     return files

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.core.progress import progress_bar
 from edge_glass_scenes.packages.product import draw_product, picture_count
 from edge_glass_scenes.scene_parquet import Scene, schema
@@ -84,13 +84,13 @@ def build_nutrition_scenes(
         for part in _parts(rows, seed):
             file = kept / f"{part.products[0][0]:08d}-{part.rows}.parquet"
             if not file.is_file():
-                with replacing(file) as temporary:
+                with atomic_file(file) as temporary:
                     pq.write_table(_render(part, seed), temporary, use_dictionary=False)
             parts.append(file)
             advance(part.rows)
     files = {split: folder / f"{split}.parquet" for split in ("train", "val", "test")}
     counts = {split: _join(file, parts, split) for split, file in files.items()}
-    with replacing(folder / "README.md") as temporary:
+    with atomic_file(folder / "README.md") as temporary:
         temporary.write_text(_card(counts, seed), encoding="utf-8")
     shutil.rmtree(folder / ".parts")
     logger.info("wrote %d pictures of packages to %s", rows, folder)
@@ -156,7 +156,10 @@ def _join(file: Path, parts: list[Path], split: str) -> Counter[str]:
 
     counts: Counter[str] = Counter()
     waiting: list[pa.Table] = []
-    with replacing(file) as temporary, pq.ParquetWriter(temporary, schema(), use_dictionary=False) as writer:
+    with (
+        atomic_file(file) as temporary,
+        pq.ParquetWriter(temporary, schema(), use_dictionary=False) as writer,
+    ):
         for part in parts:
             # One file at a time: with the pictures of all parts, a large set would not fit into memory.
             table = pq.ParquetFile(part).read()

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 
 _ROW_GROUP: Final = 256
 
@@ -107,7 +107,10 @@ def write_scenes(file: Path, scenes: Iterable[Scene]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with replacing(file) as temporary, pq.ParquetWriter(temporary, schema(), use_dictionary=False) as writer:
+    with (
+        atomic_file(file) as temporary,
+        pq.ParquetWriter(temporary, schema(), use_dictionary=False) as writer,
+    ):
         rows = iter(scenes)
         while part := list(islice(rows, _ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist([scene.columns() for scene in part], schema()))

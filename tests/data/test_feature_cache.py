@@ -294,14 +294,14 @@ def test_two_processes_that_fill_at_once(tmp_path):
 
 def test_a_full_disk_is_said_clearly_and_leaves_nothing_broken(tmp_path, monkeypatch):
     keys = names(range(3))
-    real = feature_cache.replacing
+    real = feature_cache.atomic_file
 
     @contextlib.contextmanager
     def full(path):
         with real(path) as temporary:
             yield temporary if path.name == "about.json" else Path("/dev/full")  # where every write fails
 
-    monkeypatch.setattr(feature_cache, "replacing", full)
+    monkeypatch.setattr(feature_cache, "atomic_file", full)
     with pytest.raises(DataError) as caught:
         fill(FeatureCache(tmp_path), keys)
     assert caught.value.exit_code == 3
@@ -309,7 +309,7 @@ def test_a_full_disk_is_said_clearly_and_leaves_nothing_broken(tmp_path, monkeyp
     assert "features could not be written (No space left on device; " in first and "GiB free" in first
     assert second == "Give another folder with training.feature_cache=PATH, or training.feature_cache=off."
     assert [path.name for path in files(tmp_path)] == ["about.json"]
-    monkeypatch.setattr(feature_cache, "replacing", real)
+    monkeypatch.setattr(feature_cache, "atomic_file", real)
     table, encoder = fill(FeatureCache(tmp_path), keys)
     assert encoder.asked == [keys]
     check(table, keys, [0, 1, 2])

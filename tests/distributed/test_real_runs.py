@@ -23,8 +23,6 @@ from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config import load_config
 from edge_glass.core import distributed
 from edge_glass.data.generated import generated_splits
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.run import train
 from edge_glass.training import callbacks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -62,7 +60,7 @@ def run_rank(folder: Path, home: str, killed: bool = False, resume: str | None =
     if killed:
         callbacks.StopOnSignal = KilledAt
     config = load_config(TRIMODAL, [*SETTINGS, "dataset.batch_size=4"], tiny=True)
-    train(config, output=folder, resume=resume, progress=False)
+    edge_glass.train(config, output=folder, resume=resume, progress=False)
     return distributed.rank()
 
 
@@ -78,7 +76,7 @@ def one(_home: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process. Tests may not change it."""
     folder = tmp_path_factory.mktemp("runs") / "one"
     config = load_config(TRIMODAL, [*SETTINGS, "dataset.batch_size=8"], tiny=True)
-    return train(config, output=folder, progress=False).folder
+    return edge_glass.train(config, output=folder, progress=False).folder
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +130,7 @@ def test_the_run_folder_of_two_processes_is_whole(one: Path, two: tuple[Path, st
     assert out.count(str(folder / "report.html")) == 1, "one process talks"
     assert "Traceback" not in err and err.count("parameters\n") == 1
     before = metrics_of(folder)
-    again = evaluate_run(folder, progress=False)["metrics"]
+    again = edge_glass.evaluate(folder, progress=False)["metrics"]
     assert {name: entry["value"] for name, entry in again.items()} == before
     assert len(edge_glass.load(str(folder)).search("a red ring", k=3)) == 3
 

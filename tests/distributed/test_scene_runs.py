@@ -11,12 +11,12 @@ import pytest
 import torch
 from world import run_well
 
+import edge_glass
 import edge_glass.experiment.run as run_module
 from detection_runs import FULL, scene_config
 from edge_glass.detection.data import splits as detection_sources
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.task import DetectionTask
-from edge_glass.experiment.run import train
 
 torch.set_num_threads(1)
 
@@ -41,7 +41,7 @@ def run_rank(folder: Path, home: str, mode: str, batch: int) -> list[dict[str, A
         *(f"dataset.batch_size={batch}", "training.gradient_accumulation_steps=1"),
         *("training.logging_steps=1", "optimization.lr=1e-3", "evaluation.test_rows=3"),
     )
-    train(config, output=folder, progress=False)
+    edge_glass.train(config, output=folder, progress=False)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "time"} for line in lines]
 

@@ -10,14 +10,12 @@ import torch
 from tiny_vlms import FAMILIES, SIZE, batch, config, detector
 from torch import nn
 
+import edge_glass
 from detection_runs import CONFIGS
 from edge_glass.config import load_config
 from edge_glass.decoders.quantization import QUANTIZATIONS
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.use.detect import DetectModel
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.merge import merge as merge_run
-from edge_glass.experiment.run import train
 from edge_glass.vlm.components import component_of
 from edge_glass.vlm.loading import load_vlm
 from scene_rows import shape_rows, write_rows
@@ -85,12 +83,12 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(folders: dict[str, Path
     )
     assert chosen.vlm.quantization == "4bit" and chosen.vlm.mode == "lora"
     run = tmp_path / "run"
-    train(chosen, output=run, progress=False)
+    edge_glass.train(chosen, output=run, progress=False)
     numbers = json.loads((run / "results.json").read_text())
-    assert evaluate_run(run, progress=False)["metrics"] == numbers["metrics"]
+    assert edge_glass.evaluate(run, progress=False)["metrics"] == numbers["metrics"]
     picture = generated_scenes()["test"].rgb(0)
     DetectModel(run).detect_all([picture])  # loads it anew, so that its canary is checked
-    merged = merge_run(run, rows=2, progress=False)
+    merged = edge_glass.merge(run, rows=2, progress=False)
     record = json.loads((merged.folder / "config.json").read_text())
     assert "quantization_config" not in record
     DetectModel(merged.folder).detect_all([picture])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edge_glass.detection.measure.archive import DetectionRecord, load_detections, shown_rows
 from edge_glass.detection.report.gallery import detection_gallery
-from edge_glass.detection.report.matching import centres, count_outcomes, outcome
+from edge_glass.detection.report.matching import centres, count_outcomes, detections_of, outcome
 from edge_glass.detection.report.summary import detection_lines
 from edge_glass.detection.report.tables import metric_rows
 from edge_glass.detection.report.wording import convention_sentence
@@ -208,11 +208,11 @@ def test_directions_of_metrics(detected_run):
 
 
 def test_outcomes_are_what_was_done_to_the_answers(detected_run):
-    found = {row: outcome(one) for row, one in enumerate(RunFolder(detected_run).detections)}
+    found = {row: outcome(one) for row, one in enumerate(detections_of(RunFolder(detected_run)))}
     wanted = {**FAILURES, 19: "ghost"}  # an empty picture
     assert {row: found[row] for row in wanted} == wanted
     assert {found[row] for row in found.keys() - wanted.keys()} == {"right"}
-    counts = count_outcomes(RunFolder(detected_run).detections)
+    counts = count_outcomes(detections_of(RunFolder(detected_run)))
     assert counts[0] == ("right", "all found, none too many", 74) and sum(c for _, _, c in counts) == 80
 
 

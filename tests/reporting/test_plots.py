@@ -16,6 +16,7 @@ from PIL import Image
 from edge_glass.alignment.report.curves import draw_loss_components, draw_training_curves, guessing_loss
 from edge_glass.alignment.report.matryoshka import draw_mrl_performance
 from edge_glass.alignment.report.pair_curves import complete_loss, pairs_of
+from edge_glass.alignment.report.sides import archive_of
 from edge_glass.alignment.report.similarity import draw_similarity_matrix
 from edge_glass.alignment.report.space import choose_pairs, draw_embedding_space, project
 from edge_glass.experiment.visualizer import TrainingVisualizer
@@ -165,7 +166,7 @@ def test_hostile_captions_are_drawn_as_words(finished_run):
 
 
 def test_pairs_are_one_of_each_group_and_always_the_same(finished_run):
-    archive = RunFolder(finished_run).archive
+    archive = archive_of(RunFolder(finished_run))
     pairs, again = choose_pairs(archive, 10), choose_pairs(archive, 10)
     assert len(pairs.images) == len(pairs.texts) == 10
     np.testing.assert_array_equal(pairs.images, again.images)
@@ -270,10 +271,10 @@ def test_the_space_shows_three_modalities_or_says_why_not(run_with_sounds):
     assert "Pictures, words and sounds in one space (PCA of 30 rows)" in words and "sound–words" in words
     assert [len(cloud.get_offsets()) for cloud in drawn(draw_embedding_space, run).axes[0].collections
             if len(cloud.get_offsets()) > 1] == [30, 30, 30]  # fmt: skip
-    pairs = choose_pairs(run.archive, 100, with_sounds=True)
+    pairs = choose_pairs(archive_of(run), 100, with_sounds=True)
     cosines = pairs.sounds @ pairs.texts.T
     assert (cosines.argmax(axis=1) == np.arange(30)).mean() > 0.5, "rows of the three belong together"
-    archive = run.archive
+    archive = archive_of(run)
     few = dataclasses.replace(
         archive,
         audio_embeddings=archive.audio_embeddings[:2],

@@ -10,10 +10,11 @@ import shutil
 import pytest
 from PIL import Image
 
+from edge_glass.alignment.report.tables import dimension_rows, folded_rows, metric_rows
 from edge_glass.core.errors import DataError
 from edge_glass.experiment.report import write_report
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import cells, dimension_rows, flatten, folded_rows, metric_rows
+from edge_glass.reporting.tables import cells, flatten
 from edge_glass.reporting.wording import metric_label
 
 

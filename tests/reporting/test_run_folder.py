@@ -9,6 +9,7 @@ import logging
 import numpy as np
 import pytest
 
+from edge_glass.alignment.report.sides import archive_of
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder, number, read_metrics, write_metrics_csv
 
@@ -69,7 +70,7 @@ def test_metrics_csv(tmp_path):
 def test_an_empty_folder_gives_empty_values(tmp_path):
     run = RunFolder(tmp_path)
     assert (run.config, run.environment, run.baseline, run.results, run.parameters) == ({}, {}, {}, {}, {})
-    assert run.metrics == [] and run.archive is None and run.config_text == ""
+    assert run.metrics == [] and archive_of(run) is None and run.config_text == ""
     assert write_metrics_csv(run).read_text(encoding="utf-8").strip() == "step"
     with pytest.raises(DataError, match="no such run folder"):
         RunFolder(tmp_path / "absent")
@@ -90,7 +91,7 @@ def test_broken_files_are_told_and_count_as_missing(tmp_path, caplog):
             {},
             {},
         )
-        assert run.archive is None
+        assert archive_of(run) is None
     for name in ("results.json", "environment.json", "config.yaml", "test.npz"):
         assert name in caplog.text
 

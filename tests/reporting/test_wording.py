@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edge_glass.alignment.report.sides import measured_sides
+from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.reporting.wording import (
-    closed_form_sentence,
     format_bytes,
     format_difference,
     format_mebibytes,
@@ -13,7 +14,6 @@ from edge_glass.reporting.wording import (
     format_value,
     headline,
     left_out_sentence,
-    measured_sides,
     metric_label,
 )
 

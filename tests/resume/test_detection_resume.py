@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+import edge_glass
 from detection_runs import FULL, scene_config
 from edge_glass.config import ExperimentConfig
 from edge_glass.detection import run as detection_run
-from edge_glass.experiment.run import train
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_a_broken_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     config = config_of(family, mode)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(config, output=whole, progress=False)
+    edge_glass.train(config, output=whole, progress=False)
     usual = detection_run.DetectionExperiment.callbacks
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -79,9 +79,9 @@ def test_a_broken_run_goes_on_as_if_nothing_had_happened(
             lambda self, folder: [*usual(self, folder), Break()],
         )
         with pytest.raises(Broken):
-            train(config, output=broken, progress=False)
+            edge_glass.train(config, output=broken, progress=False)
     assert not (broken / "results.json").exists() and any((broken / "checkpoints").iterdir())
-    train(config, output=broken, resume="latest", progress=False)
+    edge_glass.train(config, output=broken, resume="latest", progress=False)
     ours, theirs = trained_tensors(whole), trained_tensors(broken)
     assert ours.keys() == theirs.keys() and ours
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

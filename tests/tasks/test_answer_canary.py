@@ -18,10 +18,10 @@ from answer_tasks import LORA, PERCEIVER, Tables, generated, tiny_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import edge_glass
 import edge_glass.experiment.run as run_module
 from edge_glass.core.canary import sing
 from edge_glass.core.errors import AssetError, CheckpointError
-from edge_glass.experiment.run import train
 from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.training.checkpoint import list_checkpoints, read_checkpoint, write_checkpoint
@@ -47,7 +47,7 @@ def runs(session_home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setattr(run_module, "write_report", lambda folder: folder)
         for name, (decoder, sections) in KINDS.items():
             config = tiny_config(decoder, **sections, optimization={"lr": 0.02})
-            train(config, output=folder / name, progress=False)
+            edge_glass.train(config, output=folder / name, progress=False)
     yield {name: folder / name for name in KINDS}
 
 
@@ -247,7 +247,7 @@ def test_a_changed_checkpoint_is_not_resumed(
     decoder, sections = KINDS[kind]
     config = tiny_config(decoder, **sections, optimization={"lr": 0.02})
     with pytest.raises(CheckpointError) as caught:
-        train(config, output=tmp_path, resume="latest", progress=False)
+        edge_glass.train(config, output=tmp_path, resume="latest", progress=False)
     assert str(changed) in str(caught.value) and CANARY_SAYS in str(caught.value)
 
 

@@ -13,10 +13,9 @@ import torch
 from answer_tasks import LORA, PERCEIVER, TRM, tiny_config
 from safetensors.torch import load_file
 
+import edge_glass
 import edge_glass.experiment.run as run_module
 from edge_glass.config import ExperimentConfig, load_config
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.run import train
 from edge_glass.instruction.measure.archive import load_answers, picture_of
 from edge_glass.instruction.model.folder import CANARY, load_answering_model
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
@@ -75,7 +74,7 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
 def test_a_run_ends_with_all_its_files(name: str, tmp_path: Path) -> None:
     decoder, sections = VARIANTS[name]
     config = tiny_config(decoder, **sections)
-    found = train(config, output=tmp_path, progress=False).results
+    found = edge_glass.train(config, output=tmp_path, progress=False).results
     assert_results(found, config)
     assert found == json.loads((tmp_path / "results.json").read_text())
     assert_logs(tmp_path, config)
@@ -86,7 +85,7 @@ def test_a_run_ends_with_all_its_files(name: str, tmp_path: Path) -> None:
     assert_checkpoints(tmp_path, config)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert found["cost"]["trained_parameters"] == trained > 0
-    again = evaluate_run(tmp_path, progress=False)["metrics"]
+    again = edge_glass.evaluate(tmp_path, progress=False)["metrics"]
     if config.training.precision != "bf16":
         assert again == found["metrics"]
 
@@ -156,7 +155,7 @@ def test_it_learns_and_says_so(tmp_path: Path) -> None:
         training={"epochs": 12, "eval_epochs": 6.0, "logging_steps": 30},
         evaluation={"validation_rows": 24, "test_rows": 24},
     )
-    results = train(config, output=tmp_path, progress=False).results
+    results = edge_glass.train(config, output=tmp_path, progress=False).results
     losses = [line["val/loss"] for line in lines_of(tmp_path / "metrics.jsonl") if "val/loss" in line]
     assert losses[-1] < 0.5 * losses[0]
     ended = results["metrics"]["never_ended"]["value"], results["baseline"]["never_ended"]["value"]
@@ -165,8 +164,10 @@ def test_it_learns_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_config_repeats_the_run(tmp_path: Path) -> None:
-    one = train(tiny_config(LORA), output=tmp_path / "one", progress=False)
-    two = train(load_config(tmp_path / "one" / "config.yaml"), output=tmp_path / "two", progress=False)
+    one = edge_glass.train(tiny_config(LORA), output=tmp_path / "one", progress=False)
+    two = edge_glass.train(
+        load_config(tmp_path / "one" / "config.yaml"), output=tmp_path / "two", progress=False
+    )
     assert one.results["metrics"] == two.results["metrics"]
     files = [folder / "model" / "trained.safetensors" for folder in (one.folder, two.folder)]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -176,7 +177,7 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
     files = []
     for seed in (0, 1):
         config = tiny_config(training={"max_steps": 2}, seed=seed)
-        files.append(train(config, output=tmp_path / str(seed), progress=False).folder / "model")
+        files.append(edge_glass.train(config, output=tmp_path / str(seed), progress=False).folder / "model")
     states = [load_file(folder / "trained.safetensors") for folder in files]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -188,7 +189,7 @@ def test_patience_counts_from_the_first_validation_of_training(tmp_path: Path) -
         training={"epochs": 5, "early_stopping_patience": 2},
         evaluation={"primary_metric": "exact_match"},
     )
-    train(config, output=tmp_path, progress=False)
+    edge_glass.train(config, output=tmp_path, progress=False)
     steps = [line["step"] for line in lines_of(tmp_path / "metrics.jsonl") if "val/loss" in line]
     assert steps == [0, 12, 24, 36]
 
@@ -196,5 +197,5 @@ def test_patience_counts_from_the_first_validation_of_training(tmp_path: Path) -
 def test_the_log_says_why_nothing_is_cached(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = tiny_config(dataset={"augmentation": "flip"}, training={"max_steps": 1})
     with caplog.at_level(logging.INFO, logger="edge_glass"):
-        train(config, output=tmp_path, progress=False)
+        edge_glass.train(config, output=tmp_path, progress=False)
     assert "the feature cache is off: dataset.augmentation=flip" in caplog.text

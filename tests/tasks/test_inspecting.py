@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import edge_glass
 from answering_runs import CONFIGS, toy_config
 from edge_glass.config import ExperimentConfig, load_config
 from edge_glass.core.errors import ConfigError
@@ -21,8 +22,7 @@ from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
 from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.experiment.inspect import inspect as inspect_experiment
-from edge_glass.experiment.inspect import page_of
+from edge_glass.experiment.folder import run_folder_of
 from edge_glass.instruction.report.invariants import checks_of_row
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.tasks.inspection import Inspection
@@ -40,7 +40,7 @@ def faults(found: Inspection) -> list[str]:
 def test_every_instruction_config_can_be_inspected(name: str) -> None:
     """The prefix tokens are as many as the model makes, and the words are those of training."""
     config = toy_config(name)
-    found = inspect_experiment(config, 5)
+    found = edge_glass.inspect(config, 5)
     assert len(found.samples) == 5 and found.title == f"{name}-tiny" and faults(found) == []
     assert found.lengths[0].endswith("96 conversations") or config.audio_encoder is not None
     task = InstructionTask(config, progress=False)
@@ -56,14 +56,14 @@ def test_every_instruction_config_can_be_inspected(name: str) -> None:
 def test_the_picture_is_what_the_encoder_sees() -> None:
     config = toy_config("easy_vqa_trm")
     encoder = VisionEncoder.tiny(config.seed, layers=["blocks.*"])
-    one = inspect_experiment(config, 1, "test").samples[0].inputs[0]
+    one = edge_glass.inspect(config, 1, "test").samples[0].inputs[0]
     assert one.source is not None and one.seen is not None
     np.testing.assert_array_equal(np.asarray(one.seen), np.asarray(encoder.transform.crop(one.source)))
     assert (one.source_size, one.seen_size) == ("40 × 40", "64 × 64")
 
 
 def test_a_sound_is_shown_as_its_spectrogram() -> None:
-    found = inspect_experiment(toy_config("trimodal_trm"), 8)
+    found = edge_glass.inspect(toy_config("trimodal_trm"), 8)
     kinds = [tuple(one.modality for one in sample.inputs) for sample in found.samples]
     assert ("vision", "audio") in kinds
     sounds = [one for sample in found.samples for one in sample.inputs if one.modality == "audio"]
@@ -73,30 +73,30 @@ def test_a_sound_is_shown_as_its_spectrogram() -> None:
 
 
 def test_cross_attention_keeps_the_tokens_of_the_picture() -> None:
-    found = inspect_experiment(toy_config("trimodal_qwen"), 1)
+    found = edge_glass.inspect(toy_config("trimodal_qwen"), 1)
     picture, sound = found.samples[0].inputs
     assert picture.tokens > 0 == sound.tokens and "read by the picture's tokens" in sound.note
 
 
 def test_splits_and_counts() -> None:
     config = toy_config("easy_vqa_trm")
-    train, test = (inspect_experiment(config, 1000, split) for split in ("train", "test"))
+    train, test = (edge_glass.inspect(config, 1000, split) for split in ("train", "test"))
     assert (len(train.samples), len(test.samples)) == (96, 24)
     assert {sample.split for sample in test.samples} == {"test"}
-    few = inspect_experiment(config, 3, "test")
+    few = edge_glass.inspect(config, 3, "test")
     assert [sample.id for sample in few.samples] == [test.samples[at].id for at in (0, 8, 16)]
 
 
 def test_a_blind_model_is_given_nothing_to_see() -> None:
-    found = inspect_experiment(toy_config("easy_vqa_trm", "prefix.blind=true"), 2)
+    found = edge_glass.inspect(toy_config("easy_vqa_trm", "prefix.blind=true"), 2)
     assert [sample.inputs for sample in found.samples] == [(), ()]
     assert found.overview["prefix"] == "none: words alone" and faults(found) == []
 
 
 def test_training_pictures_are_augmented() -> None:
     config = toy_config("easy_vqa_trm", "dataset.augmentation=crop_flip")
-    train = inspect_experiment(config, 6).samples
-    plain = inspect_experiment(toy_config("easy_vqa_trm"), 6).samples
+    train = edge_glass.inspect(config, 6).samples
+    plain = edge_glass.inspect(toy_config("easy_vqa_trm"), 6).samples
     pairs = [(one.inputs[0].seen, two.inputs[0].seen) for one, two in zip(train, plain, strict=True)]
     assert any(np.asarray(one).tolist() != np.asarray(two).tolist() for one, two in pairs)
 
@@ -127,11 +127,13 @@ def test_of_a_language_model_only_the_tokenizer_is_read(tmp_path: Path) -> None:
             "decoder": {"kind": "causal_lm", "source": str(tmp_path / "lm")},
         }
     )
-    found = inspect_experiment(config, 2)
+    found = edge_glass.inspect(config, 2)
     assert faults(found) == []
     assert found.samples[0].facts == {"source": "drawn"}
     assert found.samples[0].prompt.startswith("<|im_start|>user\nwhat colour?<|im_end|>")
-    assert page_of(config) == tmp_path / "runs" / "mine" / "inspect.html"
+    assert run_folder_of(config) == tmp_path / "runs" / "mine"
+    page = found.write_page(tmp_path / "inspect.html")
+    assert "what colour?" in page.read_text(encoding="utf-8")
 
 
 def test_other_tasks_are_refused() -> None:
@@ -139,7 +141,7 @@ def test_other_tasks_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"quickstart-tiny is of task alignment; .* `inspect`: detection and instruction"
     ):
-        inspect_experiment(config)
+        edge_glass.inspect(config)
 
 
 TURNS = (

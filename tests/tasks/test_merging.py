@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import edge_glass
 from answering_runs import write_answering_run
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.instruction.use.answer import AnswerModel
@@ -42,7 +42,7 @@ def folder(task: InstructionTask) -> Path:
 
 @pytest.fixture(scope="module")
 def merged(folder: Path) -> Merged:
-    return merge_run(folder, folder.parent / "merged", progress=False)
+    return edge_glass.merge(folder, folder.parent / "merged", progress=False)
 
 
 def logits_of(lm: Any, ids: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def test_a_changed_weight_is_noticed_by_the_canary(merged: Merged, tmp_path: Pat
 
 def test_beyond_the_bound_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="at most 1e-12 would be right"):
-        merge_run(folder, tmp_path / "none", bound=1e-12, progress=False)
+        edge_glass.merge(folder, tmp_path / "none", bound=1e-12, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,16 +140,16 @@ def test_a_gpu_is_used_where_float32_fits(monkeypatch: pytest.MonkeyPatch, free:
 
 def test_an_earlier_merged_model_is_replaced_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    merge_run(folder, target, rows=0, progress=False)
+    edge_glass.merge(folder, target, rows=0, progress=False)
     (target / "left over").touch()
-    merge_run(folder, target, rows=2, progress=False)
+    edge_glass.merge(folder, target, rows=2, progress=False)
     assert not (target / "left over").exists()
     other = tmp_path / "photos"
     other.mkdir()
     (other / "a.png").touch()
     for occupied in (other, other / "a.png", folder):
         with pytest.raises(ConfigError, match="--output"):
-            merge_run(folder, occupied, rows=0, progress=False)
+            edge_glass.merge(folder, occupied, rows=0, progress=False)
     assert (other / "a.png").exists() and (folder / "config.yaml").exists()
 
 
@@ -157,8 +157,8 @@ def test_without_its_data_a_run_is_compared_by_logits(folder: Path, tmp_path: Pa
     copy = tmp_path / "run"
     shutil.copytree(folder / "model", copy / "model")
     with pytest.raises(CheckpointError, match=r"config\.yaml is missing.*--rows 0"):
-        merge_run(copy, progress=False)
-    found = merge_run(copy, rows=0, progress=False)
+        edge_glass.merge(copy, progress=False)
+    found = edge_glass.merge(copy, rows=0, progress=False)
     assert found.folder == copy / "merged" and found.rows == 0 and len(found.lines()) == 1
     assert AnswerModel(found.folder).run == copy
 
@@ -174,12 +174,12 @@ def test_without_its_data_a_run_is_compared_by_logits(folder: Path, tmp_path: Pa
 def test_runs_without_adapters(tmp_path: Path, name: str, override: str, says: str) -> None:
     write_answering_run(tmp_path / "run", name, *override.split())
     with pytest.raises(ConfigError, match=says):
-        merge_run(tmp_path / "run", progress=False)
+        edge_glass.merge(tmp_path / "run", progress=False)
 
 
 def test_a_merged_model_has_no_adapters_left(merged: Merged) -> None:
     with pytest.raises(ConfigError, match=r"decoder\.mode is frozen"):
-        merge_run(merged.folder, merged.folder.parent / "again", progress=False)
+        edge_glass.merge(merged.folder, merged.folder.parent / "again", progress=False)
 
 
 def test_weights_that_were_quantised_are_merged_into_plain_ones(folder: Path, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_weights_that_were_quantised_are_merged_into_plain_ones(folder: Path, tm
     record = json.loads((copy / "model/model.json").read_text())
     record["config"]["decoder"]["quantization"] = "4bit"
     (copy / "model/model.json").write_text(json.dumps(record))
-    found = merge_run(copy, rows=4, progress=False)
+    found = edge_glass.merge(copy, rows=4, progress=False)
     assert found.equal == 1.0
     kept = json.loads((found.folder / "model.json").read_text())["config"]["decoder"]
     assert (kept["quantization"], kept["dtype"], kept["mode"]) == ("none", "float32", "frozen")
@@ -210,6 +210,6 @@ def test_weights_that_were_quantised_are_merged_into_plain_ones(folder: Path, tm
 )
 def test_kinds_of_runs(tmp_path: Path, name: str, overrides: list[str]) -> None:
     task = write_answering_run(tmp_path / "run", name, *overrides)
-    found = merge_run(tmp_path / "run", rows=8, progress=False)
+    found = edge_glass.merge(tmp_path / "run", rows=8, progress=False)
     assert found.equal == 1.0 and found.rows == 8
     assert AnswerModel(found.folder).model.modalities == task.model.modalities

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import edge_glass
 from detection_runs import FULL, scene_config
 from edge_glass.config import dump_config
 from edge_glass.core.errors import CheckpointError, ConfigError
@@ -17,7 +18,6 @@ from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.run import DetectionExperiment
 from edge_glass.detection.use import merge as merging_scenes
 from edge_glass.detection.use.detect import DetectModel
-from edge_glass.experiment.merge import merge as merge_run
 from edge_glass.vlm.folder import save_detection_model
 
 torch.set_num_threads(1)
@@ -43,7 +43,7 @@ def test_the_merged_model_finds_the_same_and_is_a_plain_folder(tmp_path: Path) -
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     write_run(tmp_path / "run")
-    merged = merge_run(tmp_path / "run", rows=3, progress=False)
+    merged = edge_glass.merge(tmp_path / "run", rows=3, progress=False)
     assert merged.rows == 3 and merged.equal == 1.0 and merged.logits < 1e-3
     assert merged.folder == tmp_path / "run" / "merged"
     plain, info = AutoModelForImageTextToText.from_pretrained(merged.folder, output_loading_info=True)
@@ -54,7 +54,7 @@ def test_the_merged_model_finds_the_same_and_is_a_plain_folder(tmp_path: Path) -
     before, after = (DetectModel(folder).detect_all(pictures) for folder in (tmp_path / "run", merged.folder))
     assert [one.text for one in before] == [one.text for one in after]
     assert any(one.text for one in before)
-    again = merge_run(tmp_path / "run", rows=0, progress=False)  # an earlier one may be replaced
+    again = edge_glass.merge(tmp_path / "run", rows=0, progress=False)  # an earlier one may be replaced
     assert again.rows == 0
 
 
@@ -69,7 +69,7 @@ def test_shorter_weights_look_in_float32_and_are_rounded_again(
         return usual(detector, *rest)
 
     monkeypatch.setattr(merging_scenes, "_look", noticed)
-    found = merge_run(tmp_path / "run", rows=3, progress=False)
+    found = edge_glass.merge(tmp_path / "run", rows=3, progress=False)
     assert looked == [{torch.float32}, {torch.float32}]
     assert {tensor.dtype for tensor in load_file(found.folder / "model.safetensors").values()} == {
         torch.bfloat16
@@ -87,11 +87,11 @@ def test_a_model_that_looks_otherwise_is_not_written(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(merging_scenes, "_look", other)
     with pytest.raises(CheckpointError, match=r"0.0% of 3 test answers are equal"):
-        merge_run(tmp_path / "run", rows=3, progress=False)
+        edge_glass.merge(tmp_path / "run", rows=3, progress=False)
     assert not (tmp_path / "run" / "merged").exists()
 
 
 def test_what_has_no_adapters_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "run", *FULL)
     with pytest.raises(ConfigError, match=r"vlm.mode is full, so there are no adapters to merge"):
-        merge_run(tmp_path / "run", progress=False)
+        edge_glass.merge(tmp_path / "run", progress=False)

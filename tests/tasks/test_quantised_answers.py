@@ -11,14 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import edge_glass
 from answering_runs import CONFIGS
 from edge_glass.config import load_config
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.merge import merge as merge_run
-from edge_glass.experiment.run import train
 from edge_glass.instruction.use import merge as merging
 from edge_glass.instruction.use.answer import AnswerModel
 
@@ -60,9 +58,9 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(
         ],
     )
     run = tmp_path / "run"
-    train(config, output=run, progress=False)
+    edge_glass.train(config, output=run, progress=False)
     numbers = json.loads((run / "results.json").read_text())
-    assert evaluate_run(run, progress=False)["metrics"] == numbers["metrics"]
+    assert edge_glass.evaluate(run, progress=False)["metrics"] == numbers["metrics"]
     AnswerModel(run).answer_all([(draw_shape("red", SHAPES[0]), "what colour is it?")])  # checks its canary
     answered, usual = [], merging._answers
 
@@ -71,7 +69,7 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(
         return usual(answerer, *rest)
 
     monkeypatch.setattr(merging, "_answers", noticed)
-    merged = merge_run(run, rows=4, progress=False)
+    merged = edge_glass.merge(run, rows=4, progress=False)
     assert answered == [{torch.float32}, {torch.float32}]
     assert "the run was in 4bit; both were compared as plain weights" in merged.lines()
     assert merged.equal == 1.0

@@ -25,8 +25,7 @@ from edge_glass.data.samples import SampleTable
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.experiment.evaluate import evaluate_run
-from edge_glass.experiment.run import RunResult, train
+from edge_glass.experiment.run import RunResult
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +46,7 @@ def _home(session_home: str) -> Iterator[None]:
 def finished(_home: None, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """A finished run. Tests may not change it."""
     folder = tmp_path_factory.mktemp("runs") / "trimodal"
-    return train(load_config(TRIMODAL, tiny=True), output=folder, progress=False)
+    return edge_glass.train(load_config(TRIMODAL, tiny=True), output=folder, progress=False)
 
 
 def test_results_have_all_directions(finished: RunResult) -> None:
@@ -92,11 +91,13 @@ def test_evaluate_gives_the_same_numbers(
     if which == "empty cache":
         monkeypatch.setenv("EDGE_GLASS_HOME", str(tmp_path / "empty"))
     overrides = ["training.feature_cache=off"] if which == "no cache" else []
-    assert evaluate_run(folder, overrides, progress=False)["metrics"] == finished.results["metrics"]
+    assert edge_glass.evaluate(folder, overrides, progress=False)["metrics"] == finished.results["metrics"]
 
 
 def test_the_config_repeats_the_run(finished: RunResult, tmp_path: Path) -> None:
-    again = train(load_config(finished.folder / "config.yaml"), output=tmp_path / "again", progress=False)
+    again = edge_glass.train(
+        load_config(finished.folder / "config.yaml"), output=tmp_path / "again", progress=False
+    )
     assert again.results["metrics"] == finished.results["metrics"]
     heads = "model/heads.safetensors"
     assert (again.folder / heads).read_bytes() == (finished.folder / heads).read_bytes()
@@ -195,12 +196,12 @@ def test_a_run_from_files_with_fusion_and_rows_that_lack_something(tmp_path: Pat
     sources = tmp_path / "sources"
     sources.mkdir()
     config = load_config(CONFIGS / "base_alignment.yaml", settings(sources, write_files(sources)))
-    result = train(config, output=tmp_path / "run", progress=False)
+    result = edge_glass.train(config, output=tmp_path / "run", progress=False)
     plain, fused = {"i2t", "t2i", "a2t", "t2a", "mean"}, {"at2v", "vt2a", "va2t"}
     assert {name.split("_")[0] for name in result.results["metrics"]} == plain | fused
     assert result.results["verdict"]["metric"] == "a2t_r1"
     assert result.results["data"]["train"]["rows"] == 36
-    assert evaluate_run(result.folder, progress=False)["metrics"] == result.results["metrics"]
+    assert edge_glass.evaluate(result.folder, progress=False)["metrics"] == result.results["metrics"]
     shutil.rmtree(sources)
     test = generated_splits(sounds=True)["test"]
     searched_as_archived(result.folder, test)

@@ -103,8 +103,6 @@ POINTS = [
     Point(checkpoint, "save_file", 1),
     Point(checkpoint, "_sha256", 1),
     Point(checkpoint, "_sha256", 2),
-    Point(checkpoint, "remove", 1),
-    Point(checkpoint, "remove", 2),
     Point(checkpoint, "_write_manifest", 1),
 ]
 

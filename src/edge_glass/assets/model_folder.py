@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,32 +12,30 @@ from safetensors import SafetensorError
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import CheckpointError
+from edge_glass.core.files import atomic_folder
 
 DESCRIPTION: Final = "model.json"
 
+USE_RESUME: Final = "The checkpoints are untouched; free some space and use --resume."
+USE_OUTPUT: Final = "Free some space, or choose another folder with --output."
+
 
 @contextmanager
-def appearing(folder: Path, advice: str) -> Iterator[Path]:
-    """A folder beside this one that takes its place when all has been written.
+def atomic_model_folder(folder: Path, advice: str) -> Iterator[Path]:
+    """Yield a folder beside this one that takes its place when all has been written.
 
     Args:
         folder: May exist; it is replaced then.
-        advice: What to do when the disk is full, for the message.
+        advice: What to do when the disk is full: `USE_RESUME` in training, `USE_OUTPUT` in a command.
 
     Raises:
         CheckpointError: It cannot be written.
     """
-    temporary = folder.with_name(f".tmp-{folder.name}")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        with atomic_folder(folder) as temporary:
+            yield temporary
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the model could not be written ({error}). {advice}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def describe(

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from edge_glass import api
+
 
 @click.command()
 @click.argument("run", type=Path)
@@ -168,9 +170,7 @@ def merge(run: Path, output: Path | None, bound: float | None, rows: int) -> Non
     edge-glass answer runs/easy_vqa_smollm2/merged picture.png "what color is the triangle?"
     edge-glass merge runs/easy_vqa_smollm2 --output models/shapes --rows 500
     """
-    from edge_glass.experiment.merge import merge as run_merge
-
-    merged = run_merge(run, output, bound, rows)
+    merged = api.merge(run, output, bound, rows)
     for line in merged.lines():
         click.echo(line)
     click.echo(f"merged: {merged.folder}")

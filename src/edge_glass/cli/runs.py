@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edge_glass import api
 from edge_glass.cli.base import OVERRIDES
 
 
@@ -42,13 +43,10 @@ def train(
     """
     if resume is not None and "=" in resume and not Path(resume).exists():
         overrides, resume = (resume, *overrides), "latest"
-    from edge_glass.config import load_config
-
-    loaded = load_config(config, overrides, tiny=tiny)
+    loaded = api.load_config(config, overrides, tiny=tiny)
+    result = api.train(loaded, output=output, resume=resume)
     from edge_glass.experiment.report import describe_run
-    from edge_glass.experiment.run import train as run
 
-    result = run(loaded, output=output, resume=resume)
     if os.environ.get("RANK", "0") == "0":
         click.echo(describe_run(result.folder))
     if fail_on_regression and result.results["verdict"]["status"] == "worse":
@@ -67,10 +65,9 @@ def evaluate(run: Path, overrides: tuple[str, ...], split: str) -> None:
     edge-glass evaluate runs/quickstart --split val
     edge-glass evaluate runs/quickstart dataset.test_parquet=other.parquet
     """
-    from edge_glass.experiment.evaluate import evaluate_run
+    results = api.evaluate(run, overrides, split)
     from edge_glass.experiment.report import metrics_table
 
-    results = evaluate_run(run, overrides, split)
     click.echo(metrics_table(results))
 
 
@@ -95,20 +92,14 @@ def inspect(
     edge-glass inspect configs/detection_assistant_only.yaml -n 8
     edge-glass inspect configs/easy_vqa_smollm2.yaml --tiny
     """
-    from edge_glass.config import load_config
-
-    loaded = load_config(config, overrides, tiny=tiny, packages=False)
+    loaded = api.load_config(config, overrides, tiny=tiny, packages=False)
+    found = api.inspect(loaded, count, split)
     from rich.console import Console
 
-    from edge_glass.experiment.inspect import inspect as run
-    from edge_glass.experiment.inspect import page_of
-    from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
+    from edge_glass.experiment.folder import run_folder_of
 
-    found = run(loaded, count, split)
-    Console().print(inspection_lines(found.samples, found.lengths))
-    where = write_inspection_page(
-        page or page_of(loaded), found.samples, found.title, found.lengths, found.overview
-    )
+    Console().print(found.lines())
+    where = found.write_page(page or run_folder_of(loaded) / "inspect.html")
     click.echo(f"page: {where}")
 
 
@@ -121,7 +112,11 @@ def inspect(
     "--steps", default=600, show_default=True, type=click.IntRange(1), help="Give up after so many."
 )
 @click.option(
-    "--enough", default=0.9, show_default=True, type=click.FloatRange(0, 1), help="Of the primary metric."
+    "--enough",
+    default=0.9,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Stop when the primary metric reaches this.",
 )
 @click.pass_context
 def overfit(
@@ -141,12 +136,7 @@ def overfit(
     edge-glass overfit configs/detection_assistant_only.yaml -n 8
     edge-glass overfit configs/emoji_scenes_qwen2_vl.yaml optimization.lr=1e-3
     """
-    from edge_glass.config import load_config
-
-    loaded = load_config(config, overrides, tiny=tiny)
-    from edge_glass.experiment.overfit import overfit as run
-
-    found = run(loaded, count, steps, enough)
+    found = api.overfit(api.load_config(config, overrides, tiny=tiny), count, steps, enough)
     for line in found.lines():
         click.echo(line)
     if not found.learned:
@@ -167,13 +157,10 @@ def ablate(config: Path, overrides: tuple[str, ...], tiny: bool, output: Path | 
     edge-glass ablate configs/mrl_ablation.yaml
     edge-glass ablate configs/mrl_ablation.yaml --tiny
     """
-    from edge_glass.config import load_config
-
-    loaded = load_config(config, overrides, tiny=tiny)
+    loaded = api.load_config(config, overrides, tiny=tiny)
     from edge_glass.experiment.ablation import ablate as run
 
-    for line in run(loaded, output=output):
-        click.echo(line)
+    click.echo(run(loaded, output, show=click.echo).page)
 
 
 @click.command()

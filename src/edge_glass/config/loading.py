@@ -31,21 +31,7 @@ class Checked(NamedTuple):
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False, packages: bool = True
 ) -> ExperimentConfig:
-    """Read an experiment file and check everything that can be checked without loading a model.
-
-    Later wins: the `base` file, the file, toy settings (with `tiny`), overrides. Mappings are merged key
-    by key; lists are replaced. `base: FILE` is relative to the file it stands in; paths of data are relative
-    to the working directory.
-
-    Args:
-        path: the YAML file.
-        overrides: `KEY=VALUE` with dotted keys; the value is read as YAML.
-        tiny: toy size: seconds, no weights, no data files (see tiny.py). Overrides win over it.
-        packages: False does not ask for packages that only training needs, to look at samples without them.
-
-    Raises:
-        ConfigError: one line per problem, 50 at most: file and line, key, what is expected, what is there.
-    """
+    """Read an experiment file and check it whole; see `edge_glass.load_config`."""
     config, problems, origins = _examined(Path(path), overrides, tiny=tiny, packages=packages)
     if problems:
         raise config_error(problems, origins)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class EdgeGlassError(Exception):
-    """Base class. The message names the file, key or row, what was found and what would be right."""
+    """Base class. The message names the file, key or row, what was expected, what was found
+    and what to do."""
 
     exit_code = 2
 

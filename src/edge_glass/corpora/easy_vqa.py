@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from edge_glass import assets
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.data.pictures import decode_image, picture_hash
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def build_easy_vqa(folder: Path, progress: bool = True) -> dict[str, Path]:
     for split, (origin, rows) in splits.items():
         files[split] = folder / f"{split}.parquet"
         _write_split(files[split], origin, rows, published / origin / "images")
-    with replacing(folder / "README.md") as temporary:
+    with atomic_file(folder / "README.md") as temporary:
         temporary.write_text(_card({split: rows for split, (_, rows) in splits.items()}), encoding="utf-8")
     logger.info("wrote %d questions to %s", sum(len(rows) for _, rows in splits.values()), folder)
     return files
@@ -128,7 +128,7 @@ def _write_split(file: Path, origin: str, rows: Sequence[Question], folder: Path
             **{name: pa.array(cells, pa.string()) for name, cells in texts.items()},
         }
     )
-    with replacing(file) as temporary:
+    with atomic_file(file) as temporary:
         pq.write_table(table, temporary, row_group_size=_ROW_GROUP, use_dictionary=["image_bytes", *texts])
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from edge_glass import assets
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.data.pictures import decode_image, picture_hash
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def build_emoji(folder: Path, progress: bool = True, speech: bool = False) -> di
         _write_split(files[split], members, data, hashes, sounds)
     if speech:
         files["spoken_words"] = _write_words(folder / "spoken_words.parquet", splits, progress)
-    with replacing(folder / "README.md") as temporary:
+    with atomic_file(folder / "README.md") as temporary:
         card = _card(splits, hashes) + (_speech_card() if speech else "")
         temporary.write_text(card, encoding="utf-8")
     logger.info("wrote %d emoji to %s", len(items), folder)
@@ -190,7 +190,7 @@ def _write_split(
             **sounds,
         }
     )
-    with replacing(file) as temporary:
+    with atomic_file(file) as temporary:
         # No dictionaries: every value is its own, and a reader would have to load all pictures as one.
         pq.write_table(table, temporary, row_group_size=256, use_dictionary=False)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.extras import optional_module
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.core.progress import progress_bar
 from edge_glass.corpora.espeak import speak
 from edge_glass.data.sounds import Sound, encode_flac
@@ -123,6 +123,6 @@ def write_spoken_words(
             **columns,
         }
     )
-    with replacing(file) as temporary:
+    with atomic_file(file) as temporary:
         pq.write_table(table, temporary, row_group_size=256, use_dictionary=False)
     return len(words)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 
 ERROR: Final = "error"
 WARNING: Final = "warning"
@@ -78,7 +78,7 @@ class CheckReport:
 
 def write_rejects(report: CheckReport, path: Path) -> None:
     """Write every finding as a line of a CSV file (UTF-8), errors before warnings."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
         for finding in report.of(ERROR) + report.of(WARNING):

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ def _write(path: Path, *parts: bytes | memoryview) -> None:
         DataError: The disk is full or not writable.
     """
     try:
-        with replacing(path) as temporary, temporary.open("wb") as stream:
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
             for part in parts:
                 stream.write(part)
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.data.scan import Scan, scan_pictures
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def scan_files(files: Iterable[Path], what: str) -> dict[Path, Scan]:
     chunks = scan_pictures((file.read_bytes() for file in ordered), len(ordered), what)
     scans = [scan for chunk in chunks for _, scan in chunk]
     try:
-        with replacing(stored) as temporary:
+        with atomic_file(stored) as temporary:
             temporary.write_text(json.dumps(scans), encoding="utf-8")
     except OSError as error:
         logger.warning("%s: cannot be written (%s); pictures are scanned again next time", stored, error)

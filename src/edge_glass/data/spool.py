@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.data.parquet_file import one_line, plain_cell
 from edge_glass.data.scan import CellScan, scan_cells, scan_picture_cell, scan_sound_cell
 
@@ -114,7 +114,7 @@ def _write(
     items, digests = pa.list_(pa.large_binary()), pa.list_(pa.string())
     schema = pa.schema([("items", items), ("digests", digests), ("problem", pa.string())])
     with (
-        replacing(target) as temporary,
+        atomic_file(target) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as writer,
     ):

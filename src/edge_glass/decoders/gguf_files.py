@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import AssetError
+from edge_glass.core.files import atomic_folder
 
 logger = logging.getLogger(__name__)
 
@@ -103,21 +103,17 @@ def _forget_packing(model: Any) -> None:
 
 def _keep(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write the unpacked form beside its place and rename it; without room or permission, log and go on."""
-    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
-        needed = 4 * sum(parameter.numel() for parameter in model.parameters())
-        if shutil.disk_usage(temporary).free < 2 * needed:
-            raise OSError(f"{needed / 1e6:,.0f} MB would be needed twice")
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        sizes = {file.name: file.stat().st_size for file in temporary.iterdir()}
-        (temporary / _COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
-        if folder.exists() and not is_unpacked(folder):
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        with atomic_folder(folder, replace=False) as temporary:
+            needed = 4 * sum(parameter.numel() for parameter in model.parameters())
+            if shutil.disk_usage(temporary).free < 2 * needed:
+                raise OSError(f"{needed / 1e6:,.0f} MB would be needed twice")
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            sizes = {file.name: file.stat().st_size for file in temporary.iterdir()}
+            (temporary / _COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
+            if folder.exists() and not is_unpacked(folder):
+                shutil.rmtree(folder)
     except OSError as error:  # another process may have been faster, too
         if not is_unpacked(folder):
             logger.warning("the unpacked weights are not kept in %s: %s", folder, error)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge_glass.core.errors import DataError
+from edge_glass.core.files import write_whole
 
 _NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
@@ -65,9 +66,8 @@ class RecordFiles:
         lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records]
         where.mkdir(parents=True, exist_ok=True)
         for name in pictures:
-            _write(where / f"{name}{self.suffix}", picture(name))
-        # Half of a surrogate pair, as files of users and untrained models may have, is no UTF-8.
-        _write(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+            write_whole(where / f"{name}{self.suffix}", picture(name))
+        write_whole(path, "".join(f"{line}\n" for line in lines))
         for old in where.glob(f"*{self.suffix}"):
             if old.stem not in pictures:
                 old.unlink()
@@ -136,9 +136,3 @@ def drawn_place(name: str, row: int) -> str:
 
 def _pictures(folder: Path, split: str) -> Path:
     return Path(folder) / "evaluation" / f"{split}_pictures"
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -10,14 +10,13 @@ against it) stand beside them; "data", when given, says how many rows were used 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_glass.core.errors import DataError
+from edge_glass.core.files import write_whole
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.verdict import compare
 
@@ -85,19 +84,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: A number is NaN or infinite, which JSON cannot say.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

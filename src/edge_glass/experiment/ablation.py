@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig, dump_config, variant_config
 from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.results import read_results
+from edge_glass.experiment.folder import run_folder_of
 from edge_glass.experiment.own_process import alone
 from edge_glass.experiment.run import train
 from edge_glass.reporting.ablation import write_ablation_report
@@ -18,31 +20,44 @@ from edge_glass.reporting.ablation import write_ablation_report
 logger = logging.getLogger(__name__)
 
 
-def ablate(config: ExperimentConfig, output: Path | None = None, progress: bool = True) -> Iterator[str]:
-    """Run what has not been run yet; yields one line per run and the files written at the end.
+@dataclass(frozen=True)
+class AblationResult:
+    """All runs of an ablation.
 
-    A finished run is reused when its `config.yaml` is the one that would be run now.
+    Attributes:
+        rows: A mapping for each run: `variant`, `seed`, `metrics` as in `results.json`, and what it cost.
+        page: The page that compares them; a table and a plot are beside it.
+    """
 
-    Raises:
-        ConfigError: The config has no `ablation` section, or a finished run has another configuration.
+    rows: list[dict[str, Any]]
+    page: Path
+
+
+def ablate(
+    config: ExperimentConfig,
+    output: Path | None = None,
+    progress: bool = True,
+    show: Callable[[str], object] = logger.info,
+) -> AblationResult:
+    """Run what has not been run yet; see `edge_glass.ablate`.
+
+    Args:
+        show: Is called with a line for each run when its numbers are there.
     """
     if config.ablation is None:
-        raise ConfigError(f"{config.name}: no `ablation` section; it lists the variants to run.")
-    folder = output or Path(config.output_dir) / config.name
+        raise ConfigError(
+            f"{config.name}: expected an `ablation` section, got none; list the variants to run in one"
+        )
+    folder = run_folder_of(config, output)
     rows = []
     for variant in config.ablation.variants:
         for seed in config.ablation.seeds:
             chosen = variant_config(config, variant, seed)
-            row = _run(chosen, folder / f"{variant}-seed{seed}", progress) | {
-                "variant": variant,
-                "seed": seed,
-            }
-            rows.append(row)
-            values = "  ".join(
-                f"{name} {row['metrics'][name]['value']:.3f}" for name in config.ablation.metrics
-            )
-            yield f"{variant} seed {seed}: {values}"
-    yield str(write_ablation_report(folder, rows, list(config.ablation.metrics)))
+            row = _run(chosen, folder / f"{variant}-seed{seed}", progress)
+            rows.append(row | {"variant": variant, "seed": seed})
+            values = (f"{name} {row['metrics'][name]['value']:.3f}" for name in config.ablation.metrics)
+            show(f"{variant} seed {seed}: {'  '.join(values)}")
+    return AblationResult(rows, write_ablation_report(folder, rows, list(config.ablation.metrics)))
 
 
 def _run(config: ExperimentConfig, folder: Path, progress: bool) -> dict[str, Any]:

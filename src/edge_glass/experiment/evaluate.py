@@ -12,20 +12,10 @@ from edge_glass.evaluation.results import metrics_dict, write_json
 from edge_glass.tasks.registry import task_kind
 
 
-def evaluate_run(
+def evaluate(
     run: Path, overrides: Sequence[str] = (), split: str = "test", progress: bool = True
 ) -> dict[str, Any]:
-    """Metrics of a finished run with intervals, also written to `evaluation/SPLIT.json`.
-
-    Args:
-        run: A run folder.
-        overrides: Such as `dataset.test_parquet=other.parquet`.
-        split: `val` or `test`.
-        progress: Show progress bars.
-
-    Raises:
-        CheckpointError: The run is not finished.
-    """
+    """Measure a finished run again; see `edge_glass.evaluate`."""
     if not (run / "config.yaml").is_file():
         raise CheckpointError(f"{run}: no run here (config.yaml is missing).")
     config = load_config(run / "config.yaml", overrides)

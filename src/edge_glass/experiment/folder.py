@@ -16,6 +16,7 @@ from edge_glass.config.overrides import leaf_paths
 from edge_glass.config.problems import dotted, value_at
 from edge_glass.config.yaml_loader import parse_yaml
 from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.core.files import write_whole
 from edge_glass.evaluation.results import write_json
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems
 
@@ -77,10 +78,8 @@ def begin(folder: Path, config: ExperimentConfig, resume: str | None) -> Path | 
         logger.warning("%s goes on with other settings than it began with: %s", folder, ", ".join(changed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside it first: `train RUN/config.yaml --resume`, killed right here, must find the file again.
-        temporary = folder / ".config.yaml"
-        temporary.write_text(dump_config(config), encoding="utf-8")
-        temporary.replace(written)
+        # Whole: `train RUN/config.yaml --resume`, killed right here, must find the file again.
+        write_whole(written, dump_config(config))
     except OSError as error:
         raise ConfigError(f"{folder}: the run folder cannot be written ({error.strerror}).") from error
     return checkpoint

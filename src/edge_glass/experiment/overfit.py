@@ -24,9 +24,7 @@ from edge_glass.tasks.registry import task_kind
 
 logger = logging.getLogger(__name__)
 
-STEPS = 600
 EVERY = 25  # steps between two measurements
-ENOUGH = 0.9
 WARMUP = 10
 BY_HEART = 0.05  # nats per token: a model that is so sure knows the answer
 
@@ -81,26 +79,12 @@ class Overfit:
 
 def overfit(
     config: ExperimentConfig,
-    rows: int = 8,
-    steps: int = STEPS,
-    enough: float = ENOUGH,
-    progress: bool = True,
+    rows: int,
+    steps: int,
+    enough: float,
+    progress: bool,
 ) -> Overfit:
-    """Train on a few training rows, and measure on the same, until the primary metric is above `enough`.
-
-    Nothing is written. Dropout stays as configured; the learning rate is that of the experiment, constant.
-
-    Args:
-        config: Of a detection or instruction experiment.
-        rows: How many, evenly spread over the training rows.
-        steps: Stop after so many.
-        enough: Of the primary metric.
-        progress: Show a progress bar.
-
-    Raises:
-        ConfigError: The task has no answers to learn by heart.
-        DataError: See the task.
-    """
+    """Learn a few training rows by heart; see `edge_glass.overfit`."""
     torch.manual_seed(config.seed)
     task = task_kind(config.task).on_few_rows(config, rows)
     started = time.monotonic()

@@ -39,17 +39,7 @@ class RunResult:
 def train(
     config: ExperimentConfig, *, output: Path | None = None, resume: str | None = None, progress: bool = True
 ) -> RunResult:
-    """Train and measure one experiment.
-
-    Args:
-        config: From `load_config`.
-        output: The run folder; by default `config.output_dir/config.name`.
-        resume: None for a new run, `latest`, or a checkpoint's path.
-        progress: Show progress bars.
-
-    Raises:
-        EdgeGlassError: See its subclasses; `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint written.
-    """
+    """Train and measure one experiment; see `edge_glass.train`."""
     folder = run_folder_of(config, output)
     with distributed.processes(config.training.device):
         result = _train(config, folder, resume, progress)

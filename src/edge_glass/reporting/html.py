@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edge_glass.core.files import write_whole
 from edge_glass.reporting import wording
 
 # What browsers show as a picture; anything else is not passed on to them.
@@ -54,9 +55,5 @@ def environment() -> Environment:
 def write_page(path: Path, template: str, **context: Any) -> Path:
     """Fill a template and write it so that a reader never meets half a page."""
     text = environment().get_template(template).render(**context)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    # Half of a surrogate pair, as JSON files of users may hold, is no UTF-8.
-    temporary.write_text(text, encoding="utf-8", errors="replace")
-    temporary.replace(path)
+    write_whole(path, text)
     return path

@@ -17,9 +17,7 @@
                           one line for each validation of a run of answers
     baseline.json         {"split": …, "metrics": {NAME: {"value", "low", "high"}}}: the untouched model
     results.json          see `edge_glass.evaluation.results`
-    evaluation/test.npz … see `edge_glass.alignment.measure.archive`
-    evaluation/test_answers.jsonl … see `edge_glass.instruction.measure.archive`
-    evaluation/test_detections.jsonl … see `edge_glass.detection.measure.archive`
+    evaluation/test.npz, test_answers.jsonl … see the `measure/archive.py` of the run's task
     compared/NAME/        whole run folders of runs trained to compare with: blind, same_size, same_compute
 
 A run that is still going or was killed lacks some of them; a reader then returns an empty value.
@@ -31,22 +29,22 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import yaml
 
-from edge_glass.alignment.measure.archive import EvaluationArchive, load_archive
 from edge_glass.core.errors import DataError
-from edge_glass.detection.measure.archive import DetectionRecord, load_detections
+from edge_glass.core.files import atomic_file
 from edge_glass.evaluation.results import read_json, read_results
-from edge_glass.instruction.measure.archive import AnswerRecord, load_answers
 
 logger = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
 
 COMPANIONS = ("blind", "same_size", "same_compute")
 
@@ -128,38 +126,32 @@ class RunFolder:
         """Lines of `metrics.jsonl` in the order of their steps, one per step and set of names."""
         return read_metrics(self.path / "metrics.jsonl")
 
-    @cached_property
-    def archive(self) -> EvaluationArchive | None:
-        """Embeddings, captions and thumbnails of the evaluated split, or None."""
-        if not (self.path / "evaluation" / f"{self.split}.npz").exists():
-            return None
-        try:
-            return load_archive(self.path, self.split)
-        except DataError as error:
-            logger.warning("%s", error)
-            return None
+    def evaluated(self, read: Callable[[Path, str], Loaded], file: str) -> Loaded | None:
+        """Read once what the evaluation of the split left, with the reader of the task.
+
+        Args:
+            read: Run folder and split → content; raises DataError when it is broken.
+            file: Its name in `evaluation/`, without the split in front: ".npz", "_answers.jsonl" …
+
+        Returns:
+            What `read` gives; None when there is no such file, or a broken one, with a warning.
+        """
+        if file not in self._evaluated:
+            self._evaluated[file] = self._or_none(read, file)
+        return cast("Loaded | None", self._evaluated[file])
 
     @cached_property
-    def answers(self) -> list[AnswerRecord]:
-        """Answers to the evaluated split, or []."""
-        if not (self.path / "evaluation" / f"{self.split}_answers.jsonl").exists():
-            return []
-        try:
-            return load_answers(self.path, self.split)
-        except DataError as error:
-            logger.warning("%s", error)
-            return []
+    def _evaluated(self) -> dict[str, Any]:
+        return {}
 
-    @cached_property
-    def detections(self) -> list[DetectionRecord]:
-        """What was found on the pictures of the evaluated split, or []."""
-        if not (self.path / "evaluation" / f"{self.split}_detections.jsonl").exists():
-            return []
+    def _or_none(self, read: Callable[[Path, str], Any], file: str) -> Any:
+        if not (self.path / "evaluation" / f"{self.split}{file}").exists():
+            return None
         try:
-            return load_detections(self.path, self.split)
+            return read(self.path, self.split)
         except DataError as error:
             logger.warning("%s", error)
-            return []
+            return None
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
@@ -236,12 +228,10 @@ def write_metrics_csv(run_folder: Path | RunFolder) -> Path:
     names = dict.fromkeys(name for row in run.metrics for name in row)
     columns = [name for name in leading if name in names] + [name for name in names if name not in leading]
     path = run.path / "metrics.csv"
-    temporary = run.path / ".metrics.csv.writing"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns or ["step"])
         writer.writeheader()
         writer.writerows(run.metrics)
-    temporary.replace(path)
     return path
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_glass.core.files import atomic_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -73,9 +75,7 @@ def save_figure(path: Path, size: tuple[float, float], draw: Callable[[Figure], 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), atomic_file(path) as temporary, warnings.catch_warnings():
         # Captions may hold letters that the font lacks; an empty box in a label is no news for the user.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=size, layout="constrained")
@@ -83,7 +83,6 @@ def save_figure(path: Path, size: tuple[float, float], draw: Callable[[Figure], 
         draw(figure)
         # Without the version in the file's metadata the same run gives the same bytes.
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
-    temporary.replace(path)
     return path
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from edge_glass.alignment.measure.retrieval import FUSED_DIRECTIONS
 from edge_glass.reporting.run_folder import number
 
 SIDES = {
@@ -20,12 +19,6 @@ SIDES = {
     "vt2a": "picture and words → sound",
     "va2t": "picture and sound → words",
     "mean": "mean",
-}
-PAIR_WORDS = {
-    "vision_text": "pictures and words",
-    "audio_text": "sounds and words",
-    "vision_audio": "pictures and sounds",
-    "fused": "two together and the third",
 }
 ANSWER_WORDS = {
     "vqa_accuracy": "VQA accuracy",
@@ -53,17 +46,6 @@ DETECTION_WORDS = {
     "never_ended": "never ended",
 }
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
-
-
-def measured_sides(metrics: Iterable[str]) -> list[str]:
-    """Directions that names such as `a2t_r10@128` speak of, in the order of `SIDES`, without the mean."""
-    found = {name.partition("_")[0] for name in metrics}
-    return [side for side in SIDES if side in found and side != "mean"]
-
-
-def averaged_sides(metrics: Iterable[str]) -> list[str]:
-    """Directions that the mean is over: those between two modalities, without fused queries."""
-    return [side for side in measured_sides(metrics) if side not in FUSED_DIRECTIONS.values()]
 
 
 def metric_label(metric: str) -> str:
@@ -151,23 +133,7 @@ def headline(results: Mapping[str, Any]) -> str:
     before = format_value(metric, number(results.get("baseline") or {}, metric))
     after = format_value(metric, number(results.get("metrics") or {}, metric))
     status = STATUS_WORDS.get(str(verdict.get("status")), str(verdict.get("status", "No verdict")))
-    return f"{status}: {metric_label(metric)} {before} → {after} ({_difference(verdict)})"
-
-
-def closed_form_sentence(results: Mapping[str, Any]) -> str | None:
-    """Whether training beat the closed form, plainly; None when that was not measured."""
-    verdict = results.get("closed_form_verdict")
-    if not isinstance(verdict, Mapping):
-        return None
-    metric = str(verdict.get("metric", ""))
-    trained = format_value(metric, number(results.get("metrics") or {}, metric))
-    closed = format_value(metric, number(results.get("closed_form") or {}, metric))
-    numbers = f"{metric_label(metric)} {trained} against {closed} ({_difference(verdict)})"
-    opening = {
-        "improved": "Training beat the closed form",
-        "worse": "Training did not beat the closed form, which is better and takes seconds",
-    }.get(str(verdict.get("status")), "Training and the closed form cannot be told apart")
-    return f"{opening}: {numbers}."
+    return f"{status}: {metric_label(metric)} {before} → {after} ({difference_words(verdict)})"
 
 
 def left_out_sentence(name: str, split: Mapping[str, Any]) -> str:
@@ -185,7 +151,8 @@ def left_out_sentence(name: str, split: Mapping[str, Any]) -> str:
     )
 
 
-def _difference(verdict: Mapping[str, Any]) -> str:
+def difference_words(verdict: Mapping[str, Any]) -> str:
+    """ "+0.350, 95 % interval 0.310 to 0.390"."""
     metric = str(verdict.get("metric", ""))
     low, high = signed(metric, verdict.get("low")), signed(metric, verdict.get("high"))
     return f"{format_difference(metric, verdict.get('difference'))}, 95 % interval {low} to {high}"

@@ -1,9 +1,12 @@
-"""Inspected samples and what there is to know of them all."""
+"""What `inspect` shows: some samples as the model receives them, and what there is to know of them all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from edge_glass.reporting.inspection import write_inspection_page
+from edge_glass.reporting.inspection_terminal import InspectionView, inspection_lines
 from edge_glass.reporting.inspection_tokens import InspectedSample
 
 
@@ -22,3 +25,11 @@ class Inspection:
     lengths: list[str]
     title: str
     overview: dict[str, str]
+
+    def lines(self) -> InspectionView:
+        """Return the samples as `rich` prints them on a terminal."""
+        return inspection_lines(self.samples, self.lengths)
+
+    def write_page(self, path: str | Path) -> Path:
+        """Write the samples as one self-contained HTML page and return its path."""
+        return write_inspection_page(Path(path), self.samples, self.title, self.lengths, self.overview)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from edge_glass.core.files import write_whole
 from edge_glass.training.callbacks import read_lines
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,7 @@ class SampleAnswers(TrainerCallback):
         if not state.is_world_process_zero or not self.path.exists():
             return
         kept = [line for line in read_lines(self.path) if 0 < state.global_step >= line["step"]]
-        temporary = self.path.with_suffix(".tmp")
-        lines = [f"{json.dumps(line)}\n" for line in kept]
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(self.path)
+        write_whole(self.path, "".join(f"{json.dumps(line)}\n" for line in kept))
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from edge_glass.core import distributed
+from edge_glass.core.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,7 @@ class MetricsLog(TrainerCallback):
         if state.is_world_process_zero and self.path.exists():
             kept = [line for line in read_lines(self.path) if line.get("step", 0) <= state.global_step]
             kept = kept if state.global_step > 0 else []
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
-            temporary.replace(self.path)
+            write_whole(self.path, "".join(f"{json.dumps(line)}\n" for line in kept))
             self.earlier = kept[-1].get("time", 0.0) if kept else 0.0
         self.started = time.perf_counter()
 

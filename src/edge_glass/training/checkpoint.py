@@ -1,7 +1,7 @@
 """Checkpoints that are whole or do not exist.
 
-A checkpoint is written beside its final place, fsynced, described by a manifest of sizes and hashes that is
-written last, and renamed into place. Tensors are safetensors, everything else JSON: nothing is unpickled.
+Each is an atomic folder with a manifest of sizes and hashes, written last. Tensors are safetensors,
+everything else JSON: nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -22,12 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_glass.core.errors import CheckpointError
+from edge_glass.core.files import UNFINISHED_FOLDER, atomic_folder
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{6,})")
-_TEMPORARY = ".tmp-"
 
 
 def checkpoint_path(root: Path, step: int) -> Path:
@@ -53,24 +52,18 @@ def write_checkpoint(
         CheckpointError: The disk is full or not writable. Earlier checkpoints are untouched.
     """
     final = checkpoint_path(root, step)
-    temporary = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         _require_space(root, tensors)
-        remove(temporary)
-        temporary.mkdir()
-        for name, group in tensors.items():
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in group.items()}, temporary / name
-            )
-        for name, document in documents.items():
-            (temporary / name).write_text(json.dumps(document, indent=1), encoding="utf-8")
-        _write_manifest(temporary, step)
-        remove(final)
-        temporary.rename(final)
-        _fsync(root)
+        with atomic_folder(final) as temporary:
+            for name, group in tensors.items():
+                save_file(
+                    {key: value.detach().cpu().contiguous() for key, value in group.items()}, temporary / name
+                )
+            for name, document in documents.items():
+                (temporary / name).write_text(json.dumps(document, indent=1), encoding="utf-8")
+            _write_manifest(temporary, step)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"{final}: the checkpoint could not be written ({_reason(error)}).\n"
             "Earlier checkpoints are untouched; free some space and continue with --resume."
@@ -163,19 +156,15 @@ def remove(folder: Path) -> None:
 
 
 def _remove_unfinished(root: Path) -> None:
-    for leftover in root.glob(f"{_TEMPORARY}*"):
+    for leftover in root.glob(f"{UNFINISHED_FOLDER}*"):
         remove(leftover)
 
 
 def _write_manifest(folder: Path, step: int) -> None:
     files = {}
     for file in sorted(folder.iterdir()):
-        _fsync(file)
         files[file.name] = {"size": file.stat().st_size, "sha256": _sha256(file)}
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
-    _fsync(manifest)
-    _fsync(folder)
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
 
 
 def _require_space(root: Path, tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
@@ -194,11 +183,3 @@ def _reason(error: Exception) -> str:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

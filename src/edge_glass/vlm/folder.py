@@ -21,7 +21,14 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from edge_glass.assets.model_folder import appearing, describe, described, description_path
+from edge_glass.assets.model_folder import (
+    USE_OUTPUT,
+    USE_RESUME,
+    atomic_model_folder,
+    describe,
+    described,
+    description_path,
+)
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary
 from edge_glass.core.canary import FILE as CANARY
@@ -104,7 +111,7 @@ def save_detection_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
+    with atomic_model_folder(folder, USE_RESUME) as temporary:
         with quiet_transformers():
             model.processor.save_pretrained(temporary / PROCESSOR)
             if model.mode == "full":
@@ -137,7 +144,7 @@ def save_merged_detector(
     """
     if model.adapter is not None:
         raise CheckpointError("a model with adapters is no plain one; merge it first")
-    with appearing(folder, "Free some space, or choose another folder with --output.") as temporary:
+    with atomic_model_folder(folder, USE_OUTPUT) as temporary:
         with quiet_transformers():
             model.vlm.save_pretrained(temporary)
             model.processor.save_pretrained(temporary)

@@ -14,7 +14,8 @@ from PIL import Image
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import write_report
 from edge_glass.instruction.measure.archive import load_answers, picture_of, save_answers
-from edge_glass.instruction.report.gallery import answer_gallery, sample_courses
+from edge_glass.instruction.report.companions import answers_of
+from edge_glass.instruction.report.gallery import answer_courses, answer_gallery
 from edge_glass.instruction.report.tables import metric_rows, mistakes, part_rows
 from edge_glass.reporting.run_folder import RunFolder
 
@@ -87,7 +88,7 @@ def test_wrong_answers_stand_first_and_are_marked(page, answered_run):
     assert [one.trained.right for one in shown.wrong + shown.right] == [False] * len(shown.wrong) + [
         True
     ] * len(shown.right)
-    assert shown.never_ended == sum(not record.ended for record in run.answers) > 0
+    assert shown.never_ended == sum(not record.ended for record in answers_of(run)) > 0
     cards = [a["class"] for _, a in page.tags if str(a.get("class")).startswith("qa ")]
     assert cards.index("qa right") == len(shown.wrong) and "never ended" in page.text
     assert {one.answer_type for one in shown.wrong[:3]} == {"color", "shape", "yes-no"}
@@ -104,12 +105,12 @@ def test_control_characters_are_made_visible(tmp_path):
     (tmp_path / "config.yaml").write_text("task: instruction")
     line = {"step": 0, "samples": [{"question": "a\x00b", "reference": "c", "answer": "\x0f\x0f x\n"}]}
     (tmp_path / "samples.jsonl").write_text(json.dumps(line))
-    course = sample_courses(RunFolder(tmp_path))[0]
+    course = answer_courses(RunFolder(tmp_path))[0]
     assert (course.question, course.answers[0][1].text) == ("a\ufffdb", "\ufffd\ufffd x")
 
 
 def test_answers_over_training(answered_run):
-    courses = sample_courses(RunFolder(answered_run))
+    courses = answer_courses(RunFolder(answered_run))
     assert len(courses) == 8
     assert [step for step, _ in courses[0].answers] == [0, 20, 40, 60, 80, 100]
     assert courses[0].answers[0][1].ended is False and not courses[0].answers[0][1].right
@@ -172,7 +173,7 @@ def test_captions_have_graded_scores_and_no_types(tmp_path, make_answers, read_p
         shown.wrong[0].trained, right=None, score="ROUGE-L 0.100"
     )
     assert shown.right[0].identifier == "test-59"
-    assert {course.answers[0][1].right for course in sample_courses(RunFolder(folder))} == {None}
+    assert {course.answers[0][1].right for course in answer_courses(RunFolder(folder))} == {None}
     assert len(page.images()) == 5, "plots only"
 
 

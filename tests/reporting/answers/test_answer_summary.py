@@ -13,7 +13,7 @@ from edge_glass.evaluation.intervals import paired_difference
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import describe_run, metrics_table
 from edge_glass.instruction.measure.archive import load_answers, save_answers
-from edge_glass.instruction.report.companions import compared, difference, units_of
+from edge_glass.instruction.report.companions import answers_of, compared, difference, units_of
 from edge_glass.instruction.report.wording import blind_sentence
 from edge_glass.reporting.run_folder import RunFolder
 
@@ -72,9 +72,9 @@ def test_differences_are_paired_by_picture(answered_run):
     blind = run.companions["blind"]
     value, interval = difference(blind, run, "vqa_accuracy")
     assert value == pytest.approx(interval.value) and interval.low < value < interval.high < 0
-    scores = [np.array([one.score for one in found.answers]) for found in (blind, run)]
-    assert interval == paired_difference(*scores, units_of(run.answers), samples=1000)
-    units = units_of(run.answers)
+    scores = [np.array([one.score for one in answers_of(found)]) for found in (blind, run)]
+    assert interval == paired_difference(*scores, units_of(answers_of(run)), samples=1000)
+    units = units_of(answers_of(run))
     assert len(set(units.tolist())) == 39 + 3, "each row without a picture stands alone"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_glass.core.errors import DataError
+from edge_glass.core.files import atomic_file
 
 if TYPE_CHECKING:
     pass
@@ -95,9 +96,8 @@ def save_archive(run_folder: Path, split: str, archive: EvaluationArchive) -> Pa
         if (ranks := getattr(archive, name)) is not None:
             arrays[name] = np.asarray(ranks, dtype=np.int64)
     path = folder / f"{split}.npz"
-    temporary = folder / f".{split}.writing.npz"
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     return path
 
 

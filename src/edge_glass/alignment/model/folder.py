@@ -15,7 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build_alignment_model
-from edge_glass.assets.model_folder import appearing, describe, described, description_path
+from edge_glass.assets.model_folder import (
+    USE_RESUME,
+    atomic_model_folder,
+    describe,
+    described,
+    description_path,
+)
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import CheckpointError
 from edge_glass.encoders.audio import AudioEncoder
@@ -41,7 +47,7 @@ def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder
     Raises:
         CheckpointError: It cannot be written.
     """
-    with appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
+    with atomic_model_folder(folder, USE_RESUME) as temporary:
         for name, tower in model.towers.items():
             tower.encoder.save(temporary / f"{name}_encoder")
         state = {

@@ -12,12 +12,12 @@ from edge_glass.alignment.report.pair_curves import (
     guessing_level,
     pairs_of,
 )
-from edge_glass.alignment.report.sides import BACK
+from edge_glass.alignment.report.sides import BACK, measured_sides
 from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.smoothing import level, mark_best, raw_and_smooth, usual
 from edge_glass.reporting.style import FAINT, GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
-from edge_glass.reporting.wording import measured_sides, metric_label
+from edge_glass.reporting.wording import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

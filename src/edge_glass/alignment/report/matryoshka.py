@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_glass.alignment.report.sides import BACK, ENDS, candidates
+from edge_glass.alignment.report.sides import BACK, ENDS, archive_of, candidates, measured_sides
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.style import CLOSED_FORM, TRAINED, UNTOUCHED, NothingToPlotError
-from edge_glass.reporting.wording import SIDES, measured_sides
+from edge_glass.reporting.wording import SIDES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +24,9 @@ MODELS = (
 
 def full_dimension(run: RunFolder) -> int | None:
     """Width of the full embedding, from the embeddings or the config."""
-    if run.archive is not None:
-        return int(run.archive.image_embeddings.shape[1])
+    archive = archive_of(run)
+    if archive is not None:
+        return int(archive.image_embeddings.shape[1])
     vision = run.config.get("vision_encoder")
     width = vision.get("projection_dim") if isinstance(vision, dict) else None
     return int(width) if isinstance(width, int) else None
@@ -101,9 +102,10 @@ def _draw_models(run: RunFolder, axes: Axes, base: str, dimensions: list[int], f
 def _draw_chance(run: RunFolder, axes: Axes, base: str) -> None:
     """The level of guessing, exact when every query has one right candidate."""
     direction = base.partition("_")[0]
-    if run.archive is None or direction not in ENDS:
+    archive = archive_of(run)
+    if archive is None or direction not in ENDS:
         return
-    count = candidates(run.archive, direction)
+    count = candidates(archive, direction)
     if count:
         chance = min(1.0, int(base.rpartition("r")[2]) / count)
         axes.axhline(chance, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")

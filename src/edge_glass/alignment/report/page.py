@@ -9,19 +9,13 @@ from typing import Any
 from edge_glass.alignment.measure.retrieval import Direction
 from edge_glass.alignment.report.gallery import gallery
 from edge_glass.alignment.report.matryoshka import full_dimension, measured_dimensions
-from edge_glass.alignment.report.sides import ENDS, candidates
+from edge_glass.alignment.report.sides import ENDS, archive_of, averaged_sides, candidates, measured_sides
+from edge_glass.alignment.report.tables import dimension_rows, folded_rows, measured_models
+from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
-from edge_glass.reporting.tables import dimension_rows, folded_rows, measured_models
-from edge_glass.reporting.wording import (
-    SIDES,
-    averaged_sides,
-    closed_form_sentence,
-    format_count,
-    measured_sides,
-    metric_label,
-)
+from edge_glass.reporting.wording import SIDES, format_count, metric_label
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +82,7 @@ def _tiles(run: RunFolder) -> list[Tile]:
 
 def _guessing(run: RunFolder) -> str | None:
     """What chance alone would give, when the candidates are known."""
-    archive = run.archive
+    archive = archive_of(run)
     if archive is None:
         return None
     counts = [(len(archive.image_ids), "pictures"), (len(archive.captions), "captions")]
@@ -123,7 +117,8 @@ def _dimension_tables(
 
 
 def _plots(run: RunFolder) -> list[dict[str, Any]]:
-    heard = run.archive is not None and run.archive.audio_embeddings is not None
+    archive = archive_of(run)
+    heard = archive is not None and archive.audio_embeddings is not None
     more = WITH_SOUNDS if heard else {}
     return shown_plots(
         run, [(name, title, f"{text} {more[name]}" if name in more else text) for name, title, text in PLOTS]
@@ -132,7 +127,8 @@ def _plots(run: RunFolder) -> list[dict[str, Any]]:
 
 def _galleries(run: RunFolder) -> list[dict[str, Any]]:
     """Directions with something to look at; of those with sounds, what was measured."""
-    if run.archive is None:
+    archive = archive_of(run)
+    if archive is None:
         return []
     measured = measured_sides(run.results.get("metrics") or {})
     shown = []
@@ -141,7 +137,7 @@ def _galleries(run: RunFolder) -> list[dict[str, Any]]:
         if "audio" in (asking, found) and direction not in measured:
             continue
         try:
-            chosen = gallery(run.archive, direction)
+            chosen = gallery(archive, direction)
         except DataError as error:
             logger.warning("no gallery: %s", error)
             continue

@@ -9,13 +9,18 @@ import numpy as np
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.smoothing import level, raw_and_smooth, usual
 from edge_glass.reporting.style import FAINT, note
-from edge_glass.reporting.wording import PAIR_WORDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+PAIR_WORDS = {
+    "vision_text": "pictures and words",
+    "audio_text": "sounds and words",
+    "vision_audio": "pictures and sounds",
+    "fused": "two together and the third",
+}
 PAIR_COLORS = {
     "vision_text": "#0072B2",
     "audio_text": "#D55E00",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from edge_glass.alignment.measure.archive import EvaluationArchive
-from edge_glass.alignment.measure.retrieval import DIRECTIONS, Direction
+from edge_glass.alignment.measure.archive import EvaluationArchive, load_archive
+from edge_glass.alignment.measure.retrieval import DIRECTIONS, FUSED_DIRECTIONS, Direction
 from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.wording import SIDES
 
 ENDS: dict[Direction, tuple[str, str]] = {
     direction: ends
@@ -19,6 +22,22 @@ ENDS: dict[Direction, tuple[str, str]] = {
 """Direction → modality that asks, modality that is found."""
 BACK: frozenset[str] = frozenset(back for _, back in DIRECTIONS.values())
 """The second direction of every pair."""
+
+
+def archive_of(run: RunFolder) -> EvaluationArchive | None:
+    """Embeddings, captions and thumbnails of the evaluated split, or None."""
+    return run.evaluated(load_archive, ".npz")
+
+
+def measured_sides(metrics: Iterable[str]) -> list[str]:
+    """Directions that names such as `a2t_r10@128` speak of, in the order of `SIDES`, without the mean."""
+    found = {name.partition("_")[0] for name in metrics}
+    return [side for side in SIDES if side in found and side != "mean"]
+
+
+def averaged_sides(metrics: Iterable[str]) -> list[str]:
+    """Directions that the mean is over: those between two modalities, without fused queries."""
+    return [side for side in measured_sides(metrics) if side not in FUSED_DIRECTIONS.values()]
 
 
 @dataclass(frozen=True)

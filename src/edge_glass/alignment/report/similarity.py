@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_glass.alignment.report.sides import archive_of
 from edge_glass.alignment.report.space import Pairs, choose_pairs, project
 from edge_glass.alignment.report.thumbnails import put_thumbnail
 from edge_glass.reporting.run_folder import RunFolder
@@ -22,11 +23,11 @@ MAX_HISTOGRAM = 1000
 
 def draw_similarity_matrix(run: RunFolder, figure: Figure) -> None:
     """Cosines of a few pictures with a few captions, and of all right and wrong pairs as histograms."""
-    pairs = choose_pairs(run.archive, MAX_MATRIX)
+    pairs = choose_pairs(archive_of(run), MAX_MATRIX)
     order = np.argsort(project(np.concatenate([pairs.images, pairs.texts]), "pca")[: len(pairs.images), 0])
     similarities = pairs.texts[order] @ pairs.images[order].T
     count = len(order)
-    drawn = choose_pairs(run.archive, MAX_HISTOGRAM, with_sounds=True)
+    drawn = choose_pairs(archive_of(run), MAX_HISTOGRAM, with_sounds=True)
     panels = 1 if drawn.sounds is None else 3
     grid = figure.add_gridspec(panels, 2, width_ratios=[1.45, 1.0])
     left = figure.add_subplot(grid[:, 0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edge_glass.alignment.measure.archive import EvaluationArchive
-from edge_glass.alignment.report.sides import unit
+from edge_glass.alignment.report.sides import archive_of, unit
 from edge_glass.alignment.report.thumbnails import put_thumbnail
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import PICTURE, SOUND, WORDS, NothingToPlotError, note
@@ -83,7 +83,7 @@ def _first_rows(groups: np.ndarray) -> dict[int, int]:
 
 def draw_embedding_space(run: RunFolder, figure: Figure, method: Method = "pca") -> None:
     """Pictures, captions and sounds in one plane; lines join what belongs together."""
-    pairs = choose_pairs(run.archive, MAX_POINTS, with_sounds=True)
+    pairs = choose_pairs(archive_of(run), MAX_POINTS, with_sounds=True)
     parts = [pairs.images, pairs.texts, *([] if pairs.sounds is None else [pairs.sounds])]
     points = np.split(project(np.concatenate(parts), method), len(parts))
     pictures, words = points[:2]
@@ -117,7 +117,8 @@ def _title(run: RunFolder, pairs: Pairs, method: str) -> str:
     count = len(pairs.images)
     if pairs.sounds is not None:
         return f"Pictures, words and sounds in one space ({method} of {count} rows)"
-    left_out = run.archive is not None and run.archive.audio_embeddings is not None
+    archive = archive_of(run)
+    left_out = archive is not None and archive.audio_embeddings is not None
     words = f"Pictures and words in one space ({method} of {count} pairs)"
     return f"{words}; fewer than three rows have a sound too" if left_out else words
 

@@ -8,16 +8,11 @@ from typing import Any
 
 from rich.text import Text
 
+from edge_glass.alignment.report.sides import averaged_sides, measured_sides
+from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.terminal import as_text, cell, table
-from edge_glass.reporting.wording import (
-    SIDES,
-    averaged_sides,
-    closed_form_sentence,
-    headline,
-    measured_sides,
-    metric_label,
-)
+from edge_glass.reporting.wording import SIDES, headline, metric_label
 
 _MEASURES = ("r1", "r5", "r10")
 

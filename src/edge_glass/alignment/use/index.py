@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_glass.core.errors import CheckpointError
+from edge_glass.core.files import atomic_folder
 from edge_glass.data.pictures import BadPicture, decode_image, make_thumbnail
 from edge_glass.data.samples import SampleTable
 
@@ -69,18 +69,13 @@ def save_index(folder: Path, index: PictureIndex) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = folder.with_name(f".tmp-{folder.name}")
     columns = {"id": index.ids, "caption": index.captions, "split": index.splits}
     table = pa.table(columns).append_column("thumbnail", pa.array(index.thumbnails, pa.binary()))
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        pq.write_table(table, temporary / PICTURES)
-        np.save(temporary / EMBEDDINGS, index.embeddings.astype(np.float32))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        with atomic_folder(folder) as temporary:
+            pq.write_table(table, temporary / PICTURES)
+            np.save(temporary / EMBEDDINGS, index.embeddings.astype(np.float32))
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"{folder}: the index of pictures could not be written ({error}). "
             "Free some space and use --resume."

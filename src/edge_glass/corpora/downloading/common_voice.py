@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.core.progress import progress_bar
 from edge_glass.corpora.downloading.journal import full_disk
 from edge_glass.corpora.downloading.stopping import Stop, alone_in, stopping_on_signals
@@ -252,7 +252,7 @@ def _sink(file: Path) -> Iterator[_Sink]:
     text = pa.string()
     columns = [("id", text), ("audio", pa.list_(pa.binary())), ("caption", text), ("client_id", text)]
     with (
-        replacing(file) as temporary,
+        atomic_file(file) as temporary,
         pq.ParquetWriter(temporary, pa.schema(columns), use_dictionary=False) as writer,
     ):
         sink = _Sink(writer)

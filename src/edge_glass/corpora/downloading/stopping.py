@@ -78,7 +78,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be written to ({error.strerror or error})") from error
     try:
-        for leftover in folder.glob(".*.part"):  # see `replacing`
+        for leftover in folder.glob(".*.part"):  # see `atomic_file`
             leftover.unlink(missing_ok=True)
         yield
     finally:

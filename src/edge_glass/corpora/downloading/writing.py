@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.corpora.downloading.answers import Failed
 from edge_glass.corpora.downloading.fetching import Picture
 from edge_glass.corpora.downloading.index import Index, Row
@@ -81,7 +81,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
     rejected: list[Rejected] = []
     try:
         try:
-            with replacing(written.file) as temporary, _writer(temporary, recipe, columns) as sink:
+            with atomic_file(written.file) as temporary, _writer(temporary, recipe, columns) as sink:
                 for outcome in _outcomes(index, recipe, pictures):
                     stop.check("the pictures are kept")
                     written.rows += 1
@@ -95,7 +95,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
         finally:
             written.reasons.update(_short(row.reason) for row in rejected)
         write_rejects(written.rejects, rejected)
-        with replacing(folder / "README.md") as card:
+        with atomic_file(folder / "README.md") as card:
             card.write_text(_card(recipe, index, columns, written), encoding="utf-8")
     except _NothingUsable:
         write_rejects(written.rejects, rejected)
@@ -174,7 +174,7 @@ def _writer(file: Path, recipe: Recipe, columns: list[str]) -> Iterator[_Sink]:
 
 def write_rejects(file: Path, rejected: list[Rejected]) -> None:
     """Write the table of rejected rows (CSV, UTF-8)."""
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(Rejected._fields)
         # Half a surrogate pair can stand in JSON, but not in a file.

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from edge_glass.core.errors import DataError
+from edge_glass.data.lengths import LengthReport, say_lengths
 from edge_glass.data.samples import Rejected
 from edge_glass.detection.boxes.codec import BoxCodec
 from edge_glass.detection.collators import planned_size, token_counts
 from edge_glass.detection.collators.sizes import pixels_per_side
 from edge_glass.detection.data.table import DetectionTable
-from edge_glass.instruction.data.lengths import LengthReport, say_lengths
 
 
 def fit_answers(

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from edge_glass.assets import cache_root
-from edge_glass.core.files import replacing
+from edge_glass.core.files import atomic_file
 from edge_glass.data.pictures import FORMATS, decode_image
 from edge_glass.data.samples import PictureBytes
 from edge_glass.data.scan import scan_cells
@@ -76,7 +76,7 @@ def upright_sizes(
     cells = (pictures[position] for position in positions)
     sizes = [size for chunk in scan_cells(cells, len(positions), what, upright_size) for size in chunk]
     try:
-        with replacing(stored) as temporary, temporary.open("wb") as stream:
+        with atomic_file(stored) as temporary, temporary.open("wb") as stream:
             np.save(stream, np.array(sizes, dtype=np.int64).reshape(-1, 3))
     except OSError as error:
         logger.warning("%s: cannot be written (%s); sizes are read again next time", stored, error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_glass.detection.report.matching import centres
+from edge_glass.detection.report.matching import centres, detections_of
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import FAINT, TRAINED, UNTOUCHED, NothingToPlotError, note
 
@@ -20,9 +20,9 @@ MOST_POINTS: Final = 1500
 
 def draw_iou_histogram(run: RunFolder, figure: Figure) -> None:
     """How many pictures have which IoU, trained and untouched."""
-    if not run.detections:
+    if not detections_of(run):
         raise NothingToPlotError("the evaluation left no boxes yet")
-    records = run.detections
+    records = detections_of(run)
     before = [one.untouched_iou for one in records if one.untouched_iou is not None]
     axes = figure.subplots()
     axes.set_title("IoU of the pictures")
@@ -40,8 +40,8 @@ def draw_iou_histogram(run: RunFolder, figure: Figure) -> None:
 
 def draw_box_coordinates(run: RunFolder, figure: Figure) -> None:
     """Centres of predicted boxes against those of the true ones: right ones stand on the diagonal."""
-    after = centres(run.detections)
-    before = centres(run.detections, untouched=True)
+    after = centres(detections_of(run))
+    before = centres(detections_of(run), untouched=True)
     if not len(after) and not len(before):
         raise NothingToPlotError("no picture has as many boxes found as there should be")
     titles = ("Across", "Down")

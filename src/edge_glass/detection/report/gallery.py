@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edge_glass.detection.measure.archive import DetectionRecord, picture_of, shown_rows
-from edge_glass.detection.report.matching import OUTCOMES, outcome
+from edge_glass.detection.report.matching import OUTCOMES, detections_of, outcome
+from edge_glass.reporting.courses import one_line
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.shown_boxes import ShownBox, shown_boxes
-from edge_glass.reporting.style import shorten
 from edge_glass.reporting.wording import format_value
 
 ROOM: Final = (300, 250)  # pixels that a picture takes on the page
-LONGEST: Final = 500
 MOST_NAMES: Final = 6
 
 
@@ -80,7 +78,7 @@ class Gallery:
 
 def detection_gallery(run: RunFolder) -> Gallery | None:
     """What `shown_rows` chooses; None when no answers were kept."""
-    records = run.detections
+    records = detections_of(run)
     if not records:
         return None
     names = len({label for one in records for label in (*one.true_labels, *one.labels)}) > 1
@@ -93,7 +91,7 @@ def _shown(run: RunFolder, record: DetectionRecord, names: bool) -> Shown:
     scale = min(ROOM[0] / max(record.width, 1), ROOM[1] / max(record.height, 1))
     kept = outcome(record)
     return Shown(
-        identifier=_line(record.id),
+        identifier=one_line(record.id),
         picture=picture_of(run.path, run.split, record.picture),
         width=max(40, round(record.width * scale)),
         high=record.height / max(record.width, 1),
@@ -102,10 +100,10 @@ def _shown(run: RunFolder, record: DetectionRecord, names: bool) -> Shown:
         untouched="" if record.untouched_iou is None else format_value("mean_iou", record.untouched_iou),
         outcome=kept,
         words=OUTCOMES[kept],
-        problem=_line(record.problem or ""),
+        problem=one_line(record.problem or ""),
         there=_counted(record.true_labels),
         found=_counted(record.labels),
-        text=_line(record.text),
+        text=one_line(record.text),
         ended=record.ended,
     )
 
@@ -126,11 +124,4 @@ def _counted(labels: Sequence[str]) -> str:
         return "nothing"
     counts = Counter(labels).most_common()
     shown = [name if count == 1 else f"{count} × {name}" for name, count in counts[:MOST_NAMES]]
-    return _line(", ".join(shown) + (", …" if len(counts) > MOST_NAMES else ""))
-
-
-def _line(text: str) -> str:
-    """Shortened to one line; control characters, which untrained models like to write, made visible."""
-    return "".join(
-        "\ufffd" if unicodedata.category(mark) in ("Cc", "Cs") else mark for mark in shorten(text, LONGEST)
-    )
+    return one_line(", ".join(shown) + (", …" if len(counts) > MOST_NAMES else ""))

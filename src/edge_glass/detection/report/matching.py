@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from edge_glass.core.boxes import iou_matrix, plain_label
-from edge_glass.detection.measure.archive import DetectionRecord
+from edge_glass.detection.measure.archive import DetectionRecord, load_detections
 from edge_glass.reporting.boxes import box_array
+from edge_glass.reporting.run_folder import RunFolder
 
 FOUND: Final = 0.5  # IoU from which on a box counts as found
 OUTCOMES: Final = {
@@ -25,6 +26,11 @@ OUTCOMES: Final = {
     "unparsable": "the answer cannot be read",
 }
 """What can happen on a picture → in words."""
+
+
+def detections_of(run: RunFolder) -> list[DetectionRecord]:
+    """What was found on the pictures of the evaluated split, or []."""
+    return run.evaluated(load_detections, "_detections.jsonl") or []
 
 
 def outcome(record: DetectionRecord) -> str:

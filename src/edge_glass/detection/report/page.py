@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from edge_glass.detection.report.gallery import detection_gallery
-from edge_glass.detection.report.matching import count_outcomes
+from edge_glass.detection.report.matching import count_outcomes, detections_of
 from edge_glass.detection.report.tables import measured, metric_rows, primary_metric
 from edge_glass.detection.report.wording import (
     convention_sentence,
     found_sentence,
     problems_sentence,
 )
-from edge_glass.instruction.report.gallery import sample_courses
+from edge_glass.reporting.courses import sample_courses
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import PlotText, metric_tiles, shown_plots
 
@@ -46,8 +46,8 @@ def detection_context(run: RunFolder) -> dict[str, Any]:
         "models": [(key, heading) for key, heading, _ in measured(run)],
         "metric_rows": metric_rows(run),
         "histogram": next(iter(shown_plots(run, [(HISTOGRAM, "IoU of the pictures", "")])), None),
-        "outcomes": count_outcomes(run.detections),
+        "outcomes": count_outcomes(detections_of(run)),
         "gallery": detection_gallery(run),
-        "courses": sample_courses(run),
+        "courses": sample_courses(run, lambda said, right: said.split() == right.split() or None),
         "plots": shown_plots(run, PLOTS),
     }

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from edge_glass.detection.report.matching import count_outcomes
+from edge_glass.detection.report.matching import count_outcomes, detections_of
 from edge_glass.detection.report.tables import measured, ordered_metrics, primary_metric
 from edge_glass.detection.report.wording import (
     convention_sentence,
@@ -30,7 +30,7 @@ def describe_detection(run: RunFolder) -> str:
     """Verdict, main numbers, what happened, and where to look next."""
     sentences = [headline(run.results), found_sentence(run), problems_sentence(run), convention_sentence(run)]
     lines = ["", *filter(None, sentences), "", detection_comparison(run), ""]
-    if outcomes := count_outcomes(run.detections):
+    if outcomes := count_outcomes(detections_of(run)):
         shown = table("pictures", left=("",))
         for _, words, count in outcomes:
             shown.add_row(f"{count:,}", Text(words))

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from edge_glass.detection.measure.archive import DetectionRecord
-from edge_glass.detection.report.matching import Centres, centres
+from edge_glass.detection.report.matching import Centres, centres, detections_of
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.style import shorten
 from edge_glass.reporting.wording import format_count
@@ -43,7 +43,7 @@ def found_sentence(run: RunFolder) -> str | None:
     then = [number(before, name) for name in names]
     if now[0] is None or now[1] is None:
         return None
-    boxes = sum(len(record.true_boxes) for record in run.detections)
+    boxes = sum(len(record.true_boxes) for record in detections_of(run))
     counted = f"{format_count(boxes)} " if boxes else ""
     earlier = ""
     if then[0] is not None and then[1] is not None:
@@ -57,10 +57,10 @@ def found_sentence(run: RunFolder) -> str | None:
 
 def problems_sentence(run: RunFolder) -> str | None:
     """How many answers cannot be read, and why; None where all can or nothing is known."""
-    reasons = Counter(shorten(one.problem or "", 90) for one in run.detections if one.unparsable)
+    reasons = Counter(shorten(one.problem or "", 90) for one in detections_of(run) if one.unparsable)
     if not reasons:
         return None
-    count, total = sum(reasons.values()), len(run.detections)
+    count, total = sum(reasons.values()), len(detections_of(run))
     said = ", ".join(f"{reason} ({times:,})" for reason, times in reasons.most_common(REASONS))
     more = ", …" if len(reasons) > REASONS else ""
     return f"{count:,} of {total:,} answers cannot be read and count as nothing found: {said}{more}."
@@ -69,10 +69,10 @@ def problems_sentence(run: RunFolder) -> str | None:
 def convention_sentence(run: RunFolder) -> str | None:
     """Whether coordinates follow the truth in another convention: swapped, or scaled; None where not."""
     for untouched, whose in ((False, "The model's boxes"), (True, "Before training, the model's boxes")):
-        mean = _mean_iou(run.detections, untouched)
+        mean = _mean_iou(detections_of(run), untouched)
         if mean is None or mean > FEW:
             return None
-        if (found := _convention(centres(run.detections, untouched))) is not None:
+        if (found := _convention(centres(detections_of(run), untouched))) is not None:
             return f"{whose} {found}."
     return None
 

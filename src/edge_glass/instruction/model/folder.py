@@ -21,7 +21,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from edge_glass.assets.model_folder import appearing, describe, described, description_path
+from edge_glass.assets.model_folder import (
+    USE_OUTPUT,
+    USE_RESUME,
+    atomic_model_folder,
+    describe,
+    described,
+    description_path,
+)
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary
 from edge_glass.core.canary import FILE as CANARY
@@ -62,7 +69,7 @@ def save_answering_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with appearing(folder, "The checkpoints are untouched; free some space and use --resume.") as temporary:
+    with atomic_model_folder(folder, USE_RESUME) as temporary:
         (temporary / DECODER).mkdir()
         model.decoder.tokenizer.save_pretrained(temporary / DECODER)
         if isinstance(model.decoder, QwenDecoder) and model.decoder.adapter is not None:
@@ -91,7 +98,7 @@ def save_merged_model(
     Raises:
         CheckpointError: It cannot be written.
     """
-    with appearing(folder, "Free some space, or choose another folder with --output.") as temporary:
+    with atomic_model_folder(folder, USE_OUTPUT) as temporary:
         with quiet_transformers():
             model.decoder.save(temporary)
         _save_parts(model, temporary, canary)

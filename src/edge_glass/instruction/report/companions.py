@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_glass.evaluation.intervals import Interval, paired_difference
-from edge_glass.instruction.measure.archive import AnswerRecord
+from edge_glass.instruction.measure.archive import AnswerRecord, load_answers
 from edge_glass.reporting.run_folder import RunFolder, number
 
 LABELS: Final = {
@@ -52,6 +52,11 @@ class Companion:
     def speed(self) -> float | None:
         """Samples per second of training."""
         return number(self.results.get("cost") or {}, "samples_per_second")
+
+
+def answers_of(run: RunFolder) -> list[AnswerRecord]:
+    """Answers to the evaluated split, or []."""
+    return run.evaluated(load_answers, "_answers.jsonl") or []
 
 
 def primary_metric(run: RunFolder) -> str:
@@ -106,7 +111,7 @@ def difference(first: RunFolder, second: RunFolder, metric: str) -> tuple[float,
     if one is None or other is None:
         return None
     value = one - other
-    ours, theirs = first.answers, second.answers
+    ours, theirs = answers_of(first), answers_of(second)
     if not ours or [record.id for record in ours] != [record.id for record in theirs]:
         return value, None
     scores = [np.array([record.score for record in records]) for records in (ours, theirs)]

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from edge_glass.instruction.measure.answers import normalize_answer
 from edge_glass.instruction.measure.archive import RIGHT_SHOWN, AnswerRecord, picture_of, shown_rows
 from edge_glass.instruction.measure.text import PER_ANSWER
-from edge_glass.instruction.report.companions import is_graded, primary_metric
+from edge_glass.instruction.report.companions import answers_of, is_graded, primary_metric
+from edge_glass.reporting.courses import Answer, Course, one_line, sample_courses
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import shorten
 from edge_glass.reporting.wording import format_value, metric_label
 
-LONGEST: Final = 400
 SHORT: Final = 60
-MOST_STEPS: Final = 6
-MOST_SAMPLES: Final = 8
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one model said to one question.
-
-    Attributes:
-        text: One line, shortened.
-        right: Whether it is right; None where answers are neither right nor wrong but scored.
-        ended: Whether it ended by itself; None where unknown.
-        score: As text, where answers are scored; else "".
-    """
-
-    text: str
-    right: bool | None
-    ended: bool | None = None
-    score: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,18 +54,9 @@ class Gallery:
     long: bool
 
 
-@dataclass(frozen=True)
-class Course:
-    """One question with the answers to it at some steps of training."""
-
-    question: str
-    reference: str
-    answers: list[tuple[int, Answer]]
-
-
 def answer_gallery(run: RunFolder) -> Gallery | None:
     """What `shown_rows` chooses; None when no answers were kept."""
-    records = run.answers
+    records = answers_of(run)
     if not records:
         return None
     rows = shown_rows(records)
@@ -113,18 +82,10 @@ def answer_gallery(run: RunFolder) -> Gallery | None:
     )
 
 
-def sample_courses(run: RunFolder) -> list[Course]:
-    """Answers over training, of at most 8 questions at 6 steps: the first, the last, and some between."""
-    lines = [line for line in run.samples if isinstance(line.get("samples"), list)]
-    if len(lines) > MOST_STEPS:
-        last = len(lines) - 1
-        lines = [lines[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
-    courses: dict[str, Course] = {}
-    for line in lines:
-        for sample in line["samples"]:
-            if isinstance(sample, Mapping) and ("question" in sample or "id" in sample):
-                _add(courses, int(line["step"]), sample, is_graded(primary_metric(run)))
-    return list(courses.values())[:MOST_SAMPLES]
+def answer_courses(run: RunFolder) -> list[Course]:
+    """Answers over training; of scored answers only those that agree with the right one count as right."""
+    wrong = None if is_graded(primary_metric(run)) else False
+    return sample_courses(run, lambda said, right: normalize_answer(said) == normalize_answer(right) or wrong)
 
 
 def _shown(run: RunFolder, record: AnswerRecord) -> Shown:
@@ -134,8 +95,8 @@ def _shown(run: RunFolder, record: AnswerRecord) -> Shown:
         untouched = _answer(metric, record.untouched_answer, record.untouched_score, None)
     return Shown(
         identifier=record.id,
-        question=_line(record.question),
-        reference=_line(record.reference),
+        question=one_line(record.question),
+        reference=one_line(record.reference),
         answer_type=record.answer_type,
         picture=picture_of(run.path, run.split, record.picture),
         trained=_answer(metric, record.answer, record.score, record.ended),
@@ -144,7 +105,7 @@ def _shown(run: RunFolder, record: AnswerRecord) -> Shown:
 
 
 def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> Answer:
-    line = _line(text)
+    line = one_line(text)
     if score is None:
         return Answer(line, None, ended)
     if is_graded(metric):
@@ -152,20 +113,3 @@ def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> 
         name = metric_label(metric) if metric in PER_ANSWER else "score"
         return Answer(line, None, ended, f"{name} {format_value(metric, score)}")
     return Answer(line, score >= 0.5, ended)
-
-
-def _add(courses: dict[str, Course], step: int, sample: Mapping[str, Any], graded: bool) -> None:
-    # Detection asks of every picture the same: there the row's name says more.
-    question, reference = str(sample.get("question", sample.get("id"))), str(sample.get("reference", ""))
-    said = str(sample.get("answer", ""))
-    key = f"{sample.get('id', '')} {question}"
-    course = courses.setdefault(key, Course(_line(question), _line(reference), []))
-    right = normalize_answer(said) == normalize_answer(reference) or (None if graded else False)
-    course.answers.append((step, Answer(_line(said), right, bool(sample.get("ended", True)))))
-
-
-def _line(text: str) -> str:
-    """Shortened to one line; control characters, which untrained models like to write, made visible."""
-    return "".join(
-        "\ufffd" if unicodedata.category(mark) == "Cc" else mark for mark in shorten(text, LONGEST)
-    )

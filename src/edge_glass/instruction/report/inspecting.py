@@ -43,7 +43,7 @@ def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str =
         encoders["vision"] = load_vision(config)
         if (audio := load_audio(config)) is not None:
             encoders["audio"] = audio
-    with only_warnings("edge_glass.instruction.data.lengths"):  # it is shown with the samples
+    with only_warnings("edge_glass.data.lengths"):  # it is shown with the samples
         dataset = _dataset(config, tables[split], tokenizer, encoders, split == "train")
     return Inspection(
         samples=_samples(config, dataset, InputInspector(config, encoders), count, split),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_glass.instruction.report.companions import is_graded, primary_metric
-from edge_glass.instruction.report.gallery import answer_gallery, sample_courses
+from edge_glass.instruction.report.gallery import answer_courses, answer_gallery
 from edge_glass.instruction.report.tables import (
     Part,
     compared_lines,
@@ -60,7 +60,7 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
         "compared": compared_lines(run),
         "mistakes": mistakes(run),
         "gallery": answer_gallery(run),
-        "courses": sample_courses(run),
+        "courses": answer_courses(run),
         "plots": _plots(run),
     }
 

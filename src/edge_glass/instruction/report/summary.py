@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from edge_glass.instruction.measure.text import BROKEN_DOWN
-from edge_glass.instruction.report.companions import primary_metric
+from edge_glass.instruction.report.companions import answers_of, primary_metric
 from edge_glass.instruction.report.tables import (
     ComparedLine,
     Part,
@@ -96,7 +96,7 @@ def _next_commands(run: RunFolder) -> list[str]:
     folder = shlex.quote(str(run.path))
     commands = []
     kept = {path.stem: path for path in sorted((run.path / "evaluation").glob(f"{run.split}_pictures/*.png"))}
-    asked = next((record for record in run.answers if record.picture in kept), None)
+    asked = next((record for record in answers_of(run) if record.picture in kept), None)
     if asked is not None and asked.picture is not None:
         question = shlex.quote(" ".join(asked.question.split()))
         commands.append(f"edge-glass answer {folder} {shlex.quote(str(kept[asked.picture]))} {question}")

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from edge_glass.instruction.measure.text import BROKEN_DOWN
 from edge_glass.instruction.report.companions import (
     Companion,
+    answers_of,
     compared,
     is_graded,
     prefix_words,
@@ -137,7 +138,7 @@ def mistakes(run: RunFolder) -> list[Mistake]:
     if is_graded(primary_metric(run)):
         return []
     wrong = Counter(
-        (record.reference.strip(), record.answer.strip()) for record in run.answers if not record.right
+        (record.reference.strip(), record.answer.strip()) for record in answers_of(run) if not record.right
     )
     common = sorted(wrong.items(), key=lambda found: (-found[1], found[0]))[:MOST_MISTAKES]
     return [Mistake(reference, answer, count) for (reference, answer), count in common if count > 1]
@@ -163,7 +164,7 @@ def _line(metric: str, one: Companion) -> ComparedLine:
 
 
 def _counts(run: RunFolder, part: Part) -> Counter[str]:
-    labels: Sequence[str] = [one.answer_type if part == "type" else one.source for one in run.answers]
+    labels: Sequence[str] = [one.answer_type if part == "type" else one.source for one in answers_of(run)]
     return Counter(label.replace("/", "-") for label in labels)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from edge_glass.instruction.report.companions import (
     Companion,
+    answers_of,
     difference,
     is_graded,
     prefix_words,
@@ -34,7 +35,7 @@ def shares_sentence(run: RunFolder) -> str | None:
     before = number(run.results.get("baseline") or {}, metric)
     if is_graded(metric) or after is None or before is None:
         return None
-    asked = f"{format_count(len(run.answers))} " if run.answers else ""
+    asked = f"{format_count(len(answers_of(run)))} " if answers_of(run) else ""
     return (
         f"Of the {asked}questions of the {run.split} split, {100 * after:.1f} in a hundred are answered "
         f"rightly; before training {100 * before:.1f} were."

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import edge_glass
 from detection_runs import FULL, scene_config
 from edge_glass.cli import main
 from edge_glass.config import load_config
 from edge_glass.core.errors import ConfigError
-from edge_glass.experiment.overfit import Course, _reason, overfit
+from edge_glass.experiment.overfit import Course, _reason
 
 torch.set_num_threads(1)
 
@@ -22,7 +23,7 @@ LEARNS = (*FULL, "generation.max_new_tokens=48", "optimization.lr=3e-3")
 
 @pytest.mark.slow
 def test_boxes_are_learned_by_heart() -> None:
-    found = overfit(scene_config("qwen2_vl", *LEARNS), rows=1, steps=150, progress=False)
+    found = edge_glass.overfit(scene_config("qwen2_vl", *LEARNS), rows=1, steps=150, progress=False)
     assert found.learned and found.courses[-1].metrics["mean_iou"] > 0.9
     assert found.courses[0].metrics["mean_iou"] < 0.5
     assert "the setup fits together" in found.lines()[-1]
@@ -32,13 +33,13 @@ def test_boxes_are_learned_by_heart() -> None:
 def test_answers_are_learned_by_heart() -> None:
     overrides = ["optimization.lr=3e-3", "generation.max_new_tokens=32"]
     config = load_config(CONFIGS / "easy_vqa_trm.yaml", overrides, tiny=True)
-    found = overfit(config, rows=4, steps=200, progress=False)
+    found = edge_glass.overfit(config, rows=4, steps=200, progress=False)
     assert found.learned and found.metric == "vqa_accuracy"
 
 
 def test_a_rate_that_is_far_too_low_is_named() -> None:
     config = scene_config("qwen2_vl", *FULL, "optimization.lr=1e-9")
-    found = overfit(config, rows=2, steps=3, progress=False)
+    found = edge_glass.overfit(config, rows=2, steps=3, progress=False)
     assert not found.learned and "the loss hardly fell" in found.reason
     assert any("right:" in line for line in found.lines())
 
@@ -61,7 +62,7 @@ def test_reasons(last: dict[str, float], says: str) -> None:
 
 def test_what_has_no_answers_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"is of task alignment; .* `overfit`: detection and instruction"):
-        overfit(load_config(CONFIGS / "quickstart.yaml", tiny=True))
+        edge_glass.overfit(load_config(CONFIGS / "quickstart.yaml", tiny=True))
 
 
 def test_on_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

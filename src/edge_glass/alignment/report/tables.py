@@ -1,0 +1,68 @@
+"""The numbers of an alignment run as rows of cells: by direction and by dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_glass.alignment.measure.metrics import MEASURES
+from edge_glass.alignment.report.sides import measured_sides
+from edge_glass.reporting.run_folder import number
+from edge_glass.reporting.tables import Cell, Row, cells
+from edge_glass.reporting.wording import metric_label
+
+MODELS = (("baseline", "untouched model"), ("closed_form", "closed form"), ("metrics", "trained"))
+
+
+def measured_models(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(key in results.json, heading) of the models that were measured, in the order they are shown."""
+    return [(key, heading) for key, heading in MODELS if results.get(key)]
+
+
+def metric_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Mean and all directions at the full dimension; then any metric with another name."""
+    metrics = results.get("metrics") or {}
+    known = [f"{side}_{measure}" for side in ("mean", *measured_sides(metrics)) for measure in MEASURES]
+    names = [name for name in known if name in metrics]
+    names += [name for name in metrics if name not in names and "@" not in name]
+    return _rows(results, names)
+
+
+def folded_rows(results: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
+    """`metric_rows` in two parts: to show, and to fold away (R@5, median ranks) where directions are many."""
+    metrics = results.get("metrics") or {}
+    primary = str((results.get("verdict") or {}).get("metric", ""))
+    folded = [
+        f"{side}_{measure}" for side in ("mean", *measured_sides(metrics)) for measure in ("r5", "medr")
+    ]
+    if len(measured_sides(metrics)) <= 2 or primary in folded:
+        return metric_rows(results), []
+    rest = {name: entry for name, entry in metrics.items() if name not in folded}
+    kept = [name for name in folded if name in metrics]
+    return metric_rows({**results, "metrics": rest}), _rows(results, kept)
+
+
+def _rows(results: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
+    primary = (results.get("verdict") or {}).get("metric")
+    rows: list[tuple[str, Row]] = []
+    for name in names:
+        first = name.partition("_")[0] != (rows[-1][0].partition("_")[0] if rows else None)
+        rows.append((name, Row(metric_label(name), _cells(results, [name]), first, name == primary)))
+    return [row for _, row in rows]
+
+
+def dimension_rows(
+    results: Mapping[str, Any], base: str, dimensions: Sequence[int], full: int | None
+) -> list[Row]:
+    """One metric at every dimension, the full one first."""
+    rows = []
+    for dim in dimensions:
+        name = base if dim == full else f"{base}@{dim}"
+        if number(results.get("metrics") or {}, name) is not None:
+            rows.append(Row(f"{dim:,}", _cells(results, [name])))
+    return rows
+
+
+def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
+    models = [results[key] for key, _ in measured_models(results)]
+    return [cell for name in names for cell in cells(models, name)]
