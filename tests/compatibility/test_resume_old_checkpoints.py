@@ -1,4 +1,4 @@
-"""Half-finished runs made by a1cb8ce, by the trainer of transformers, go on to what its finished runs hold."""
+"""Half-finished runs made by a1cb8ce, by the trainer of transformers, end as its finished runs did."""
 
 from __future__ import annotations
 
