@@ -53,9 +53,7 @@ def test_a_half_finished_run_goes_on(task: str, tmp_path: Path) -> None:
     ours, theirs = load_file(run / WEIGHTS[task]), load_file(finished / WEIGHTS[task])
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
-        torch.testing.assert_close(
-            ours[name], value, rtol=1e-4, atol=1e-5, msg=lambda text: f"{name}: {text}"
-        )
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
     assert_close(lines_of(run), lines_of(finished), "metrics.jsonl")
     found, expected = (json.loads((each / "results.json").read_text()) for each in (run, finished))
     for results in (found, expected):

@@ -25,9 +25,7 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.slow
 def test_a_killed_rank_is_named(tmp_path: Path) -> None:
-    started = time.monotonic()
     survivor, dead = run_ranks(execute, Run(tmp_path, batch_size=4, signals=[(1, 5, KILL)]))
-    assert time.monotonic() - started < 30
     assert "exit code -9" in str(dead)
     assert isinstance(survivor, Died)
     message = str(survivor).splitlines()[0]

@@ -19,7 +19,7 @@ from edge_glass.core.distributed import processes
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["edge_glass.training", "edge_glass.experiment.run", "timm", "sklearn", "world"]
+    ["edge_glass.training.loop", "edge_glass.experiment.run", "timm", "sklearn", "world"]
 )
 
 
@@ -31,8 +31,8 @@ def run_ranks(
     function: Callable[..., Any],
     *args: Any,
     world_size: int = 2,
-    timeout: float = 60.0,
-    grace: float = 60.0,
+    timeout: float = 600.0,
+    grace: float = 300.0,
 ) -> list[Any]:
     """The results of `function(*args)` in rank order; a `Died` for a process that did not return.
 
@@ -87,7 +87,7 @@ def _rank(
     liveness.SILENT_SECONDS = 2.5
     os.dup2(os.open(Path(folder) / f"{rank}.err", os.O_WRONLY | os.O_CREAT), 2)
     try:
-        with processes("cpu", timeout_seconds=45):
+        with processes("cpu", timeout_seconds=300):
             result = function(*args)
     except BaseException as error:
         result = Died(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")

@@ -24,9 +24,9 @@ from edge_glass.training.checkpoint import list_checkpoints, problems
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["edge_glass.experiment.run", "edge_glass.training.callbacks", "timm", "sentence_transformers", "sklearn"]
+    ["edge_glass.experiment.run", "edge_glass.training.loop", "timm", "sentence_transformers", "sklearn"]
 )
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0
 
 
 def command_line(arguments: list[str], home: str, log: str, threads: int | None) -> None:
