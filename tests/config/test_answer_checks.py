@@ -9,10 +9,10 @@ import pytest
 from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.config.checks import metrics, unread
+from edge_glass.config.checks import unread
 from edge_glass.config.checks.unread import changed
 from edge_glass.config.fields import known_keys, section_of, walk
-from edge_glass.instruction.measure import text
+from edge_glass.config.metrics import answer_metrics
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -46,7 +46,7 @@ SOUND: list[tuple[str, ...]] = [
     ("generation={do_sample: true, temperature: 0.7, top_p: 0.9}",),
     ("generation.num_beams=4",),
     ("training.precision=fast",),
-    *((f"evaluation.primary_metric={name}",) for name in metrics.ANSWER_METRICS),
+    *((f"evaluation.primary_metric={one.name}",) for one in answer_metrics()),
 ]
 
 
@@ -73,12 +73,6 @@ def test_defaults_by_task(load: Load, load_answers: Load) -> None:
 
 
 class TestMetrics:
-    def test_the_names_are_those_of_evaluation(self) -> None:
-        assert (*text.PER_ANSWER, "bleu", "cider") == metrics.ANSWER_METRICS
-        assert metrics.BROKEN_DOWN == text.BROKEN_DOWN
-        assert metrics.NEVER_ENDED == text.NEVER_ENDED
-        assert metrics.METRIC_PACKAGES == text._NEEDS
-
     def test_columns_of_the_ablation_table(self, load_answers: Load, answers_error: ErrorOf) -> None:
         table = "ablation: {{variants: {{a: {{optimization.lr: 1e-3}}}}, metrics: [bleu, {}]}}\n"
         for name in ("never_ended", "exact_match/type/color", "token_f1/source/easy-vqa"):
@@ -91,7 +85,8 @@ class TestMetrics:
         assert "did you mean never_ended?" in answers_error(table.format("never_end"))
 
     @pytest.mark.parametrize(
-        ("name", "package", "extra"), [(name, *needs) for name, needs in metrics.METRIC_PACKAGES.items()]
+        ("name", "package", "extra"),
+        [(one.name, one.package, one.extra) for one in answer_metrics() if one.package],
     )
     def test_their_packages_are_installed(
         self, answers_error: ErrorOf, missing: Callable[..., None], name: str, package: str, extra: str

@@ -281,9 +281,9 @@ def test_two_processes_that_fill_at_once(tmp_path):
     ]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=300)
         assert process.exitcode == 0
     assert found[0] == found[1]
     keys = names(range(40))

@@ -310,9 +310,9 @@ def test_two_processes_that_read_at_once(tmp_path, own_home):
     ]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=300)
     assert found[0] == found[1] == [picture(n) for n in range(100)]
     assert len(spools(own_home)) == 1
 

@@ -71,7 +71,7 @@ def test_the_same_whatever_the_order_and_the_process() -> None:
         "import sys; from edge_glass.decoders.tokenizers import train_tokenizer;"
         f"sys.stdout.write(train_tokenizer({mixed!r}, 600).backend_tokenizer.to_str())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout == expected, done.stderr
 
 

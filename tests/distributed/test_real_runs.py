@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from edge_glass.config import load_config
 from edge_glass.core import distributed
 from edge_glass.data.generated import generated_splits
 from edge_glass.training import callbacks
+from patience import PATIENCE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIMODAL = CONFIGS / "trimodal_trm_alignment.yaml"
@@ -39,7 +39,7 @@ def torchrun(*arguments: object, home: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *command, "-m", "edge_glass", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * PATIENCE,
         env=environment,
     )
 
@@ -216,11 +216,9 @@ def test_all_ranks_have_one_codebook_even_if_one_has_no_sounds(session_home: str
 @pytest.mark.slow
 def test_a_mistake_in_the_config_is_said_once(tmp_path: Path, session_home: str) -> None:
     """torchrun adds its own report, with a traceback of itself, and exits with 1 whatever a process says."""
-    started = time.monotonic()
     done = torchrun(
         "train", TRIMODAL, "--tiny", "fusion.kind=nosuch", "--output", tmp_path / "run", home=session_home
     )
-    assert time.monotonic() - started < 60
     said, _, report = done.stderr.partition("torch/distributed/elastic")
     message = (
         "error: override fusion.kind=nosuch: fusion.kind: expected one of concat, cross_attention, gated"

@@ -16,6 +16,7 @@ import torch
 
 from edge_glass.core import liveness
 from edge_glass.core.distributed import processes
+from patience import PATIENCE
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -31,8 +32,8 @@ def run_ranks(
     function: Callable[..., Any],
     *args: Any,
     world_size: int = 2,
-    timeout: float = 600.0,
-    grace: float = 300.0,
+    timeout: float = PATIENCE,
+    grace: float = PATIENCE,
 ) -> list[Any]:
     """The results of `function(*args)` in rank order; a `Died` for a process that did not return.
 
@@ -87,7 +88,7 @@ def _rank(
     liveness.SILENT_SECONDS = 2.5
     os.dup2(os.open(Path(folder) / f"{rank}.err", os.O_WRONLY | os.O_CREAT), 2)
     try:
-        with processes("cpu", timeout_seconds=300):
+        with processes("cpu", timeout_seconds=PATIENCE):
             result = function(*args)
     except BaseException as error:
         result = Died(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")

@@ -333,7 +333,7 @@ def test_an_ablation_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert found.page.is_file() and (tmp_path / "ablation.csv").is_file()
 
     other = config.model_copy(update={"optimization": config.optimization.model_copy(update={"lr": 0.5})})
-    with pytest.raises(ConfigError, match="was run with another configuration"):
+    with pytest.raises(ConfigError, match=r"config\.yaml: expected the configuration"):
         edge_glass.ablate(other, tmp_path, progress=False)
 
 

@@ -140,7 +140,7 @@ def test_a_fresh_process_finds_the_same_logits(finished: Callable[[str, str], Pa
         [sys.executable, "-c", READ, *map(str, folders)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1", "EDGE_GLASS_HOME": str(tmp_path / "empty")},
     )

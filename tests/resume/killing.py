@@ -20,13 +20,13 @@ from typing import Any
 
 from edge_glass.assets import cache_root
 from edge_glass.training.checkpoint import list_checkpoints, problems
+from patience import PATIENCE
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["edge_glass.experiment.run", "edge_glass.training.loop", "timm", "sentence_transformers", "sklearn"]
 )
-PATIENCE_SECONDS = 600.0
 
 
 def command_line(arguments: list[str], home: str, log: str, threads: int | None) -> None:
@@ -115,7 +115,7 @@ class Run:
 
 def wait_until(process: BaseProcess, condition: Callable[[], bool]) -> bool:
     """Wait for a condition, which is looked at every half millisecond; False if the process ends first."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while process.is_alive():
         if condition():
             return True
@@ -174,7 +174,7 @@ def signal_at_line(run: Run, line: int, number: int, *, group: bool = False) -> 
 
 def exit_code(process: BaseProcess) -> int | None:
     """Wait for the end of a process; None if it hangs, and it is killed then."""
-    process.join(PATIENCE_SECONDS)
+    process.join(PATIENCE)
     code = process.exitcode
     end(process)
     return code

@@ -12,13 +12,12 @@ import pytest
 import torch
 from answer_tasks import LORA, PERCEIVER, TRM, tiny_config
 
-import edge_glass.experiment.companions as companions
+import edge_glass
 import edge_glass.experiment.run as run_module
 from edge_glass.config import dump_config, load_config
 from edge_glass.core.errors import Interrupted
 from edge_glass.decoders.small_decoder import SmallDecoder
-from edge_glass.experiment.companions import companion_config
-from edge_glass.experiment.run import train
+from edge_glass.experiment.tasks.instruction import KIND, companion_config
 from edge_glass.instruction.model.build import build_decoder, build_tokenizer
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
@@ -104,18 +103,18 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Companions run in this process, and nobody draws; the folders whose reports were asked for."""
     reports: list[Path] = []
-    monkeypatch.setattr(companions, "alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(run_module, "in_own_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(run_module, "write_report", lambda folder: reports.append(folder))
-    monkeypatch.setattr(companions, "write_report", lambda folder: reports.append(folder))
     return reports
 
 
 def test_companions_are_run_once(tmp_path: Path, here: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     kinds = ["blind", "same_size", "same_compute"]
     config = tiny_config(evaluation={"compare_with": kinds}, training={"max_steps": 3})
-    with caplog.at_level("INFO", "edge_glass.experiment.companions"):
-        train(config, output=tmp_path, progress=False)
-    verdict, *announced = [each.message for each in caplog.records if each.name.endswith("companions")]
+    with caplog.at_level("INFO", "edge_glass.experiment.run"):
+        edge_glass.train(config, output=tmp_path, progress=False)
+    words = [each.message for each in caplog.records if each.name == "edge_glass.experiment.run"]
+    verdict, *announced = [one for one in words if "report in" in one or "to compare it with" in one]
     assert "VQA accuracy" in verdict and str(tmp_path / "report.html") in verdict
     assert announced[1] == f"to compare it with: same_size (2 of 3) in {tmp_path / 'compared/same_size'}"
     for kind in kinds:
@@ -127,7 +126,10 @@ def test_companions_are_run_once(tmp_path: Path, here: list[Path], caplog: pytes
         assert bool(model.towers) == (kind != "blind")
     assert here[-1] == tmp_path and here.count(tmp_path) == 2, "once alone, once with its companions"
     before = contents(tmp_path)
-    assert train(config, output=tmp_path, resume="latest", progress=False).results["task"] == "instruction"
+    assert (
+        edge_glass.train(config, output=tmp_path, resume="latest", progress=False).results["task"]
+        == "instruction"
+    )
     assert contents(tmp_path).items() >= before.items(), "something was run again"
 
 
@@ -138,9 +140,9 @@ def test_killed_in_the_middle_of_a_companion(
     config = tiny_config(
         LORA, evaluation={"compare_with": ["blind"]}, training={"epochs": 2, "eval_epochs": 0.25}
     )
-    whole = train(config, output=tmp_path / "whole", progress=False).folder
+    whole = edge_glass.train(config, output=tmp_path / "whole", progress=False).folder
 
-    real = run_module.build_experiment
+    real = KIND.experiment
 
     def build(config: Any, progress: bool = True, model: Any = None) -> Any:
         task: Any = real(config, progress, model)
@@ -157,15 +159,15 @@ def test_killed_in_the_middle_of_a_companion(
             task.evaluate = evaluate
         return task
 
-    monkeypatch.setattr(run_module, "build_experiment", build)
+    monkeypatch.setattr(KIND, "experiment", build)
     folder = tmp_path / "killed"
     with pytest.raises(Interrupted):
-        train(config, output=folder, progress=False)
+        edge_glass.train(config, output=folder, progress=False)
     assert (folder / "results.json").exists() and not (folder / "compared/blind/results.json").exists()
     assert list_checkpoints(folder / "compared/blind/checkpoints")
-    monkeypatch.setattr(run_module, "build_experiment", real)
+    monkeypatch.setattr(KIND, "experiment", real)
     before = contents(folder)
-    train(config, output=folder, resume="latest", progress=False)
+    edge_glass.train(config, output=folder, resume="latest", progress=False)
     unchanged = {name: one for name, one in contents(folder).items() if not name.startswith("compared")}
     assert unchanged.items() <= before.items()
     weights = "compared/blind/model/trained.safetensors"
@@ -173,12 +175,11 @@ def test_killed_in_the_middle_of_a_companion(
 
 
 @pytest.mark.slow
-def test_companions_run_in_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_companions_run_in_processes_of_their_own(tmp_path: Path) -> None:
     config = tiny_config(evaluation={"compare_with": ["blind"]}, training={"max_steps": 2})
-    monkeypatch.setattr(run_module, "write_report", lambda folder: folder)
-    train(config, output=tmp_path, progress=False)
+    edge_glass.train(config, output=tmp_path, progress=False)
     environment = json.loads((tmp_path / "compared/blind/environment.json").read_text())
     assert environment["packages"]["torch"]
-    assert (tmp_path / "compared/blind/report.html").exists(), "the other process was not patched"
+    assert (tmp_path / "compared/blind/report.html").exists()
     page = (tmp_path / "report.html").read_text()
     assert "without the picture" in page.lower() or "blind" in page.lower()

@@ -62,17 +62,17 @@ class Liveness:
         try:
             yield
         except EdgeGlassError as error:
-            self._say_farewell(str(error))
+            self._announce_exit(str(error))
             raise
         except RuntimeError as error:  # what collectives raise, and a backward pass with one inside
             with _undisturbed():
                 message = self._explain()
-            self._say_farewell(message or repr(error))
+            self._announce_exit(message or repr(error))
             if message is None:
                 raise
             raise TrainingError(message) from error
         except BaseException as error:
-            self._say_farewell(repr(error))
+            self._announce_exit(repr(error))
             raise
         finally:
             self._stop.set()
@@ -109,13 +109,15 @@ class Liveness:
     def _listen(self) -> None:
         values = self._store.multi_get(self._keys)
         now = self._answered = time.monotonic()
-        for number, value in enumerate(values):
+        for number, (key, value) in enumerate(zip(self._keys, values, strict=True)):
+            if key == self._key:  # a busy machine may keep this process from beating, but it lives
+                continue
             text = value.decode()
             if self._heard.get(number, ("", 0.0))[0] != text:
                 self._heard[number] = (text, now)
 
     def _silent(self, seconds: float) -> list[str]:
-        """Who has not been heard of for so long. Without an answer from the store, whoever holds it."""
+        """Which others have been silent for so long. Without an answer from the store, whoever holds it."""
         now = time.monotonic()
         if now - self._answered > seconds:
             return [f"the process that holds the rendezvous at {self._where} (rank 0, or torchrun)"]
@@ -123,7 +125,7 @@ class Liveness:
         return [text.split(" ", 1)[1] for text in quiet if not text.startswith(ENDED)] or quiet
 
     def _ended(self) -> list[str]:
-        """Who said farewell."""
+        """Who announced that it ends."""
         return [text for text, _ in self._heard.values() if text.startswith(ENDED)]
 
     def _somebody_listens(self) -> bool:
@@ -142,15 +144,15 @@ class Liveness:
         gone = self._silent(SILENT_SECONDS)
         return _describe(gone) if gone else None
 
-    def _say_farewell(self, reason: str) -> None:
+    def _announce_exit(self, reason: str) -> None:
         self._stop.set()
-        self._thread.join(timeout=2 * BEAT_SECONDS)  # its last heartbeat must not overwrite the farewell
+        self._thread.join(timeout=2 * BEAT_SECONDS)  # its last heartbeat must not overwrite this
         try:
             self._store.set(self._key, f"{ENDED}{self._name}: {reason.splitlines()[0]}")
             if self._holds_store:
                 self._wait_until_heard()
         except RuntimeError as error:
-            logger.debug("no farewell at %s: %s", self._where, error)
+            logger.debug("the exit is not announced at %s: %s", self._where, error)
 
     def _wait_until_heard(self) -> None:
         """Keep the store up until all others have ended or are silent: with it would go why the run ended."""

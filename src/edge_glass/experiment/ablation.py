@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from edge_glass.config import ExperimentConfig, dump_config, variant_config
 from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.folder import run_folder_of
-from edge_glass.experiment.own_process import alone
-from edge_glass.experiment.run import train
+from edge_glass.experiment.run import run_apart
 from edge_glass.reporting.ablation import write_ablation_report
 
 logger = logging.getLogger(__name__)
@@ -61,20 +59,14 @@ def ablate(
 
 
 def _run(config: ExperimentConfig, folder: Path, progress: bool) -> dict[str, Any]:
+    """Run one variant, unless it is finished, and return its numbers and costs."""
     written = folder / "config.yaml"
     if written.exists() and written.read_text(encoding="utf-8") != dump_config(config):
         raise ConfigError(
-            f"{folder} was run with another configuration. "
-            "Choose another folder with --output DIR, or delete it."
+            f"{written}: expected the configuration that would be run now, got another one; "
+            "choose another folder with --output DIR, or delete this one"
         )
     if not (folder / "results.json").exists():
-        if "RANK" in os.environ:
-            _train(config, folder, progress)
-        else:  # peak memory is a high-water mark: a run must not inherit the one before it
-            alone(_train, config, folder, progress)
+        run_apart(config, folder, progress)
     results = read_results(folder / "results.json")
     return {"metrics": results["metrics"], "seconds": results["seconds"], **results.get("cost", {})}
-
-
-def _train(config: ExperimentConfig, folder: Path, progress: bool) -> None:
-    train(config, output=folder, resume="latest", progress=progress)

@@ -1,4 +1,4 @@
-"""Calling a function in a process of its own, so that what it needs of memory can be measured."""
+"""Call a function in a process of its own, so that its memory can be measured."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edge_glass.core.errors import EdgeGlassError, TrainingError
 LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
 
 
-def alone(function: Callable[..., object], *arguments: Any) -> None:
+def in_own_process(function: Callable[..., object], *arguments: Any) -> None:
     """Call a module-level function in a fresh process and wait for it; its result is dropped.
 
-    SIGTERM and Ctrl-C are passed on, so that a run in it writes its checkpoint first.
+    SIGTERM and Ctrl-C are forwarded, so that a run in it writes its checkpoint first.
 
     Raises:
         EdgeGlassError: With the message and exit code of the one raised there.
@@ -30,7 +30,7 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
     receiver, sender = context.Pipe(duplex=False)
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     process = context.Process(target=_call, args=(sender, levels, function, arguments))
-    with _passing_on(process) as passed:
+    with _forwarding(process) as forwarded:
         process.start()
         sender.close()
         try:
@@ -42,9 +42,9 @@ def alone(function: Callable[..., object], *arguments: Any) -> None:
         error = EdgeGlassError(failure[0])
         error.exit_code = failure[1]
         raise error
-    if passed and process.exitcode == -passed[-1]:  # it had not begun to listen yet
+    if forwarded and process.exitcode == -forwarded[-1]:  # it did not listen for signals yet
         error = EdgeGlassError("interrupted before a run began; the same command goes on with --resume")
-        error.exit_code = 128 + passed[-1]
+        error.exit_code = 128 + forwarded[-1]
         raise error
     if process.exitcode:
         raise TrainingError(f"the process of a run ended with code {process.exitcode}; see above")
@@ -56,6 +56,7 @@ def _call(
     function: Callable[..., object],
     arguments: tuple[Any, ...],
 ) -> None:
+    """Run in the fresh process: log as the caller does, call, and send back an error of the user."""
     os.setpgrp()  # a Ctrl-C comes from the parent only, not from the terminal a second time
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name, level in levels.items():
@@ -67,22 +68,22 @@ def _call(
 
 
 @contextmanager
-def _passing_on(process: Any) -> Iterator[list[int]]:
-    """Yields the signals that were passed on, as they come."""
-    passed: list[int] = []
+def _forwarding(process: Any) -> Iterator[list[int]]:
+    """Send SIGTERM and Ctrl-C on to the process; yield the list of those that came."""
+    forwarded: list[int] = []
 
-    def pass_on(number: int, frame: object) -> None:
+    def forward(number: int, frame: object) -> None:
         if process.pid is not None:
-            passed.append(number)
+            forwarded.append(number)
             os.kill(process.pid, number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield passed
+        yield forwarded
         return
     handled = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, pass_on) for number in handled}
+    previous = {number: signal.signal(number, forward) for number in handled}
     try:
-        yield passed
+        yield forwarded
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

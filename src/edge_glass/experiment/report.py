@@ -24,8 +24,9 @@ def write_report(run_folder: Path | str) -> Path:
     visualizer = TrainingVisualizer(run)
     visualizer.plot_all()
     write_metrics_csv(run)
-    template, special = task_kind(run.task).page(run)
-    shown = {**page_context(run, visualizer.left_out), **special}
+    kind = task_kind(run.task)
+    template, special = kind.page(run)
+    shown = {**page_context(run, kind.plots, visualizer.left_out), **special}
     return write_page(run.path / "report.html", template, **shown)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,16 @@ from edge_glass.config.problems import dotted, value_at
 from edge_glass.core import distributed
 from edge_glass.core.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.results import metrics_dict, read_results, write_json
-from edge_glass.experiment.companions import run_companions
 from edge_glass.experiment.folder import begin, run_folder_of, write_environment
+from edge_glass.experiment.own_process import in_own_process
 from edge_glass.experiment.report import write_report
+from edge_glass.reporting.wording import headline
 from edge_glass.tasks.experiment import Cost, Experiment
 from edge_glass.tasks.registry import task_kind
 from edge_glass.training.sharding import whole_state
+
+RESULTS = "results.json"
+COMPARED = "compared"  # the folder of the runs that a run is compared with
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +48,49 @@ def train(
     folder = run_folder_of(config, output)
     with distributed.processes(config.training.device):
         result = _train(config, folder, resume, progress)
-    run_companions(config, folder, train_companion, progress)
+    _run_companions(config, folder, progress)
     return result
 
 
-def train_companion(config: ExperimentConfig, folder: Path, progress: bool) -> None:
-    """One run to compare another with, in a process of its own or on all of this run's."""
+def run_apart(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    """Run an experiment, or go on where it stopped, in a process of its own.
+
+    Peak memory is a high-water mark: a run must not inherit that of the one before it. Under `torchrun` it
+    runs on the processes there are.
+    """
+    if "RANK" in os.environ:
+        _go_on(config, folder, progress)
+    else:
+        in_own_process(_go_on, config, folder, progress)
+
+
+def _go_on(config: ExperimentConfig, folder: Path, progress: bool) -> None:
     train(config, output=folder, resume="latest", progress=progress)
 
 
+def _run_companions(config: ExperimentConfig, folder: Path, progress: bool) -> None:
+    """Run what a finished run is compared with and has not been run yet; then write its report again."""
+    companions = task_kind(config.task).companions(config)
+    if not companions:
+        return
+    folders = {name: folder / COMPARED / name for name in companions}
+    left = [name for name, where in folders.items() if not (where / RESULTS).exists()]
+    writes = os.environ.get("RANK", "0") == "0"
+    if left and writes:
+        logger.info("%s; report in %s", headline(read_results(folder / RESULTS)), folder / "report.html")
+    for number, name in enumerate(left, 1):
+        if writes:
+            where = folders[name]
+            logger.info("to compare it with: %s (%d of %d) in %s", name, number, len(left), where)
+        run_apart(companions[name], folders[name], progress)
+    if writes:
+        write_report(folder)
+
+
 def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress: bool) -> RunResult:
-    """One run on all its processes: each trains and measures its share, rank 0 alone writes."""
+    """Run on all processes: each trains and measures its share, rank 0 alone writes."""
     main = distributed.on_main
-    if resume == "latest" and main((folder / "results.json").exists):
+    if resume == "latest" and main((folder / RESULTS).exists):
         return main(lambda: _finished(folder))
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
@@ -72,7 +107,7 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
 
 
 def _write_before(task: Experiment, folder: Path, untouched: Any) -> None:
-    """What a run stands on."""
+    """Write what there is to know before training: parameters, environment, the untouched model's numbers."""
     task.model.print_parameter_counts()
     counts = task.model.parameter_counts()
     parameters = {row.component: {"total": row.total, "trained": row.trained} for row in counts}
@@ -83,7 +118,7 @@ def _write_before(task: Experiment, folder: Path, untouched: Any) -> None:
 
 
 def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: Cost, memory: int) -> None:
-    """`results.json` is what marks a finished run; the report follows it."""
+    """Write `results.json`, which marks a finished run, and then the report."""
     parameters = list(task.model.parameters())
     results["cost"] = {
         "samples_per_second": cost.samples / max(cost.seconds, 1e-9),
@@ -92,17 +127,17 @@ def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: 
         "peak_memory_bytes": memory,
         "processes": distributed.world_size(),
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
     write_report(folder)
 
 
 def _finished(folder: Path) -> RunResult:
-    """The results of a run that needs no more training; its report too, if the run was killed before that."""
+    """Return the results of a finished run; write its report if the run was killed before that."""
     logger.info("%s is finished; nothing is left to train", folder)
     if not (folder / "report.html").exists():
         with _full_disk_named(folder):
             write_report(folder)
-    return RunResult(folder, read_results(folder / "results.json"))
+    return RunResult(folder, read_results(folder / RESULTS))
 
 
 def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool) -> Cost:
@@ -200,7 +235,7 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Progress bars of loaders that finish in a blink only hide what matters."""
+    """Hide the progress bars of loaders: they finish in a blink and only hide what matters."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

@@ -15,7 +15,8 @@ from edge_glass.evaluation.results import assemble_results, metrics_dict
 from edge_glass.instruction.data.table import words_hash
 from edge_glass.instruction.measure.archive import AnswerRecord, save_answers, shown_rows
 from edge_glass.instruction.measure.baselines import most_frequent_answers
-from edge_glass.instruction.measure.text import PER_ANSWER, AnswerSet, estimate_answers
+from edge_glass.instruction.measure.metrics import token_f1
+from edge_glass.instruction.measure.text import AnswerSet, estimate_answers, score_of_one
 from edge_glass.instruction.model.folder import save_answering_model
 from edge_glass.instruction.task import Answers, InstructionTask
 from edge_glass.tasks.experiment import Cost, split_counts
@@ -76,7 +77,7 @@ class InstructionExperiment(InstructionTask, WritingRun):
 
     def _save_archive(self, folder: Path, answers: Answers, untouched: Answers) -> None:
         table = self.splits["test"]
-        score = PER_ANSWER.get(self.primary_metric, PER_ANSWER["token_f1"])  # bleu is one of whole sets
+        score = score_of_one(self.primary_metric) or token_f1.score  # bleu is one of whole sets
         pairs = zip(answers.rows, answers.texts, answers.ended, untouched.texts, strict=True)
         records = [
             AnswerRecord(

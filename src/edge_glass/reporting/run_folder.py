@@ -71,6 +71,16 @@ class RunFolder:
             return {}
         return loaded if isinstance(loaded, dict) else {}
 
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section of `config.yaml`, or {} where there is none."""
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def primary_metric(self, default: str) -> str:
+        """Return the metric that decides: of the verdict, else of the config, else `default`."""
+        chosen = self.section("evaluation").get("primary_metric")
+        return str((self.results.get("verdict") or {}).get("metric") or chosen or default)
+
     @property
     def task(self) -> str:
         """`alignment`, `instruction` or `detection`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edge_glass.reporting.plots import shown_plots
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import flatten
 from edge_glass.reporting.wording import (
@@ -16,15 +17,19 @@ from edge_glass.reporting.wording import (
     metric_label,
 )
 
-PlotText = tuple[str, str, str]
-"""File name, heading, how to read it."""
 Tile = tuple[str, str, str]
 """Value, what it is, small print."""
 
 
-def page_context(run: RunFolder, left_out: Mapping[str, str]) -> dict[str, Any]:
-    """What stands in `run.html.j2`, as plain data; a task adds its `tiles` and `plots`."""
-    results = run.results
+def page_context(run: RunFolder, plots: str, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Return what stands in `run.html.j2`, as plain data; a task adds its `tiles` and what is special to it.
+
+    Args:
+        run: The run.
+        plots: Package of the task's own plots.
+        left_out: File name → why a plot was not drawn.
+    """
+    results, drawn = run.results, shown_plots(run, plots)
     return {
         "name": str(run.config.get("name", run.path.name)),
         "task": run.task,
@@ -33,20 +38,13 @@ def page_context(run: RunFolder, left_out: Mapping[str, str]) -> dict[str, Any]:
         "headline": headline(results) if results else None,
         "data": [left_out_sentence(name, split) for name, split in (results.get("data") or {}).items()],
         "left_out": dict(left_out),
+        "plots": [plot for plot in drawn if not plot["among_numbers"]],
+        "figures": [plot for plot in drawn if plot["among_numbers"]],
         "parameters": _parameters(run),
         "config_text": run.config_text,
         "environment": flatten(run.environment),
         "last_step": run.metrics[-1] if run.metrics else None,
     }
-
-
-def shown_plots(run: RunFolder, plots: Sequence[PlotText]) -> list[dict[str, Any]]:
-    """Those that were drawn, with their bytes."""
-    return [
-        {"title": title, "text": text, "data": (run.plots / name).read_bytes(), "name": name}
-        for name, title, text in plots
-        if (run.plots / name).is_file()
-    ]
 
 
 def metric_tiles(run: RunFolder, names: Iterable[str]) -> list[Tile]:

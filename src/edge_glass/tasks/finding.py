@@ -7,10 +7,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_glass.assets.model_folder import DESCRIPTION, description_path
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.tasks.registry import task_kind
-
-DESCRIPTION = "model.json"  # written by the modules models/*artefact.py
 
 
 class Finished(NamedTuple):
@@ -37,15 +36,12 @@ def find_model(folder: str | Path) -> Finished:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such run or model folder.")
     model = folder if (folder / DESCRIPTION).is_file() else folder / "model"
-    if not (model / DESCRIPTION).is_file():
-        raise CheckpointError(
-            f"{model} is no finished model: {DESCRIPTION} is missing. Was the run finished?"
-        )
+    path = description_path(model)
     try:
-        record = json.loads((model / DESCRIPTION).read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
         task = str(record["config"].get("task", "alignment"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{model / DESCRIPTION} cannot be read ({error}).") from error
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
     return Finished(model.parent, model, task)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from edge_glass.assets.model_folder import DESCRIPTION
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.evaluation.results import read_json
-from edge_glass.tasks.finding import DESCRIPTION
 
 ROOM = 0.7  # of the free memory, for the weights
 LORA = "edge_glass.decoders.lora"

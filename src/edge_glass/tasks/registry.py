@@ -31,12 +31,14 @@ class TaskKind(ABC):
         config: The class of its experiment file.
         does: What a finished model does, such as "searches pictures".
         example: A command that uses a finished model; `{folder}` stands for its folder.
+        plots: The package of its plots, one file each; see `edge_glass.reporting.plots`.
     """
 
     name: str
     config: type[ExperimentConfig]
     does: str
     example: str
+    plots: str
 
     @abstractmethod
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> Experiment:
@@ -75,6 +77,10 @@ class TaskKind(ABC):
     @abstractmethod
     def metrics_table(self, results: dict[str, Any]) -> str:
         """Return all metrics of one evaluation with their intervals, as text."""
+
+    def companions(self, config: Any) -> dict[str, Any]:
+        """Return the experiments to compare this one with, by name: they are run after it."""
+        return {}
 
     def inspect(self, config: Any, count: int = 8, split: str = "train") -> Inspection:
         """Return some rows of a split as the model receives them.

@@ -35,7 +35,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(file_size), int(file_size)))
     options = json.loads(keywords)
     options["index"] = [Path(file) for file in options["index"]]
-    limits = Limits(workers=4, first_wait=0.05, allow_private=True)
+    # What a signal does not interrupt takes an hour.
+    limits = Limits(workers=4, first_wait=0.05, read_seconds=3600, total_seconds=3600, allow_private=True)
     try:
         lines = download(corpus, Path(output), limits, **options)
     except EdgeGlassError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import math
 import threading
 import time
 from collections import Counter
@@ -19,9 +20,9 @@ from edge_glass.corpora.downloading.policy import Limits
 FAST = Limits(
     workers=4,
     attempts=3,
-    connect_seconds=1,
-    read_seconds=2,
-    total_seconds=10,
+    connect_seconds=60,
+    read_seconds=60,
+    total_seconds=600,
     max_bytes=200_000,
     first_wait=0.02,
     longest_wait=2,
@@ -48,6 +49,7 @@ class PictureServer:
         self.agents: set[str] = set()
         self.active = self.most_active = 0
         self.delay = 0.0
+        self.most_answered = math.inf  # of different paths; whoever asks for more waits until it is raised
         self.closing = threading.Event()
         self.lock = threading.Lock()
         handler = type("BoundHandler", (Handler,), {"owner": self})
@@ -125,6 +127,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def path_picture(self, rest: str, count: int) -> None:
         self.owner.closing.wait(self.owner.delay)
+        while len(self.owner.hits) > self.owner.most_answered and not self.owner.closing.wait(0.01):
+            pass
         self.answer(png(int(rest.split("?")[0])), Content_Type="image/png")
 
     def path_named(self, rest: str, count: int) -> None:
@@ -160,11 +164,9 @@ class Handler(BaseHTTPRequestHandler):
     def path_drip(self, rest: str, count: int) -> None:
         """One byte at a time, each well within the time for one read."""
         self.unmeasured()
-        for byte in png(size=64):
-            self.wfile.write(bytes([byte]))
+        while not self.owner.closing.wait(0.05):
+            self.wfile.write(b"X")
             self.wfile.flush()
-            if self.owner.closing.wait(0.05):
-                return
 
     def path_dripheaders(self, rest: str, count: int) -> None:
         """The same with the headers."""
@@ -176,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def path_silent(self, rest: str, count: int) -> None:
         self.close_connection = True
-        self.owner.closing.wait(5)
+        self.owner.closing.wait()
 
     def path_circle(self, rest: str, count: int) -> None:
         self.answer(b"", 302, Location="/circle")

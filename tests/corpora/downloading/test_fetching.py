@@ -6,7 +6,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import tracemalloc
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from picture_server import BOMB, FAST, png
 from edge_glass.corpora.downloading.answers import Failed, Kind
 from edge_glass.corpora.downloading.fetching import Fetched, Fetcher, Picture, Stopped
 from edge_glass.corpora.downloading.policy import Limits
+from patience import join, wait_for
 
 
 def fetch(url: str, sha256: str | None = None, limits: Limits = FAST) -> Fetched | Failed:
@@ -96,17 +96,15 @@ def test_a_wrong_sha256(server):
 
 @pytest.mark.parametrize("path", ["drip", "dripheaders"])
 def test_a_server_that_drips_bytes_meets_the_deadline(server, path):
-    started = time.monotonic()
+    """It would drip for ever."""
     result = fetch(server.url(path), limits=replace(FAST, total_seconds=0.6))
     assert result == Failed("took longer than 0.6 s", 1, Kind.BUSY)
-    assert 0.5 < time.monotonic() - started < 2
 
 
 def test_a_silent_server(server):
-    started = time.monotonic()
+    """It would be silent for ever."""
     result = fetch(server.url("silent"), limits=replace(FAST, read_seconds=0.3))
     assert result == Failed("silent for 0.3 s", 3, Kind.BUSY)
-    assert 0.9 < time.monotonic() - started < 3
 
 
 def test_a_bomb_is_not_unpacked(server):
@@ -221,12 +219,20 @@ def test_a_name_that_turns_private_at_a_redirect(server, seeming_public):
 
 def test_stopping_ends_waits(server):
     stop = threading.Event()
-    fetcher = Fetcher(replace(FAST, first_wait=30, longest_wait=60, total_seconds=100), stop)
-    threading.Timer(0.2, stop.set).start()
-    started = time.monotonic()
-    with pytest.raises(Stopped):
-        fetcher.fetch(Picture(server.url("status/500")))
-    assert time.monotonic() - started < 2
+    fetcher = Fetcher(replace(FAST, first_wait=3600, longest_wait=3600, total_seconds=9000), stop)
+    stopped = []
+
+    def fetch_until_stopped() -> None:
+        with pytest.raises(Stopped):
+            fetcher.fetch(Picture(server.url("status/500")))
+        stopped.append(True)
+
+    thread = threading.Thread(target=fetch_until_stopped, daemon=True)
+    thread.start()
+    wait_for(lambda: server.hits["status/500"])
+    stop.set()
+    join(thread)
+    assert stopped and server.hits["status/500"] == 1
 
 
 # TLS

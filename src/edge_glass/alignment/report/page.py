@@ -8,43 +8,22 @@ from typing import Any
 
 from edge_glass.alignment.measure.retrieval import Direction
 from edge_glass.alignment.report.gallery import gallery
-from edge_glass.alignment.report.matryoshka import full_dimension, measured_dimensions
 from edge_glass.alignment.report.sides import ENDS, archive_of, averaged_sides, candidates, measured_sides
-from edge_glass.alignment.report.tables import dimension_rows, folded_rows, measured_models
+from edge_glass.alignment.report.tables import (
+    dimension_rows,
+    folded_rows,
+    full_dimension,
+    measured_dimensions,
+    measured_models,
+)
 from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
+from edge_glass.reporting.run_page import Tile, metric_tiles
 from edge_glass.reporting.wording import SIDES, format_count, metric_label
 
 logger = logging.getLogger(__name__)
 
-PLOTS: tuple[PlotText, ...] = (
-    ("training_curves.png", "Training",
-     "Both losses should fall well below the dotted line, where a model that guesses stands. When validation "
-     "loss rises while training loss falls, the model is learning its rows by heart."),
-    ("mrl_performance.png", "Recall against embedding size",
-     "How much of the embedding can be cut off before search suffers. Bands are 95 % intervals; where they "
-     "overlap, the difference may be chance."),
-    ("similarity_matrix.png", "What looks similar to the model",
-     "Left: a bright diagonal means that words and their picture agree, bright stripes that one picture "
-     "attracts all words. Right: the two heaps should stand apart."),
-    ("embedding_space.png", "Embedding space",
-     "Short lines mean that a picture and its words lie close. Two separate clouds are a modality gap. Two "
-     "dimensions show only a part of the space."),
-    ("embedding_space_tsne.png", "Embedding space, neighbourhoods",
-     "t-SNE keeps neighbours together; distances between far groups mean nothing."),
-    ("loss_components.png", "Parts of the loss and signs of collapse",
-     "A cosine of wrong pairs near 1, or an effective rank near 1, means that everything gets the same "
-     "embedding."),
-    ("lr_schedule.png", "Learning rate", ""),
-)  # fmt: skip
-# What runs with sounds add to it.
-WITH_SOUNDS = {
-    "similarity_matrix.png": "Sounds have no place in the matrix; they stand in the histograms.",
-    "embedding_space.png": "The same goes for sounds.",
-    "loss_components.png": "Each pair of modalities has its own loss and its own temperature.",
-}
 GALLERIES: dict[Direction, str] = {
     "t2i": "From words to pictures",
     "i2t": "From pictures to words",
@@ -68,7 +47,6 @@ def alignment_context(run: RunFolder) -> dict[str, Any]:
         "folded_rows": folded,
         "directions": len(averaged_sides(results.get("metrics") or {})),
         "dimension_tables": _dimension_tables(results, dimensions, full),
-        "plots": _plots(run),
         "galleries": _galleries(run),
     }
 
@@ -114,15 +92,6 @@ def _dimension_tables(
         for base in (f"{side}_r1" for side in measured_sides(results.get("metrics") or {}))
     ]
     return [table for table in tables if table["rows"]]
-
-
-def _plots(run: RunFolder) -> list[dict[str, Any]]:
-    archive = archive_of(run)
-    heard = archive is not None and archive.audio_embeddings is not None
-    more = WITH_SOUNDS if heard else {}
-    return shown_plots(
-        run, [(name, title, f"{text} {more[name]}" if name in more else text) for name, title, text in PLOTS]
-    )
 
 
 def _galleries(run: RunFolder) -> list[dict[str, Any]]:

@@ -20,6 +20,12 @@ ENDS: dict[Direction, tuple[str, str]] = {
     for direction, ends in ((there, (first, second)), (back, (second, first)))
 }
 """Direction → modality that asks, modality that is found."""
+PAIR_WORDS = {
+    "vision_text": "pictures and words",
+    "audio_text": "sounds and words",
+    "vision_audio": "pictures and sounds",
+    "fused": "two together and the third",
+}
 BACK: frozenset[str] = frozenset(back for _, back in DIRECTIONS.values())
 """The second direction of every pair."""
 
@@ -27,6 +33,12 @@ BACK: frozenset[str] = frozenset(back for _, back in DIRECTIONS.values())
 def archive_of(run: RunFolder) -> EvaluationArchive | None:
     """Embeddings, captions and thumbnails of the evaluated split, or None."""
     return run.evaluated(load_archive, ".npz")
+
+
+def has_sounds(run: RunFolder) -> bool:
+    """Whether the evaluated split has sounds."""
+    archive = archive_of(run)
+    return archive is not None and archive.audio_embeddings is not None
 
 
 def measured_sides(metrics: Iterable[str]) -> list[str]:
@@ -81,3 +93,10 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def _groups(archive: EvaluationArchive, modality: str) -> np.ndarray | None:
     groups = {"vision": archive.image_groups, "text": archive.text_groups, "audio": archive.audio_groups}
     return groups[modality]
+
+
+def pairs_of(run: RunFolder) -> list[str]:
+    """Pairs of modalities that were logged one by one; none in a run with a single pair."""
+    start = "train/loss_clip_"
+    found = {name.removeprefix(start) for row in run.metrics for name in row if name.startswith(start)}
+    return [pair for pair in PAIR_WORDS if pair in found] + sorted(found - PAIR_WORDS.keys())

@@ -1,24 +1,25 @@
-"""Plot of the embeddings: where pictures, words and sounds lie."""
+"""What is drawn of the space: pairs chosen from it, points in a plane, and small pictures at them."""
 
 from __future__ import annotations
 
+import io
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from edge_glass.alignment.measure.archive import EvaluationArchive
-from edge_glass.alignment.report.sides import archive_of, unit
-from edge_glass.alignment.report.thumbnails import put_thumbnail
-from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import PICTURE, SOUND, WORDS, NothingToPlotError, note
+from edge_glass.alignment.report.sides import unit
+from edge_glass.reporting.style import FAINT, NothingToPlotError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 Method = Literal["pca", "tsne"]
-MAX_POINTS = 300
+THUMBNAIL_PIXELS = 26
 
 
 @dataclass(frozen=True)
@@ -81,73 +82,6 @@ def _first_rows(groups: np.ndarray) -> dict[int, int]:
     return {int(group): int(row) for group, row in zip(found, first, strict=True)}
 
 
-def draw_embedding_space(run: RunFolder, figure: Figure, method: Method = "pca") -> None:
-    """Pictures, captions and sounds in one plane; lines join what belongs together."""
-    pairs = choose_pairs(archive_of(run), MAX_POINTS, with_sounds=True)
-    parts = [pairs.images, pairs.texts, *([] if pairs.sounds is None else [pairs.sounds])]
-    points = np.split(project(np.concatenate(parts), method), len(parts))
-    pictures, words = points[:2]
-    axes = figure.subplots()
-    axes.set_title(_title(run, pairs, "t-SNE" if method == "tsne" else "PCA"))
-    note(axes, _closeness(pairs))
-    spread = np.ptp(np.concatenate(points), axis=0).max() or 1.0
-    shown = _spaced(pictures, 0.07 * spread, 60)
-    _join(axes, pictures, words, color="#DDE0E6", width=0.6)
-    _join(axes, pictures[shown], words[shown], color="#8FA3B8", width=1.0)
-    for heard in points[2:]:
-        _join(axes, pictures, heard, color="#D3E8E0", width=0.6)
-    looks = (("picture", PICTURE, "o", 20), ("caption", WORDS, "^", 22), ("sound", SOUND, "s", 18))
-    for cloud, (label, color, marker, size) in zip(points, looks, strict=False):
-        axes.scatter(
-            cloud[:, 0], cloud[:, 1], s=size, color=color, marker=marker, label=label, zorder=2, linewidths=0
-        )
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.margins(0.05)
-    axes.legend(
-        loc="upper right", ncols=3, bbox_to_anchor=(1.0, 1.0), frameon=True, framealpha=0.9, edgecolor="none"
-    )
-    for row in shown:
-        put_thumbnail(axes, pairs.thumbnails[row], tuple(pictures[row]))
-
-
-def _title(run: RunFolder, pairs: Pairs, method: str) -> str:
-    count = len(pairs.images)
-    if pairs.sounds is not None:
-        return f"Pictures, words and sounds in one space ({method} of {count} rows)"
-    archive = archive_of(run)
-    left_out = archive is not None and archive.audio_embeddings is not None
-    words = f"Pictures and words in one space ({method} of {count} pairs)"
-    return f"{words}; fewer than three rows have a sound too" if left_out else words
-
-
-def _closeness(pairs: Pairs) -> str:
-    """Mean cosines of what belongs together, and how far the clouds stand apart."""
-
-    def cosine(x: np.ndarray, y: np.ndarray) -> float:
-        return float((x * y).sum(axis=1).mean())
-
-    def gap(x: np.ndarray, y: np.ndarray) -> float:
-        return float(np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)))
-
-    if pairs.sounds is None:
-        return (
-            "a line joins a picture to its caption · "
-            f"mean cosine of pairs {cosine(pairs.images, pairs.texts):.2f} · "
-            f"distance between the two clouds' centres {gap(pairs.images, pairs.texts):.2f}"
-        )
-    ends = (
-        ("picture–words", pairs.images, pairs.texts),
-        ("sound–words", pairs.sounds, pairs.texts),
-        ("picture–sound", pairs.images, pairs.sounds),
-    )
-    cosines = ", ".join(f"{name} {cosine(x, y):.2f}" for name, x, y in ends)
-    gaps = ", ".join(f"{gap(x, y):.2f}" for _, x, y in ends)
-    return f"lines join a picture to its caption and its sound · mean cosine {cosines} · centres apart {gaps}"
-
-
 def project(vectors: np.ndarray, method: Method) -> np.ndarray:
     """`[N, D]` → `[N, 2]`, the same on every call."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
@@ -170,20 +104,32 @@ def project(vectors: np.ndarray, method: Method) -> np.ndarray:
     return centred @ (plane * np.where(signs == 0, 1, signs)[:, None]).T
 
 
-def _join(axes: Axes, starts: np.ndarray, ends: np.ndarray, color: str, width: float) -> None:
-    """Lines from `starts` to `ends`, `[P, 2]` each."""
-    from matplotlib.collections import LineCollection
+def put_thumbnail(
+    axes: Axes,
+    data: bytes | None,
+    position: tuple[float, ...],
+    pixels: int = THUMBNAIL_PIXELS,
+    below: bool = False,
+) -> None:
+    """A small picture at a point of the data; left out when it cannot be decoded."""
+    if data is None:
+        return
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+    from PIL import Image
 
-    lines = LineCollection(list(np.stack([starts, ends], axis=1)), colors=color, linewidths=width, zorder=1)
-    axes.add_collection(lines)
-
-
-def _spaced(points: np.ndarray, distance: float, limit: int) -> list[int]:
-    """Rows, first come first served, that keep `distance` to one another: thumbnails must not overlap."""
-    chosen: list[int] = []
-    for row, point in enumerate(points):
-        if len(chosen) == limit:
-            break
-        if not chosen or np.linalg.norm(points[chosen] - point, axis=1).min() > distance:
-            chosen.append(row)
-    return chosen
+    try:
+        picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    except (OSError, ValueError, SyntaxError) as error:
+        logger.debug("a thumbnail cannot be decoded: %s", error)
+        return
+    box = AnnotationBbox(
+        OffsetImage(np.asarray(picture), zoom=pixels / max(picture.size)),
+        (position[0], position[1]),
+        frameon=not below,
+        pad=0.15,
+        box_alignment=(0.5, 1.0) if below else (0.5, 0.5),
+        bboxprops={"edgecolor": FAINT, "linewidth": 0.5, "boxstyle": "round,pad=0.1"},
+        zorder=3,
+        annotation_clip=False,
+    )
+    axes.add_artist(box)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_glass.alignment.measure.metrics import MEASURES
-from edge_glass.alignment.report.sides import measured_sides
-from edge_glass.reporting.run_folder import number
+from edge_glass.alignment.report.sides import archive_of, measured_sides
+from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import Cell, Row, cells
 from edge_glass.reporting.wording import metric_label
 
@@ -66,3 +66,19 @@ def dimension_rows(
 def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     models = [results[key] for key, _ in measured_models(results)]
     return [cell for name in names for cell in cells(models, name)]
+
+
+def full_dimension(run: RunFolder) -> int | None:
+    """Width of the full embedding, from the embeddings or the config."""
+    archive = archive_of(run)
+    if archive is not None:
+        return int(archive.image_embeddings.shape[1])
+    vision = run.config.get("vision_encoder")
+    width = vision.get("projection_dim") if isinstance(vision, dict) else None
+    return int(width) if isinstance(width, int) else None
+
+
+def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
+    """Dimensions that results.json speaks of, descending; `full` first, when known."""
+    smaller = {int(name.partition("@")[2]) for name in metrics if name.partition("@")[2].isdigit()}
+    return sorted(smaller | ({full} if full is not None else set()), reverse=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from edge_glass.config.fields import nearest_word
+from edge_glass.config.metrics import answer_metrics
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.yaml_loader import KeyPath
@@ -26,15 +27,7 @@ _SIDES = {
 _RECALLS, _MEDIAN = ("r1", "r5", "r10"), "medr"
 _METRIC = re.compile(r"(?P<side>[a-z0-9]+)_(?P<measure>[a-z0-9]+)(?:@(?P<dimension>[1-9][0-9]*))?")
 
-# Those of evaluation/text.py, which config may not import; a test holds them together.
-ANSWER_METRICS = ("exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu", "cider")
-BROKEN_DOWN = ("exact_match", "vqa_accuracy", "token_f1")
 NEVER_ENDED = "never_ended"
-METRIC_PACKAGES = {
-    "meteor": ("nltk", "text"),
-    "bleu": ("sacrebleu", "text"),
-    "cider": ("aac_metrics", "cider"),
-}
 _PART = re.compile(r"(type|source)/.+")
 
 # Those of evaluation/detection.py; a test holds them together.
@@ -80,29 +73,29 @@ def metric_problems(
 def _answer_problems(config: ExperimentConfig, path: KeyPath, name: str, primary: bool) -> Iterator[Problem]:
     """A metric of answers, or of those of one type or source, as in exact_match/type/color."""
     whole, slash, part = name.partition("/")
-    known = ANSWER_METRICS if primary else (*ANSWER_METRICS, NEVER_ENDED)
+    metrics = {metric.name: metric for metric in answer_metrics()}
+    by_part = [metric.name for metric in metrics.values() if metric.by_part]
+    known = [*metrics] if primary else [*metrics, NEVER_ENDED]
     if whole not in known:
-        nearest = nearest_word(whole, list(known))
+        nearest = nearest_word(whole, known)
         hint = f"; did you mean {nearest}?" if nearest else ""
         yield Problem(path, f"{name!r} is not a metric: expected one of {', '.join(known)}{hint}")
     elif slash and primary:
         yield Problem(
             path, f"{name!r} is of some of the rows; here one of all rows is needed, such as {whole}"
         )
-    elif slash and (whole not in BROKEN_DOWN or _PART.fullmatch(part) is None):
+    elif slash and (whole not in by_part or _PART.fullmatch(part) is None):
         yield Problem(
             path,
-            f"{name!r} is not a metric: expected {', '.join(BROKEN_DOWN[:-1])} or {BROKEN_DOWN[-1]}, "
+            f"{name!r} is not a metric: expected {', '.join(by_part[:-1])} or {by_part[-1]}, "
             "then /type/ or /source/ and its name",
         )
-    elif whole in METRIC_PACKAGES:
-        package, extra = METRIC_PACKAGES[whole]
-        if importlib.util.find_spec(package) is None:
-            yield Problem(
-                path,
-                f"{whole} needs {package}, which is not installed; "
-                f"pip install 'edge-glass[{extra}]', or choose another metric",
-            )
+    elif whole in metrics and not metrics[whole].installed:
+        yield Problem(
+            path,
+            f"{whole} needs {metrics[whole].package}, which is not installed; "
+            f"pip install 'edge-glass[{metrics[whole].extra}]', or choose another metric",
+        )
 
 
 def _detection_problems(

@@ -21,6 +21,7 @@ class Alignment(TaskKind):
     config = ExperimentConfig
     does = "searches pictures"
     example = 'edge-glass search {folder} "a sad animal"'
+    plots = "edge_glass.alignment.report.plots"
 
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> AlignmentExperiment:
         from edge_glass.alignment.run import AlignmentExperiment

@@ -24,6 +24,7 @@ class Detection(TaskKind):
     config = ExperimentConfig
     does = "finds things"
     example = "edge-glass detect {folder} picture.png --save out.png"
+    plots = "edge_glass.detection.report.plots"
 
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> DetectionExperiment:
         from edge_glass.detection.run import DetectionExperiment

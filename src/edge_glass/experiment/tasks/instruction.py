@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_glass.config.overrides import merged
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.tasks.registry import TaskKind
 
@@ -24,6 +25,7 @@ class Instruction(TaskKind):
     config = ExperimentConfig
     does = "answers questions"
     example = 'edge-glass answer {folder} picture.png "what is it?"'
+    plots = "edge_glass.instruction.report.plots"
 
     def experiment(self, config: Any, progress: bool = True, model: Any = None) -> InstructionExperiment:
         from edge_glass.instruction.run import InstructionExperiment
@@ -55,6 +57,9 @@ class Instruction(TaskKind):
 
         return answers_table(results)
 
+    def companions(self, config: Any) -> dict[str, Any]:
+        return {kind: companion_config(config, kind) for kind in config.evaluation.compare_with}
+
     def inspect(self, config: Any, count: int = 8, split: str = "train") -> Inspection:
         from edge_glass.instruction.report.inspecting import inspect_conversations
 
@@ -71,6 +76,27 @@ class Instruction(TaskKind):
         from edge_glass.instruction.use.merge import merge_answering
 
         return merge_answering(run, output, bound, rows, progress)
+
+
+def companion_config(config: ExperimentConfig, kind: str) -> ExperimentConfig:
+    """Return the same experiment but for one thing, to compare it with.
+
+    Args:
+        config: The experiment; for same_size and same_compute its decoder is a trm.
+        kind: `blind` (without pictures and sounds), `same_size` or `same_compute` (a plain decoder of the
+            TRM's size or of its compute).
+    """
+    decoder = config.decoder
+    recursion = decoder.recursion
+    applied = recursion.supervision_steps * recursion.cycles * (recursion.refinements + 1)
+    plain = {"kind": "plain", "recursion": type(recursion)().model_dump()}
+    changes: dict[str, Any] = {
+        "blind": {"prefix": {"blind": True}},
+        "same_size": {"decoder": plain},
+        "same_compute": {"decoder": plain | {"size": {"layers": decoder.size.layers * applied}}},
+    }
+    by_itself = {"name": f"{config.name}-{kind}", "evaluation": {"compare_with": []}}
+    return type(config).model_validate(merged(merged(config.model_dump(), changes[kind]), by_itself))
 
 
 KIND = Instruction()

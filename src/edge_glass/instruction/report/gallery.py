@@ -7,7 +7,7 @@ from typing import Final
 
 from edge_glass.instruction.measure.answers import normalize_answer
 from edge_glass.instruction.measure.archive import RIGHT_SHOWN, AnswerRecord, picture_of, shown_rows
-from edge_glass.instruction.measure.text import PER_ANSWER
+from edge_glass.instruction.measure.text import score_of_one
 from edge_glass.instruction.report.companions import answers_of, is_graded, primary_metric
 from edge_glass.reporting.courses import Answer, Course, one_line, sample_courses
 from edge_glass.reporting.run_folder import RunFolder
@@ -110,6 +110,6 @@ def _answer(metric: str, text: str, score: float | None, ended: bool | None) -> 
         return Answer(line, None, ended)
     if is_graded(metric):
         # Of BLEU, which single answers do not have, another metric stands in.
-        name = metric_label(metric) if metric in PER_ANSWER else "score"
+        name = metric_label(metric) if score_of_one(metric) else "score"
         return Answer(line, None, ended, f"{name} {format_value(metric, score)}")
     return Answer(line, score >= 0.5, ended)

@@ -17,28 +17,9 @@ from edge_glass.instruction.report.tables import (
 )
 from edge_glass.instruction.report.wording import blind_sentence, frequent_sentence, shares_sentence
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.run_page import PlotText, Tile, metric_tiles, shown_plots
+from edge_glass.reporting.run_page import Tile, metric_tiles
 from edge_glass.reporting.wording import metric_label
 
-TYPES_PLOT = "answer_types.png"
-PLOTS: tuple[PlotText, ...] = (
-    ("training_curves.png", "Training",
-     "Left: how surprised the model is by the right answer; 0 is no surprise at all. When validation loss "
-     "rises while training loss falls, the model is learning its rows by heart. Right: easier than "
-     "answering, since the model is always told the right words so far."),
-    ("answer_metrics.png", "Answers while it learned",
-     "The model writes whole answers to some validation questions and is told nothing. Metrics that agree at "
-     "every step share a line."),
-    ("loss_components.png", "Inside the training",
-     "Gradients longer than the limit (dotted, where it is in sight) are cut to it, which is harmless; a "
-     "norm that keeps growing asks for a smaller learning rate."),
-    ("lr_schedule.png", "Learning rate",
-     "It rises at first, while the new parts are still random, and falls towards the end, to settle."),
-)  # fmt: skip
-WITH_GUESSES = {
-    "answer_metrics.png": " Dotted is what always giving the most frequent answer reaches: below it, nothing "
-    "useful was learned.",
-}
 PART_TITLES: dict[Part, str] = {"type": "By type of answer", "source": "By source"}
 
 
@@ -56,12 +37,10 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
         "models": [(one.key, one.heading) for one in measured(run)],
         "metric_rows": metric_rows(run),
         "parts": _parts(run),
-        "types_plot": next(iter(shown_plots(run, [(TYPES_PLOT, "Answers by type", "")])), None),
         "compared": compared_lines(run),
         "mistakes": mistakes(run),
         "gallery": answer_gallery(run),
         "courses": answer_courses(run),
-        "plots": _plots(run),
     }
 
 
@@ -71,11 +50,6 @@ def _tiles(run: RunFolder) -> list[Tile]:
     beside = next(name for name in ("token_f1", "rouge_l") if name != primary)
     names = (primary, beside if is_graded(primary) else "exact_match", "never_ended")
     return metric_tiles(run, dict.fromkeys(names))
-
-
-def _plots(run: RunFolder) -> list[dict[str, Any]]:
-    more = WITH_GUESSES if run.results.get("most_frequent_answer") else {}
-    return shown_plots(run, [(name, title, text + more.get(name, "")) for name, title, text in PLOTS])
 
 
 def _parts(run: RunFolder) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from edge_glass.instruction.measure.text import BROKEN_DOWN
+from edge_glass.instruction.measure.text import metrics_by_part
 from edge_glass.instruction.report.companions import answers_of, primary_metric
 from edge_glass.instruction.report.tables import (
     ComparedLine,
@@ -55,7 +55,7 @@ def answers_table(results: Mapping[str, Any]) -> str:
         shown.add_row(Text(name), cell(metrics[name]), Text(metric_label(name)))
     tables = [shown]
     for part in PART_NAMES:
-        broken = [name for name in BROKEN_DOWN if part_names(metrics, part, name)]
+        broken = [name for name in metrics_by_part() if part_names(metrics, part, name)]
         if not broken:
             continue
         tables.append(table(part, right=broken))

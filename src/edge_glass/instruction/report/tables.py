@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from edge_glass.instruction.measure.text import BROKEN_DOWN
+from edge_glass.instruction.measure.text import metrics_by_part
 from edge_glass.instruction.report.companions import (
     Companion,
     answers_of,
@@ -105,7 +105,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
 
 def part_metric(metrics: Mapping[str, Any], part: Part, primary: str) -> str | None:
     """Which metric is broken down: the primary one if it is; None when there is nothing to break down."""
-    for name in dict.fromkeys((primary, *reversed(BROKEN_DOWN))):
+    for name in dict.fromkeys((primary, *reversed(metrics_by_part()))):
         if any(found.startswith(f"{name}/{part}/") for found in metrics):
             return name
     return None
