@@ -26,6 +26,7 @@ from edge_glass.reporting.wording import headline
 from edge_glass.tasks.experiment import Cost, Experiment
 from edge_glass.tasks.registry import task_kind
 from edge_glass.training.sharding import whole_state
+from edge_glass.training.trackers import TrackedRun, build_trackers, require_trackers
 
 RESULTS = "results.json"
 COMPARED = "compared"  # the folder of the runs that a run is compared with
@@ -94,6 +95,7 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
         return main(lambda: _finished(folder))
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
+    require_trackers(config.training.report_to)
     with _quiet_libraries(), _full_disk_named(folder):
         task = task_kind(config.task).experiment(config, progress and distributed.is_local_main())
         untouched = task.untouched(folder)
@@ -165,6 +167,8 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
         config.training.keep_checkpoints,
         callbacks,
         sharded,
+        config.optimization.optimizer,
+        config.training.compile,
         trackers=_trackers(config, folder) if distributed.is_main() else [],
         settings=_flat_settings(config),
     )
@@ -190,10 +194,11 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
 
 def _trackers(config: ExperimentConfig, folder: Path) -> list[Any]:
     """Made here, started and ended by the training loop."""
-    from edge_glass.training.trackers import TrackedRun, build_trackers
-
-    run = TrackedRun(folder, config.training.wandb_project, config.name)
-    return build_trackers(config.training.report_to, run)
+    training = config.training
+    run = TrackedRun(
+        folder, training.wandb_project, config.name, training.run_id, training.run_group, training.run_tags
+    )
+    return build_trackers(training.report_to, run)
 
 
 def _flat_settings(config: ExperimentConfig) -> dict[str, str]:

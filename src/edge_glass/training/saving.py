@@ -182,7 +182,7 @@ def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[st
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, Any]] = {}
     for index, entries in state["state"].items():
-        for key, value in entries.items():
+        for key, value in _unfolded(entries).items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{key}"] = value
             else:
@@ -202,4 +202,27 @@ def unflatten_optimizer(tensors: dict[str, Tensor], document: dict[str, Any]) ->
         {key: tuple(value) if key == "betas" else value for key, value in group.items()}
         for group in document["param_groups"]
     ]
-    return {"state": state, "param_groups": groups}
+    return {"state": {index: _folded(entries) for index, entries in state.items()}, "param_groups": groups}
+
+
+def _unfolded(entries: dict[str, Any]) -> dict[str, Any]:
+    """Write entries of a mapping within the state as `KEY/NAME`; copied, as bitsandbytes shares some."""
+    flat: dict[str, Any] = {}
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}/{name}": each.clone() for name, each in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _folded(entries: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `_unfolded`."""
+    folded: dict[str, Any] = {}
+    for key, value in entries.items():
+        outer, _, name = key.partition("/")
+        if name:
+            folded.setdefault(outer, {})[name] = value
+        else:
+            folded[key] = value
+    return folded

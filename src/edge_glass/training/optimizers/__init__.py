@@ -12,12 +12,13 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from edge_glass.core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 OPTIMIZERS = Registry("edge_glass.training.optimizers", "optimizer")
 

@@ -1,6 +1,6 @@
 """Experiment trackers, one file each: `training.report_to` lists names of files of this package.
 
-Such a file defines `PACKAGE`, what has to be installed, and `build(run)`, which makes an
+Such a file has the name of the package that must be installed, and defines `build(run)`, which makes an
 `accelerate.tracking.GeneralTracker` of a `TrackedRun` and starts nothing. Every other tracker that accelerate
 knows works by its name too, without run id, group and tags.
 """
@@ -65,10 +65,11 @@ def require_trackers(names: Sequence[str]) -> None:
         ConfigError: One is not, with what to install.
     """
     for name in names:
-        package = TRACKERS.load(name).PACKAGE if name in TRACKERS.names() else _package_of_other(name)
-        if importlib.util.find_spec(package) is None:
+        if name not in TRACKERS.names():
+            _require_known(name)
+        if importlib.util.find_spec(name) is None:
             raise ConfigError(
-                f"training.report_to: {name} is not installed; pip install {package}, or leave {name} out"
+                f"training.report_to: {name} is not installed; pip install {name}, or leave {name} out"
             )
 
 
@@ -95,10 +96,9 @@ def _other(name: str, run: TrackedRun) -> GeneralTracker:
     return tracker
 
 
-def _package_of_other(name: str) -> str:
+def _require_known(name: str) -> None:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     if name not in LOGGER_TYPE_TO_CLASS:
         known = ", ".join(sorted({*TRACKERS.names(), *LOGGER_TYPE_TO_CLASS}))
         raise ConfigError(f"training.report_to: expected some of {known}; got {name!r}")
-    return name

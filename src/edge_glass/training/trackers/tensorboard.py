@@ -8,8 +8,6 @@ from accelerate.tracking import TensorBoardTracker
 
 from edge_glass.training.trackers import TrackedRun
 
-PACKAGE = "tensorboard"
-
 
 class Curves(TensorBoardTracker):
     """Writes curves only: settings stand in `config.yaml`, and here they would be one more file of events."""

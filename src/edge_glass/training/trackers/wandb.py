@@ -6,8 +6,6 @@ from accelerate.tracking import WandBTracker
 
 from edge_glass.training.trackers import TrackedRun
 
-PACKAGE = "wandb"
-
 
 def build(run: TrackedRun) -> WandBTracker:
     """Make the tracker of a run; it goes on where a run of the same id stands."""
