@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from torch import Tensor
-from transformers import EarlyStoppingCallback, TrainerCallback
+from torch import Tensor, nn
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from edge_glass.core import distributed
@@ -27,9 +27,7 @@ from edge_glass.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-
-if TYPE_CHECKING:
-    from edge_glass.training.loop import MultimodalTrainer
+from edge_glass.training.log_lines import Averages
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,30 @@ AVERAGES = "averages.json"
 STATE = "trainer_state.json"
 
 
-def save(trainer: MultimodalTrainer) -> None:
+class Run(Protocol):
+    """What of a run is saved, and how many checkpoints of it: see `MultimodalTrainer`."""
+
+    task: Any
+    model: Any
+    trained: list[nn.Parameter]
+    optimizer: Any
+    lr_scheduler: Any
+    accelerator: Any
+    state: TrainerState
+    control: TrainerControl
+    callbacks: list[TrainerCallback]
+    averages: Averages
+    loss_sum: Tensor
+    last_logged: int
+    checkpoints: Path
+    keep_checkpoints: int
+
+    def mean_over_ranks(self, values: dict[str, float]) -> dict[str, float]:
+        """Average what ranks report."""
+        ...
+
+
+def save(trainer: Run) -> None:
     """Write a checkpoint: every rank helps to gather what is sharded, rank 0 writes, all go on together.
 
     Raises:
@@ -81,7 +102,7 @@ def save(trainer: MultimodalTrainer) -> None:
         raise error or CheckpointError("rank 0 could not write the checkpoint; it says why")
 
 
-def resume(trainer: MultimodalTrainer, folder: Path) -> None:
+def resume(trainer: Run, folder: Path) -> None:
     """Go on from a checkpoint: weights, optimizer, schedule, step, half a log line, callbacks.
 
     Checkpoints of later steps are deleted: the run that goes on writes its own. A run that was over, by its
@@ -118,7 +139,7 @@ def resume(trainer: MultimodalTrainer, folder: Path) -> None:
     _point_to_best(trainer)
 
 
-def load_weights(trainer: MultimodalTrainer, folder: Path) -> None:
+def load_weights(trainer: Run, folder: Path) -> None:
     """Load only what was trained.
 
     Raises:
@@ -127,7 +148,7 @@ def load_weights(trainer: MultimodalTrainer, folder: Path) -> None:
     _load_weights(trainer, read_checkpoint(folder)[0], folder)
 
 
-def _load_weights(trainer: MultimodalTrainer, tensors: dict[str, dict[str, Tensor]], folder: Path) -> None:
+def _load_weights(trainer: Run, tensors: dict[str, dict[str, Tensor]], folder: Path) -> None:
     model = trainer.model
     model.load_trainable_state_dict(sharding.split_like(tensors[MODEL], model.trainable_state_dict()))
     if CANARY in tensors and hasattr(trainer.task, "check_canary"):
@@ -135,7 +156,7 @@ def _load_weights(trainer: MultimodalTrainer, tensors: dict[str, dict[str, Tenso
             trainer.task.check_canary(model, tensors[CANARY], str(folder))
 
 
-def _state_document(trainer: MultimodalTrainer) -> dict[str, Any]:
+def _state_document(trainer: Run) -> dict[str, Any]:
     document = vars(trainer.state) | {
         "best_model_checkpoint": None,  # a path that is another one when the folder is moved
         "stateful_callbacks": {
@@ -148,13 +169,13 @@ def _state_document(trainer: MultimodalTrainer) -> dict[str, Any]:
     return whole
 
 
-def _point_to_best(trainer: MultimodalTrainer) -> None:
+def _point_to_best(trainer: Run) -> None:
     state = trainer.state
     if state.best_global_step:
         state.best_model_checkpoint = str(checkpoint_path(trainer.checkpoints, state.best_global_step))
 
 
-def _forget_broken_best(trainer: MultimodalTrainer) -> None:
+def _forget_broken_best(trainer: Run) -> None:
     """The best so far may have been damaged since; the run can still end without it."""
     state = trainer.state
     best = checkpoint_path(trainer.checkpoints, state.best_global_step or 0)
