@@ -19,7 +19,13 @@ from edge_glass.config.metrics import DETECTION_METRICS, Metric
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.base import Problem
 from edge_glass.config.sections.data import ScenesConfig
-from edge_glass.config.sections.detection import BoxesConfig, VlmConfig, VlmLoraConfig, VlmSizeConfig
+from edge_glass.config.sections.detection import (
+    BoxesConfig,
+    VlmConfig,
+    VlmLoraConfig,
+    VlmSizeConfig,
+    token_side,
+)
 from edge_glass.config.sections.large_models import GenerationConfig
 from edge_glass.config.sections.training import BoxEvaluationConfig, TrainingConfig
 from edge_glass.config.toys import (
@@ -37,9 +43,6 @@ from edge_glass.config.toys import (
     toy_generation,
     toy_rows,
 )
-
-# Pixels along one token: a patch of 14 (16) pixels, two by two patches merged.
-TOKEN_SIDE: Final = {"qwen2_vl": 28, "qwen2_5_vl": 28, "qwen3_vl": 32}
 
 # Tokens a picture may take at most, at least. The demo scripts of Qwen's fine-tuning guide set 50,176 pixels,
 # 64 tokens, at which small things are gone before the model looks.
@@ -149,7 +152,7 @@ class DetectionConfig(ExperimentConfig):
     def _pixel_budget(self) -> Iterator[Problem]:
         """Pictures keep enough pixels to find something in them."""
         vlm = self.vlm
-        token = TOKEN_SIDE[vlm.family] ** 2
+        token = token_side(vlm.family) ** 2
         tokens, path = vlm.max_pixels // token, ("vlm", "max_pixels")
         if vlm.min_pixels > vlm.max_pixels:
             yield Problem(
@@ -243,7 +246,7 @@ class DetectionConfig(ExperimentConfig):
 
 def _toy_vlm(vlm: VlmConfig) -> dict[str, Any]:
     """Return settings for random weights and small pictures."""
-    most = TOY_PICTURE * TOKEN_SIDE[vlm.family] ** 2
+    most = TOY_PICTURE * token_side(vlm.family) ** 2
     return {
         "source": None,
         "size": _toy_size(vlm.size),

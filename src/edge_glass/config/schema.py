@@ -152,11 +152,13 @@ class ExperimentConfig(Section):
 
     def package_problems(self) -> Iterator[Problem]:
         """Yield packages that the settings need and that are not installed."""
-        if "wandb" in self.training.report_to and importlib.util.find_spec("wandb") is None:
-            yield Problem(
-                ("training", "report_to"),
-                "asks for wandb, which is not installed; pip install 'edge-glass[wandb]', or leave wandb out",
-            )
+        for name in self.training.report_to:
+            if importlib.util.find_spec(name) is None:
+                package = "'edge-glass[wandb]'" if name == "wandb" else name
+                yield Problem(
+                    ("training", "report_to"),
+                    f"asks for {name}, which is not installed; pip install {package}, or leave {name} out",
+                )
 
     def metric_problems(self, path: KeyPath, name: str, *, primary: bool = False) -> Iterator[Problem]:
         """Yield what is wrong with a metric's name, if anything.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.sections.base import Section
+from edge_glass.config.sections.base import OneOf, Section
+from edge_glass.core.registry import Registry
+
+OPTIMIZERS: Final = Registry("edge_glass.training.optimizers", "optimizer")
+TRACKERS: Final = Registry("edge_glass.training.trackers", "tracker")
+OTHER_TRACKERS: Final = ("aim", "clearml", "comet_ml", "dvclive", "swanlab")
+"""Trackers by their names, through accelerate, without a file of ours."""
 
 
 class PairWeightsConfig(Section):
@@ -31,8 +37,11 @@ class LossesConfig(Section):
 
 
 class OptimizationConfig(Section):
-    """AdamW and its schedule."""
+    """The optimizer and its schedule."""
 
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(
+        "adamw", description="A file of edge_glass/training/optimizers."
+    )
     lr: float = Field(2e-4, gt=0.0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0.0, description="On matrices only, never on the temperature.")
     betas: tuple[float, float] = Field((0.9, 0.95), strict=False, description="AdamW's two decays.")
@@ -71,10 +80,18 @@ class TrainingConfig(Section):
     )
     device: Literal["auto", "cpu"] = Field("auto", description="cpu keeps the run off the GPU.")
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; default: torch's own.")
-    report_to: list[Literal["tensorboard", "wandb"]] = Field(
-        default=["tensorboard"], description="Loggers besides metrics.jsonl."
+    compile: bool = Field(
+        False, description="Compile the model's forward pass with torch.compile; the first step takes longer."
     )
-    wandb_project: str = Field("edge-glass", description="W&B project, when report_to has wandb.")
+    report_to: list[Annotated[str, OneOf(TRACKERS, OTHER_TRACKERS)]] = Field(
+        default=["tensorboard"], description="Trackers besides metrics.jsonl."
+    )
+    wandb_project: str = Field("edge-glass", description="Project of the run in these trackers.")
+    run_id: str | None = Field(
+        None, description="The run's id in these trackers; default: made once per run folder and kept in it."
+    )
+    run_group: str | None = Field(None, description="Runs of one group are shown together.")
+    run_tags: list[str] = Field(default=[], description="Words to find the run by.")
 
 
 class CachedTrainingConfig(TrainingConfig):
