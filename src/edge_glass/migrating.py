@@ -109,7 +109,9 @@ def takes_old_calls(
                 if old and fill is not None:
                     given = signature.bind_partial(*args, **options).arguments
                     implied = fill(options).items()
-                    options.update((name, value) for name, value in implied if name not in given)
+                    options.update(
+                        (name, value) for name, value in implied if name not in {**given, **options}
+                    )
                 bound = signature.bind(*args, **options)
             except TypeError as error:
                 raise OldCallError(f"expected {today}; {error} (docs/migrating.md)") from error
