@@ -20,7 +20,7 @@ from answering_runs import write_answering_run
 from edge_glass.cli import main
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape, play_shape
 from edge_glass.data.sounds import Sound, encode_flac
-from edge_glass.reporting.inspection_tokens import visible
+from edge_glass.reporting.inspection import visible
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -641,7 +641,7 @@ def test_an_ablation_of_two_poolings_in_the_toy_size(
 ) -> None:
     """A second call runs nothing again. Processes of their own, which test_run.py has, are left out."""
     monkeypatch.setattr(
-        "edge_glass.experiment.ablation.alone", lambda function, *arguments: function(*arguments)
+        "edge_glass.experiment.run.in_own_process", lambda function, *arguments: function(*arguments)
     )
     base = Path(__file__).parents[1] / "configs" / "perceiver_ablation.yaml"
     config, folder = tmp_path / "two.yaml", tmp_path / "runs"

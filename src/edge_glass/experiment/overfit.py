@@ -22,6 +22,7 @@ from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.tasks.measuring import arithmetic
 from edge_glass.tasks.registry import task_kind
+from edge_glass.training.optimizers import build_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ class Course:
 
 @dataclass(frozen=True)
 class Overfit:
-    """How it went.
+    """The outcome of `overfit`.
 
     Attributes:
         learned: Whether the primary metric went above `enough`.
         metric: Its name.
-        enough: What was asked for.
+        enough: What the metric had to reach.
         courses: From the untouched model to the end.
-        seconds: It took.
+        seconds: How long it took.
         samples: Written answers beside the right ones, at the end.
         reason: Why it was not learned, in words; empty where it was.
     """
@@ -61,7 +62,7 @@ class Overfit:
     reason: str
 
     def lines(self) -> list[str]:
-        """The result as text."""
+        """Return the outcome as lines of text."""
         first, last = self.courses[0].metrics, self.courses[-1].metrics
         lines = [
             f"{self.metric} {first[self.metric]:.3f} → {last[self.metric]:.3f}, loss {first['loss']:.3f} → "
@@ -73,7 +74,7 @@ class Overfit:
         for sample in self.samples[:3]:
             lines += [
                 f"  {sample['id']}: {sample['answer'][:160]}",
-                f"    right: {sample['reference'][:160]}",
+                f"    expected: {sample['reference'][:160]}",
             ]
         return lines
 
@@ -111,8 +112,8 @@ def _training(task: Any) -> Iterator[None]:
     config, model = task.config, task.model
     optimization = config.optimization
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=optimization.lr, betas=optimization.betas, weight_decay=0.0, foreach=False
+    optimizer = build_optimizer(
+        optimization.optimizer, model, lr=optimization.lr, betas=optimization.betas, weight_decay=0.0
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARMUP))
     rows = range(len(task.splits["train"]))
@@ -140,7 +141,7 @@ def _batch(task: Any, rows: Any) -> dict[str, Any]:
 
 
 def _reason(courses: list[Course], metric: str) -> str:
-    """The likeliest cause, from what the numbers say."""
+    """Return the likeliest cause, from what the numbers say."""
     first, last = courses[0].metrics, courses[-1].metrics
     if not math.isfinite(last["loss"]):
         return "the loss is not finite any more; lower optimization.lr"

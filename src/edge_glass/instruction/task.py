@@ -21,6 +21,7 @@ from edge_glass.data.conversation_batches import ConversationCollator, stack_pix
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.labels import ConversationTokenizer, check_labels
+from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
 from edge_glass.instruction.data.datasets import ConversationDataset
@@ -90,7 +91,7 @@ class InstructionTask(WritingTask):
         """The model that training starts from."""
         config = self.config
         tokenizer = None
-        if config.decoder.kind != "causal_lm":
+        if not decoder_kind(config.decoder.kind).pretrained:
             tokenizer = build_tokenizer(config.decoder, texts_of(self._learned_from))
         decoder = build_decoder(config, tokenizer)
         encoders: dict[str, Any] = {}

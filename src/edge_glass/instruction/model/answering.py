@@ -17,9 +17,10 @@ from edge_glass.decoders.decoder import (
     Generation,
     GenerationSettings,
     OnToken,
+    PlacedPrefix,
+    Prefix,
     check_names_and_shapes,
 )
-from edge_glass.decoders.joining import PlacedPrefix, Prefix
 from edge_glass.encoders.fusion import MultimodalFusion, joined
 from edge_glass.instruction.model.prefix import PrefixTower, spread
 
