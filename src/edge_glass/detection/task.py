@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.batches import chunks
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.samples import group_numbers
 from edge_glass.decoders.generation import generation_settings
@@ -33,9 +34,8 @@ from edge_glass.detection.data.table import DetectionDataset, DetectionTable
 from edge_glass.detection.iou_callback import within
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
 from edge_glass.detection.use.detections import find_boxes
-from edge_glass.tasks.measuring import parts
 from edge_glass.tasks.sources import training_device
-from edge_glass.tasks.text_generation import WritingTask, shown_places
+from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
 from edge_glass.training.task import Batch
 from edge_glass.vlm.model import DetectionModel, build_detection_model
 
@@ -69,7 +69,7 @@ class Detections:
     dropped: list[int]
 
 
-class DetectionTask(WritingTask):
+class DetectionTask(TextGenerationTask):
     """Teaches a vision-language model to find things; see `edge_glass.training.Task`.
 
     Args:
@@ -181,7 +181,7 @@ class DetectionTask(WritingTask):
             seconds: After them no further rows are begun, on any rank; the first batch always is.
         """
         own = distributed.own_share(rows)
-        batches: Iterable[Sequence[int]] = parts(own, self.config.generation.batch_size)
+        batches: Iterable[Sequence[int]] = chunks(own, self.config.generation.batch_size)
         if seconds is not None:
             batches = within(batches, seconds)
         found: list[Detections] = []
@@ -237,7 +237,7 @@ class DetectionTask(WritingTask):
                 "answer": found.texts[at],
                 "ended": found.ended[at],
             }
-            for at in shown_places(found.rows)
+            for at in evenly_spread(found.rows)
         ]
 
     def _right_answer(self, table: DetectionTable, row: int) -> str:

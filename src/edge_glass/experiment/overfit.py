@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.batches import chunks, moved
 from edge_glass.core.progress import progress_bar
-from edge_glass.tasks.measuring import arithmetic, moved, parts
+from edge_glass.tasks.measuring import arithmetic
 from edge_glass.tasks.registry import task_kind
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def _training(task: Any) -> Iterator[None]:
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARMUP))
     rows = range(len(task.splits["train"]))
-    batches = [_batch(task, part) for part in parts(rows, config.dataset.batch_size)]
+    batches = [_batch(task, part) for part in chunks(rows, config.dataset.batch_size)]
     total = max(1, sum(map(task.weight, batches)))
     for step in count():
         model.train()

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.batches import chunks, moved
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
@@ -29,9 +30,8 @@ from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
-from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
-from edge_glass.tasks.text_generation import WritingTask, shown_places
+from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
 from edge_glass.training.task import Batch
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Answers:
     ended: list[bool]
 
 
-class InstructionTask(WritingTask):
+class InstructionTask(TextGenerationTask):
     """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`.
 
     Args:
@@ -143,7 +143,7 @@ class InstructionTask(WritingTask):
             rows = [row for row, keys in enumerate(table.keys(name)) if keys]
             rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
             measured = (
-                source.features(name, [Place(table, row) for row in part]) for part in parts(rows, 64)
+                source.features(name, [Place(table, row) for row in part]) for part in chunks(rows, 64)
             )
             tower.standardizer.measure(features.tokens[features.mask] for features in measured)
 
@@ -202,7 +202,7 @@ class InstructionTask(WritingTask):
             self.precision(),
             progress_bar(f"answering {split} questions", len(own), progress) as advance,
         ):
-            for part in parts(own, self.config.generation.batch_size):
+            for part in chunks(own, self.config.generation.batch_size):
                 batch = moved(self.batch(split, part, prompts=True), self.model.device)
                 written = model.generate(batch, self.settings)
                 texts += [self.text(tokens) for tokens in written.tokens]
@@ -237,7 +237,7 @@ class InstructionTask(WritingTask):
                 "answer": answers.texts[at],
                 "ended": answers.ended[at],
             }
-            for at in shown_places(answers.rows)
+            for at in evenly_spread(answers.rows)
         ]
 
     def _richest_row(self, split: str) -> int:
