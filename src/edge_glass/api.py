@@ -82,7 +82,9 @@ def train(
     from edge_glass.experiment.run import train
 
     where = None if output is None else Path(output)
-    return train(_loaded(config), output=where, resume=resume and str(resume), progress=progress)
+    return train(
+        _loaded(config), output=where, resume=None if resume is None else str(resume), progress=progress
+    )
 
 
 def evaluate(

@@ -41,7 +41,7 @@ def test_a_rate_that_is_far_too_low_is_named() -> None:
     config = scene_config("qwen2_vl", *FULL, "optimization.lr=1e-9")
     found = edge_glass.overfit(config, rows=2, steps=3, progress=False)
     assert not found.learned and "the loss hardly fell" in found.reason
-    assert any("right:" in line for line in found.lines())
+    assert any("expected:" in line for line in found.lines())
 
 
 @pytest.mark.parametrize(

@@ -31,22 +31,22 @@ _liveness: Liveness | None = None
 
 
 def rank() -> int:
-    """Number of this process, 0 to world_size - 1."""
+    """Return the number of this process, 0 to world_size - 1."""
     return dist.get_rank() if _is_joined() else 0
 
 
 def world_size() -> int:
-    """Number of processes of the run, over all machines."""
+    """Return the number of processes of the run, over all machines."""
     return dist.get_world_size() if _is_joined() else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes the run folder."""
+    """Return whether this process writes the run folder."""
     return rank() == 0
 
 
 def is_local_main() -> bool:
-    """Whether this process is the first one on its machine: it fills caches that are per machine."""
+    """Return whether this process is the first on its machine, which fills the caches of the machine."""
     return world_size() == 1 or int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
@@ -61,7 +61,7 @@ def barrier() -> None:
 
 
 def largest(number: int) -> int:
-    """The largest number any rank has; every rank gets the same answer."""
+    """Return the largest number any rank has, the same on every rank."""
     if world_size() == 1:
         return number
     found = torch.tensor([number])
@@ -70,12 +70,12 @@ def largest(number: int) -> int:
 
 
 def agree(flag: bool) -> bool:
-    """Whether any rank says so."""
+    """Return whether the flag is set on any rank, the same on every rank."""
     return largest(int(flag)) > 0
 
 
 def from_main(value: Any) -> Any:
-    """Rank 0's value, everywhere: plain data such as metrics or a path."""
+    """Return rank 0's value on every rank: plain data such as metrics or a path."""
     if world_size() == 1:
         return value
     values = [value]
@@ -84,7 +84,7 @@ def from_main(value: Any) -> Any:
 
 
 def on_main(function: Callable[[], Result]) -> Result:
-    """Run something on rank 0 while the others wait, however long; its result, or its error, is everybody's.
+    """Run a function on rank 0 while the others wait, however long; return or raise the same on every rank.
 
     Raises:
         EdgeGlassError: Rank 0 raised it.
@@ -105,7 +105,7 @@ def on_main(function: Callable[[], Result]) -> Result:
 
 
 def from_all(value: Any) -> list[Any]:
-    """Every rank's value in rank order, everywhere: plain data."""
+    """Return the values of all ranks in rank order, the same on every rank: plain data."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -114,7 +114,7 @@ def from_all(value: Any) -> list[Any]:
 
 
 def own_share(items: Sequence[Item]) -> list[Item]:
-    """This rank's part of a list that all ranks have; the parts are consecutive and nearly equal."""
+    """Return this rank's part of a list that all ranks have; parts are consecutive and nearly equal."""
     ranks = world_size()
     return list(items[len(items) * rank() // ranks : len(items) * (rank() + 1) // ranks])
 
@@ -163,7 +163,7 @@ def processes(device: str = "auto", timeout_seconds: float = TIMEOUT_SECONDS) ->
             barrier()
             agree(False)  # the barrier asks rank 0's store: nobody leaves while another still asks
     except BaseException as error:
-        _let_go(error)
+        _release_model(error)
         raise
     finally:
         _liveness = None
@@ -171,7 +171,7 @@ def processes(device: str = "auto", timeout_seconds: float = TIMEOUT_SECONDS) ->
         dist.destroy_process_group()  # with a model still alive, gloo aborts the process now and then
 
 
-def _let_go(error: BaseException | None) -> None:
+def _release_model(error: BaseException | None) -> None:
     """Empty the frames an error came through: they hold the model, and with it the connections."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
@@ -179,6 +179,7 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def _is_joined() -> bool:
+    """Return whether this process is one of a group already."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -206,7 +207,7 @@ def _join(device: str, timeout_seconds: float) -> None:
         if int(local) >= torch.cuda.device_count():
             raise ConfigError(
                 f"rank {number} is process {local} of its machine, which has {torch.cuda.device_count()} "
-                "GPUs; one process per GPU would be right, or training.device=cpu"
+                "GPUs; expected one process per GPU: start fewer, or set training.device=cpu"
             )
         torch.cuda.set_device(int(local))
     try:

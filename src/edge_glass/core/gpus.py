@@ -8,13 +8,13 @@ GIB = 2**30
 
 
 def find_available_gpus(min_free_gb: float = 1.0, limit: int | None = None) -> list[int]:
-    """Numbers of the GPUs with enough free memory, those with most first; none on a machine without GPUs.
+    """Return the numbers of the GPUs with enough free memory, most first; [] on a machine without GPUs.
 
     The numbers are torch's own, so they count the GPUs that `CUDA_VISIBLE_DEVICES` leaves visible.
 
     Args:
         min_free_gb: Free memory in GiB that a GPU must have.
-        limit: Most GPUs.
+        limit: Return at most this many.
     """
     if not torch.cuda.is_available():
         return []

@@ -1,4 +1,4 @@
-"""Who of the ranks is still alive: without it, a dead rank is a collective that fails or hangs for no reason.
+"""Know which ranks are alive, so that a dead one is named instead of a collective that hangs for no reason.
 
 Every rank writes a heartbeat into the rendezvous store each second, from a thread of its own, and reads those
 of the others. What counts is that a heartbeat changes, so clocks need not agree.
@@ -78,7 +78,7 @@ class Liveness:
             self._stop.set()
 
     def wait_for_all(self) -> None:
-        """A barrier without a time limit, as long as every rank gives signs of life."""
+        """Wait for all ranks, without a time limit, as long as each of them sends heartbeats."""
         self._waits += 1
         keys = [f"{self._prefix}/wait/{self._waits}/{key.rsplit('/', 1)[1]}" for key in self._keys]
         own = keys[self._keys.index(self._key)]
@@ -102,11 +102,13 @@ class Liveness:
                 os._exit(TrainingError.exit_code)
 
     def _beat(self) -> None:
+        """Write the next heartbeat and read those of the others."""
         self._beats += 1
         self._store.set(self._key, f"{self._beats} {self._name}")
         self._listen()
 
     def _listen(self) -> None:
+        """Read all heartbeats, and note when each of them changed."""
         values = self._store.multi_get(self._keys)
         now = self._answered = time.monotonic()
         for number, (key, value) in enumerate(zip(self._keys, values, strict=True)):
@@ -135,7 +137,7 @@ class Liveness:
         )
 
     def _explain(self) -> str | None:
-        """Why a collective may have failed; None when all ranks are alive. Takes a few seconds to be sure."""
+        """Return why a collective failed; None when all ranks are alive. Waits a few seconds to be sure."""
         deadline = time.monotonic() + SILENT_SECONDS + BEAT_SECONDS
         while time.monotonic() < deadline:
             if gone := self._ended():
@@ -155,7 +157,7 @@ class Liveness:
             logger.debug("the exit is not announced at %s: %s", self._where, error)
 
     def _wait_until_heard(self) -> None:
-        """Keep the store up until all others have ended or are silent: with it would go why the run ended."""
+        """Keep the store up until all others have read why the run ended, or are silent."""
         deadline = time.monotonic() + SILENT_SECONDS
         self._listen()
         while self._somebody_listens() and time.monotonic() < deadline:
@@ -165,7 +167,7 @@ class Liveness:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without SIGTERM, which torchrun sends to the survivors at once; it waits 30 s before it does worse."""
+    """Ignore SIGTERM meanwhile: torchrun sends it to the survivors at once, and SIGKILL 30 s later."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_warnings(name: str) -> Iterator[None]:
-    """Only warnings and errors of one logger, such as `edge_glass.decoders.lora`."""
+    """Let one logger, such as `edge_glass.decoders.lora`, pass warnings and errors only."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Beginning a run folder: what may be written where, and what the run stood on."""
+"""Begin a run folder: what may be written where, and what the run was made with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PACKAGES = (
 
 
 def run_folder_of(config: ExperimentConfig, output: Path | None = None) -> Path:
-    """Where a run of this experiment goes: `--output`, else `output_dir/name`."""
+    """Return the run folder of an experiment: `--output`, else `output_dir/name`."""
     return output or Path(config.output_dir) / config.name
 
 
@@ -86,7 +86,7 @@ def begin(folder: Path, config: ExperimentConfig, resume: str | None) -> Path | 
 
 
 def _changed_settings(written: Path, config: ExperimentConfig) -> list[str]:
-    """Dotted keys of this config whose value in a run's `config.yaml` is another one."""
+    """Return the dotted keys whose value differs from that in a run's `config.yaml`, with both values."""
     before = parse_yaml(written.read_text(encoding="utf-8"), str(written)).value
     now = config.model_dump(mode="json")
     return [
@@ -127,7 +127,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The revision of the working folder, with `+changes` when files differ from it."""
+    """Return the git revision of the working folder, with `+changes` when files differ from it."""
     try:
         revision = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True

@@ -40,14 +40,14 @@ class Course:
 
 @dataclass(frozen=True)
 class Overfit:
-    """How it went.
+    """The outcome of `overfit`.
 
     Attributes:
         learned: Whether the primary metric went above `enough`.
         metric: Its name.
-        enough: What was asked for.
+        enough: What the metric had to reach.
         courses: From the untouched model to the end.
-        seconds: It took.
+        seconds: How long it took.
         samples: Written answers beside the right ones, at the end.
         reason: Why it was not learned, in words; empty where it was.
     """
@@ -61,7 +61,7 @@ class Overfit:
     reason: str
 
     def lines(self) -> list[str]:
-        """The result as text."""
+        """Return the outcome as lines of text."""
         first, last = self.courses[0].metrics, self.courses[-1].metrics
         lines = [
             f"{self.metric} {first[self.metric]:.3f} → {last[self.metric]:.3f}, loss {first['loss']:.3f} → "
@@ -73,7 +73,7 @@ class Overfit:
         for sample in self.samples[:3]:
             lines += [
                 f"  {sample['id']}: {sample['answer'][:160]}",
-                f"    right: {sample['reference'][:160]}",
+                f"    expected: {sample['reference'][:160]}",
             ]
         return lines
 
@@ -140,7 +140,7 @@ def _batch(task: Any, rows: Any) -> dict[str, Any]:
 
 
 def _reason(courses: list[Course], metric: str) -> str:
-    """The likeliest cause, from what the numbers say."""
+    """Return the likeliest cause, from what the numbers say."""
     first, last = courses[0].metrics, courses[-1].metrics
     if not math.isfinite(last["loss"]):
         return "the loss is not finite any more; lower optimization.lr"

@@ -1,4 +1,4 @@
-"""What a run asks of a task beside training: `tasks/run.py` is the same for all of them."""
+"""What a run asks of a task beside training: `experiment/run.py` is the same for all of them."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class Experiment(Task, Protocol):
 
     @property
     def splits(self) -> Mapping[str, SampleTable]:
-        """The rows of train, val and test."""
+        """Return the rows of train, val and test."""
         ...
 
     def measure(self, split: str) -> Any:
-        """Everything that the numbers of a split are made of, with the model as it is."""
+        """Return everything that the numbers of a split are made of, with the model as it is."""
         ...
 
     def untouched(self, folder: Path) -> Any:
-        """`measure("test")` before training; a run that is resumed may find it in its folder."""
+        """Return `measure("test")` before training; a run that is resumed may find it in its folder."""
         ...
 
     def estimates(self, measured: Any, split: str = "test") -> dict[str, Estimate]:
-        """Numbers with their draws."""
+        """Return metrics by name, each with its bootstrap draws."""
         ...
 
     def prepare(self) -> None:
-        """Whatever comes between measuring the untouched model and training."""
+        """Do what comes between measuring the untouched model and training."""
         ...
 
     def rebuild(self, state: Mapping[str, Tensor]) -> None:
@@ -62,16 +62,16 @@ class Experiment(Task, Protocol):
         ...
 
     def callbacks(self, folder: Path) -> list[Any]:
-        """Side effects of its own during training."""
+        """Return callbacks of its own for training."""
         ...
 
     def fingerprints(self) -> dict[str, Any]:
-        """Of weights and data."""
+        """Return fingerprints of weights and data."""
         ...
 
 
 def split_counts(splits: Mapping[str, SampleTable]) -> dict[str, SplitCount]:
-    """Rows used and left out, by split."""
+    """Count rows used and left out, by split."""
     counts = {}
     for name, table in splits.items():
         reasons: dict[str, int] = {}

@@ -27,7 +27,7 @@ class Finished(NamedTuple):
 
 
 def find_model(folder: str | Path) -> Finished:
-    """The finished model of a run folder or model folder.
+    """Find the finished model of a run folder or model folder.
 
     Raises:
         CheckpointError: There is none.
@@ -46,11 +46,11 @@ def find_model(folder: str | Path) -> Finished:
 
 
 def require_task(folder: str | Path, task: str) -> Finished:
-    """As `find_model`, of a model for this task.
+    """Find the finished model, which has to be for this task.
 
     Raises:
         CheckpointError: There is no finished model.
-        ConfigError: It is for another task; what can be done with it is said.
+        ConfigError: It is for another task; the message says what it does.
     """
     found = find_model(folder)
     if found.task != task:

@@ -17,8 +17,8 @@ from edge_glass.detection.boxes.codec import BoxCodec, box_codec
 from edge_glass.detection.collators import Qwen2VLCollatorV1, Qwen2VLCollatorV2, planned_size
 from edge_glass.detection.report.inspected_rows import seen_picture
 from edge_glass.detection.report.inspection import detection_overview, inspected_detections
-from edge_glass.reporting.inspection import inspection_lines, write_inspection_page
-from edge_glass.reporting.inspection_tokens import InspectedSample, chips
+from edge_glass.reporting.inspection import InspectedSample, chips
+from edge_glass.reporting.inspection_views import inspection_lines, write_inspection_page
 from edge_glass.reporting.terminal import as_text
 from edge_glass.vlm.scratch import FAMILIES, build_processor
 

@@ -14,7 +14,7 @@ from edge_glass.data.conversation_batches import stack_pixels
 from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.encoders.pooling import build_pooling
 from edge_glass.instruction.data.table import InstructionTable
-from edge_glass.reporting.inspection_tokens import InspectedInput
+from edge_glass.reporting.inspection import InspectedInput
 
 
 class InputInspector:

@@ -19,7 +19,7 @@ from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.model.build import build_decoder, build_tokenizer
 from edge_glass.instruction.report.inspected_inputs import InputInspector
 from edge_glass.instruction.report.invariants import checks_of_row
-from edge_glass.reporting.inspection_tokens import InspectedSample, inspected_tokens
+from edge_glass.reporting.inspection import InspectedSample, inspected_tokens
 from edge_glass.tasks.inspection import Inspection
 from edge_glass.tasks.sources import load_audio, load_vision
 
