@@ -62,12 +62,12 @@ _HOMES = {
     "AudioEncoder": "edge_glass.encoders.audio",
     "TextEncoder": "edge_glass.encoders.text",
     "PerceiverResampler": "edge_glass.encoders.perceiver",
-    "SimpleAttentionPooling": "edge_glass.encoders.pooling",
-    "AttentionPooling": "edge_glass.encoders.pooling",
+    "SimpleAttentionPooling": "edge_glass.encoders.poolings.simple",
+    "AttentionPooling": "edge_glass.encoders.poolings.multihead",
     "MRLProjection": "edge_glass.encoders.mrl",
     "MultimodalAlignmentModel": "edge_glass.alignment.model.alignment",
     "MultimodalFusion": "edge_glass.encoders.fusion",
-    "AlignmentLoss": "edge_glass.alignment.model.losses",
+    "AlignmentLoss": "edge_glass.alignment.model.loss",
     "AudioTextDataset": "edge_glass.data.datasets",
     "TriModalDataset": "edge_glass.data.datasets",
     "ImageTextDataset": "edge_glass.data.datasets",
@@ -97,7 +97,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'edge_glass' has no attribute {name!r}")
+    from edge_glass import migrating
+
+    return migrating.find(name)
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
-from edge_glass.core.batches import chunks
+from edge_glass.core.passes import parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.samples import group_numbers
 from edge_glass.decoders.generation import generation_settings
@@ -181,7 +181,7 @@ class DetectionTask(TextGenerationTask):
             seconds: After them no further rows are begun, on any rank; the first batch always is.
         """
         own = distributed.own_share(rows)
-        batches: Iterable[Sequence[int]] = chunks(own, self.config.generation.batch_size)
+        batches: Iterable[Sequence[int]] = parts(own, self.config.generation.batch_size)
         if seconds is not None:
             batches = within(batches, seconds)
         found: list[Detections] = []

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
-from edge_glass.core.batches import chunks, moved
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
+from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.labels import ConversationTokenizer, check_labels
 from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.generation import generation_settings
@@ -143,7 +143,7 @@ class InstructionTask(TextGenerationTask):
             rows = [row for row, keys in enumerate(table.keys(name)) if keys]
             rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
             measured = (
-                source.features(name, [Place(table, row) for row in part]) for part in chunks(rows, 64)
+                source.features(name, [ItemRef(table, row) for row in part]) for part in parts(rows, 64)
             )
             tower.standardizer.measure(features.tokens[features.mask] for features in measured)
 
@@ -202,7 +202,7 @@ class InstructionTask(TextGenerationTask):
             self.precision(),
             progress_bar(f"answering {split} questions", len(own), progress) as advance,
         ):
-            for part in chunks(own, self.config.generation.batch_size):
+            for part in parts(own, self.config.generation.batch_size):
                 batch = moved(self.batch(split, part, prompts=True), self.model.device)
                 written = model.generate(batch, self.settings)
                 texts += [self.text(tokens) for tokens in written.tokens]

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary, distributed
-from edge_glass.core.batches import chunks, moved
 from edge_glass.core.canary import Canary
 from edge_glass.core.labels import NOT_TRAINED
-from edge_glass.core.modes import evaluating
+from edge_glass.core.passes import evaluating, moved, parts
 from edge_glass.tasks.measuring import arithmetic, measured_rows
 from edge_glass.training.task import Batch, Report
 
@@ -71,7 +70,7 @@ class TextGenerationTask(ABC):
         """Mean over all supervised tokens of these rows; each rank measures its share."""
         loss, correct, count = 0.0, 0.0, 0
         with evaluating(model), self.precision():
-            for part in chunks(distributed.own_share(rows), self.config.generation.batch_size):
+            for part in parts(distributed.own_share(rows), self.config.generation.batch_size):
                 output = model(moved(self.batch(split, part), self.model.device))
                 loss, count = loss + float(output.loss_sum), count + int(output.count)
                 correct += float(output.report["correct"])

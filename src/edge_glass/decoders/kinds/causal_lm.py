@@ -33,6 +33,7 @@ from edge_glass.decoders.generation import generate, stream_text
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import inference
+from edge_glass.migrating import takes_old_calls
 
 MODES = ("frozen", "lora", "full")
 
@@ -54,6 +55,7 @@ class QwenDecoder(nn.Module):
     prefix_first: ClassVar[bool] = False  # its first token is an attention sink
     known: Tensor
 
+    @takes_old_calls('QwenDecoder.load(source, quantization="4bit", lora=LoraSettings(rank=…, alpha=…))')
     def __init__(
         self,
         lm: Any,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.core.gathering import zero_touching
-from edge_glass.core.modes import evaluating
+from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
+from edge_glass.core.passes import evaluating
 from edge_glass.decoders.decoder import (
     Decoder,
     DecoderOutput,
@@ -21,7 +22,6 @@ from edge_glass.decoders.decoder import (
     Prefix,
     check_names_and_shapes,
 )
-from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.encoders.fusion import MultimodalFusion, joined
 from edge_glass.instruction.model.prefix import PrefixTower, spread
 
