@@ -22,7 +22,7 @@ from PIL import Image
 from edge_glass.detection.boxes.codec import box_codec
 from edge_glass.detection.collators import Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3
 from edge_glass.detection.data.conversations import convert_to_conversation_format
-from edge_glass.vlm.scratch import build_processor
+from edge_glass.vlm.family import build_processor
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edge_glass.alignment.model.losses import excluded_pairs, infonce
+from edge_glass.alignment.losses.infonce import infonce
+from edge_glass.alignment.model.loss import excluded_pairs
 from edge_glass.core.gathering import Shares
 from edge_glass.encoders.mrl import truncate_and_normalize
 

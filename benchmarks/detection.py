@@ -70,7 +70,7 @@ def make_vlm(layers: int) -> tuple[Any, Any]:
     """Qwen2-VL-2B's widths with few layers; the same weights on all sides."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-    from edge_glass.vlm.scratch import build_processor
+    from edge_glass.vlm.family import build_processor
 
     processor = build_processor("qwen2_vl", SIDE * SIDE, SIDE * SIDE)
     ids = processor.tokenizer.convert_tokens_to_ids

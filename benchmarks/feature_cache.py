@@ -60,7 +60,7 @@ def compare_filling(config_file: Path, folder: Path, rounds: int) -> None:
     from edge_glass.config import load_config
     from edge_glass.data.feature_cache import FeatureCache
     from edge_glass.data.features import GROUP_ROWS, CachedFeatures
-    from edge_glass.encoders.allocator import keep_freed_memory
+    from edge_glass.encoders.features import keep_freed_memory
     from edge_glass.tasks.sources import load_encoders, load_splits
 
     config = load_config(config_file)

@@ -22,7 +22,7 @@ from torch import Tensor
 from edge_glass.data.conversations import USER, Turn
 from edge_glass.data.labels import ConversationTokenizer
 from edge_glass.decoders import Generation, GenerationSettings, QwenDecoder, TRMConfig, TRMDecoder
-from edge_glass.decoders.joining import PlacedPrefix, Prefix
+from edge_glass.decoders.decoder import PlacedPrefix, Prefix
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.features import TokenFeatures
 

@@ -63,13 +63,15 @@ warnings.filterwarnings(
 )  # tqdm would like ipywidgets; we do not need it
 
 import edge_glass
+from edge_glass.alignment.losses.infonce import infonce
 from edge_glass.alignment.measure.archive import load_archive
 from edge_glass.alignment.measure.retrieval import ranks
-from edge_glass.alignment.model.losses import effective_rank, infonce, off_diagonal_cosine
+from edge_glass.alignment.model.loss import effective_rank, off_diagonal_cosine
 from edge_glass.alignment.task import AlignmentTask
 from edge_glass.corpora.emoji import build_emoji
 from edge_glass.data.pictures import decode_image
-from edge_glass.encoders import MeanPooling, truncate_and_normalize
+from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.encoders.poolings.mean import MeanPooling
 from edge_glass.training.sampler import EpochBatchSampler
 
 # Paths in the experiment files start at the root of the project.

@@ -77,7 +77,7 @@ from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_lab
 from edge_glass.data.pictures import decode_image
 from edge_glass.decoders import GenerationSettings, PlainDecoder, Projector, QwenDecoder, TRMConfig
 from edge_glass.decoders.blocks import Sight
-from edge_glass.decoders.steps import DecoderSteps
+from edge_glass.decoders.small_decoder import DecoderSteps
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.normalization import Standardizer
 from edge_glass.encoders.pooling import build_pooling

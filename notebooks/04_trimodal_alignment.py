@@ -67,18 +67,20 @@ warnings.filterwarnings(
 
 import edge_glass
 from edge_glass.alignment.closed_form import closed_form_retrieval, fit_closed_form
+from edge_glass.alignment.losses.infonce import infonce
 from edge_glass.alignment.measure.archive import load_archive
 from edge_glass.alignment.measure.retrieval import ranks
 from edge_glass.alignment.model.cca import LinearMap, fit_shared_space
-from edge_glass.alignment.model.losses import excluded_pairs, infonce
+from edge_glass.alignment.model.loss import excluded_pairs
 from edge_glass.alignment.task import AlignmentTask
 from edge_glass.core.errors import DataError
 from edge_glass.corpora.emoji import build_emoji
-from edge_glass.data.features import Place
+from edge_glass.data.features import ItemRef
 from edge_glass.data.pictures import decode_image
-from edge_glass.encoders import truncate_and_normalize
-from edge_glass.encoders.codebook import CodebookPooling
-from edge_glass.encoders.pooling import MeanMaxPooling, MeanPooling
+from edge_glass.encoders.mrl import truncate_and_normalize
+from edge_glass.encoders.poolings.codebook import CodebookPooling
+from edge_glass.encoders.poolings.mean import MeanPooling
+from edge_glass.encoders.poolings.mean_max import MeanMaxPooling
 
 # Paths in the experiment files start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
@@ -589,7 +591,7 @@ def paired(first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
     both = [row for row in range(len(train_rows)) if owned[first][row] and owned[second][row]]
     sides = []
     for name in (first, second):
-        pooled = torch.from_numpy(task.pooled(name, [Place(train_rows, row) for row in both]))
+        pooled = torch.from_numpy(task.pooled(name, [ItemRef(train_rows, row) for row in both]))
         with torch.no_grad():
             sides.append(towers[name].normalized(pooled).numpy())
     return sides[0], sides[1]

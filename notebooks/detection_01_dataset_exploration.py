@@ -61,14 +61,14 @@ from edge_glass import calculate_iou, visualize_bbox_on_image
 from edge_glass.core.boxes import box_areas, iou_matrix
 from edge_glass.core.errors import DataError
 from edge_glass.data.splits import split_by_group
-from edge_glass.detection.boxes.codec import FAMILIES
 from edge_glass.detection.boxes.evidence import order_evidence
 from edge_glass.detection.collators.sizes import planned_size, token_counts
 from edge_glass.detection.data.readers import read_detection
+from edge_glass.vlm.family import build_processor
 from edge_glass.vlm.pixel_budget import set_pixel_budget
-from edge_glass.vlm.scratch import build_processor
 from edge_glass_scenes.nutrition_scenes import build_nutrition_scenes
 
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 # Paths start at the root of the project.
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
 os.chdir(ROOT)

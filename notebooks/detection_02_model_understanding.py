@@ -75,18 +75,20 @@ from edge_glass import (
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.detection import VlmSizeConfig
 from edge_glass.core.errors import DataError
+from edge_glass.core.parameters import format_parameter_table
 from edge_glass.data.pictures import decode_image
-from edge_glass.detection.boxes.codec import FAMILIES, SeenSize, box_codec, seen_size
+from edge_glass.detection.boxes.codec import SeenSize, box_codec, seen_size
 from edge_glass.detection.collators import Qwen2VLCollatorV2, prompt_batch
 from edge_glass.detection.collators.sizes import planned_size
 from edge_glass.detection.report.inspected_rows import seen_picture
-from edge_glass.encoders.freezing import format_parameter_table
 from edge_glass.vlm.components import components, count_components
+from edge_glass.vlm.family import build_processor, build_vlm, load_family
 from edge_glass.vlm.inputs import rope_positions
 from edge_glass.vlm.loading import load_vlm
-from edge_glass.vlm.scratch import SPECIAL_TOKENS, build_processor, build_vlm
+from edge_glass.vlm.qwen import SPECIAL_TOKENS
 from edge_glass_scenes.packages.product import draw_product
 
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "configs").is_dir())
 os.chdir(ROOT)
 if TINY:
@@ -198,8 +200,8 @@ def facts(family: str) -> list:
         f"{vision.spatial_merge_size}×{vision.spatial_merge_size}",
         "all of the picture" if windows is None else f"windows; all of it in layers {windows}",
         "–" if deep is None else f"of layers {deep}, into the first language layers",
-        FAMILIES[family].factor,
-        "0 to 1000" if FAMILIES[family].relative else "pixels of the seen picture",
+        load_family(family).token_side,
+        "0 to 1000" if load_family(family).boxes.range else "pixels of the seen picture",
     ]
 
 
@@ -384,7 +386,7 @@ pictures([as_given, seen_picture(pixels, grid, images)], ["laid out line by line
 figure, axes = plt.subplots(1, 3, figsize=(9, 4.4))
 for axis, (family, one), colour in zip(axes, inputs.items(), (BLUE, BLUE, ORANGE), strict=True):
     each = seen_picture(one["pixel_values"], one["image_grid_thw"][0], processors[family].image_processor)
-    factor = FAMILIES[family].factor
+    factor = load_family(family).token_side
     axis.imshow(each)
     axis.set_xticks(np.arange(0, each.width + 1, factor), [])
     axis.set_yticks(np.arange(0, each.height + 1, factor), [])

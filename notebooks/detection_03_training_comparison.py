@@ -76,7 +76,7 @@ from edge_glass.detection.data.table import DetectionDataset
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
 from edge_glass.detection.report.inspection import inspected_detections
 from edge_glass.detection.use.detect import Detector
-from edge_glass.reporting.inspection_tokens import chips
+from edge_glass.reporting.inspection import chips
 from edge_glass.vlm.model import build_detection_model
 from edge_glass_scenes.emoji_scenes import build_emoji_scenes
 

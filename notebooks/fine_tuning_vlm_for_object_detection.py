@@ -93,11 +93,10 @@ from edge_glass.detection.measure.metrics import (
 )
 from edge_glass.detection.use.detect import Detector
 from edge_glass.evaluation.verdict import compare
-from edge_glass.vlm.components import component_of
+from edge_glass.vlm.family import build_processor, build_vlm, load_family
 from edge_glass.vlm.loading import load_vlm
 from edge_glass.vlm.model import DetectionModel, as_detection_model
 from edge_glass.vlm.pixel_budget import set_pixel_budget
-from edge_glass.vlm.scratch import build_processor, build_vlm
 from edge_glass_scenes.nutrition_scenes import build_nutrition_scenes
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -427,7 +426,7 @@ trainer = SFTTrainer(
     train_dataset=conversations,
     data_collator=collator,
     callbacks=[
-        GradNormCallback(component_of),
+        GradNormCallback(load_family("qwen2_vl").component_of),
         IoUEvalCallback(measure, every_steps=STEPS // 6, seconds=30),
     ],
     args=SFTConfig(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-PATIENCE = 300.0
+PATIENCE = 300
 """Seconds after which something hangs."""
 
 

@@ -20,7 +20,7 @@ from answering_runs import write_answering_run
 from edge_glass.cli import main
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape, play_shape
 from edge_glass.data.sounds import Sound, encode_flac
-from edge_glass.reporting.inspection_tokens import visible
+from edge_glass.reporting.inspection import visible
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,6 +12,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
+from patience import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 LESSONS = sorted(file.stem for file in NOTEBOOKS.glob("*.py"))
@@ -54,7 +56,9 @@ def test_lesson_runs_in_tiny_form(
     # One from the folder of the notebooks, as Jupyter starts it, one from the root, as some editors do.
     folder = NOTEBOOKS if LESSONS.index(lesson) % 2 == 0 else ROOT
     notebook = jupytext.read(NOTEBOOKS / f"{lesson}.py")
-    client = NotebookClient(notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(folder)}})
+    where = {"metadata": {"path": str(folder)}}
+    waits = {"timeout": 6 * PATIENCE, "startup_timeout": PATIENCE, "iopub_timeout": PATIENCE}
+    client = NotebookClient(notebook, km=kernel, resources=where, **waits)
     client.execute()  # raises CellExecutionError with the cell and its traceback
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     mime_types = {mime for output in outputs for mime in output.get("data", {})}

@@ -62,12 +62,12 @@ _HOMES = {
     "AudioEncoder": "edge_glass.encoders.audio",
     "TextEncoder": "edge_glass.encoders.text",
     "PerceiverResampler": "edge_glass.encoders.perceiver",
-    "SimpleAttentionPooling": "edge_glass.encoders.pooling",
-    "AttentionPooling": "edge_glass.encoders.pooling",
+    "SimpleAttentionPooling": "edge_glass.encoders.poolings.simple",
+    "AttentionPooling": "edge_glass.encoders.poolings.multihead",
     "MRLProjection": "edge_glass.encoders.mrl",
     "MultimodalAlignmentModel": "edge_glass.alignment.model.alignment",
     "MultimodalFusion": "edge_glass.encoders.fusion",
-    "AlignmentLoss": "edge_glass.alignment.model.losses",
+    "AlignmentLoss": "edge_glass.alignment.model.loss",
     "AudioTextDataset": "edge_glass.data.datasets",
     "TriModalDataset": "edge_glass.data.datasets",
     "ImageTextDataset": "edge_glass.data.datasets",
@@ -75,8 +75,8 @@ _HOMES = {
     "build_image_datasets_from_parquet": "edge_glass.data.datasets",
     "InstructionDataset": "edge_glass.instruction.data.datasets",
     "PixmoQADataset": "edge_glass.instruction.data.datasets",
-    "QwenDecoder": "edge_glass.decoders.causal_lm",
-    "TRMDecoder": "edge_glass.decoders.trm",
+    "QwenDecoder": "edge_glass.decoders.kinds.causal_lm",
+    "TRMDecoder": "edge_glass.decoders.kinds.trm",
     "convert_to_conversation_format": "edge_glass.detection.data.conversations",
     "restore_images_in_conversations": "edge_glass.detection.data.conversations",
     "Qwen2VLCollatorV1": "edge_glass.detection.collators",
@@ -97,7 +97,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'edge_glass' has no attribute {name!r}")
+    from edge_glass import migrating
+
+    return migrating.find(name)
 
 
 def __dir__() -> list[str]:

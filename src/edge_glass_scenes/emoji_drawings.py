@@ -18,7 +18,7 @@ class EmojiClass(NamedTuple):
     codes: int = 1
 
     def has(self, stem: str) -> bool:
-        """Whether a file name without suffix, such as 1f600 or 1f1e6-1f1e8, is of this class."""
+        """Return whether a file name without suffix, such as 1f600 or 1f1e6-1f1e8, is of this class."""
         codes = [int(code, 16) for code in stem.split("-")]
         return len(codes) == self.codes and all(
             any(first <= code <= last for first, last in self.ranges) for code in codes

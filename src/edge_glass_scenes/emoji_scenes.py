@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from edge_glass import assets
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import write_whole
 from edge_glass_scenes.emoji_drawings import (
     CLASSES,
     DEFAULT_CLASSES,
@@ -95,8 +95,7 @@ def build_emoji_scenes(
         )
         for split, count in counts.items()
     }
-    with atomic_file(folder / "README.md") as temporary:
-        temporary.write_text(_card(pools, counts, seed, options), encoding="utf-8")
+    write_whole(folder / "README.md", _card(pools, counts, seed, options))
     logger.info("wrote %d emoji scenes to %s", sum(counts.values()), folder)
     return files
 
@@ -106,8 +105,9 @@ def _check(rows: int, options: SceneOptions) -> None:
         raise ConfigError(f"emoji-scenes: no class {', '.join(unknown)}; there are {', '.join(CLASSES)}")
     if rows < 1 or options.side < 32 or options.most_objects < 1 or not options.classes:
         raise ConfigError(
-            f"emoji-scenes: {rows} rows, side {options.side}, {options.most_objects} objects, "
-            f"{len(options.classes)} classes; at least 1, 32, 1 and 1 would be right"
+            "emoji-scenes: expected at least 1 row, side 32, 1 object and 1 class; got "
+            f"{rows} rows, side {options.side}, {options.most_objects} objects, "
+            f"{len(options.classes)} classes"
         )
 
 
@@ -122,7 +122,7 @@ def draw_scenes(
 
 
 def draw_scene(pool: Sequence[Drawing], rng: random.Random, image_id: str, options: SceneOptions) -> Scene:
-    """One scene of one or more emoji from a pool."""
+    """Return one scene of one or more emoji from a pool."""
     chosen = _choose(pool, rng, rng.randint(1, options.most_objects))
     scene = draw_background(rng, options, [drawing.colour for drawing in chosen])
     placed: list[tuple[Drawing, tuple[int, int, int, int]]] = []
@@ -178,7 +178,7 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
 def draw_background(
     rng: random.Random, options: SceneOptions, colours: Sequence[tuple[float, float, float]]
 ) -> Any:
-    """An RGB picture, side x side, whose colours stand out from those of the drawings."""
+    """Return an RGB picture, side x side, whose colours stand out from those of the drawings."""
     import numpy as np
     from PIL import Image
 

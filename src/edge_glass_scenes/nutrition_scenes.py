@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, write_whole
 from edge_glass.core.progress import progress_bar
 from edge_glass_scenes.packages.product import draw_product, picture_count
 from edge_glass_scenes.scene_parquet import Scene, schema
@@ -73,9 +73,9 @@ def build_nutrition_scenes(
         ConfigError: too few rows or a negative seed.
     """
     if rows < LEAST_ROWS:
-        raise ConfigError(f"nutrition-scenes: rows is {rows}; three splits need at least {LEAST_ROWS}")
+        raise ConfigError(f"nutrition-scenes: expected at least {LEAST_ROWS} rows, got {rows}")
     if seed < 0:
-        raise ConfigError(f"nutrition-scenes: seed is {seed}; it has to be 0 or more")
+        raise ConfigError(f"nutrition-scenes: expected a seed of 0 or more, got {seed}")
     import pyarrow.parquet as pq
 
     kept = folder / ".parts" / _digest(seed)
@@ -90,15 +90,14 @@ def build_nutrition_scenes(
             advance(part.rows)
     files = {split: folder / f"{split}.parquet" for split in ("train", "val", "test")}
     counts = {split: _join(file, parts, split) for split, file in files.items()}
-    with atomic_file(folder / "README.md") as temporary:
-        temporary.write_text(_card(counts, seed), encoding="utf-8")
+    write_whole(folder / "README.md", _card(counts, seed))
     shutil.rmtree(folder / ".parts")
     logger.info("wrote %d pictures of packages to %s", rows, folder)
     return files
 
 
 def split_of(product: int) -> str:
-    """The split of a product: of 16 in turn, one is val, one test and 14 are train."""
+    """Return the split of a product: of 16 in turn, one is val, one test and 14 are train."""
     return {_VAL: "val", _TEST: "test"}.get(product % _CYCLE, "train")
 
 

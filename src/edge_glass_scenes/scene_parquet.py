@@ -54,7 +54,7 @@ class Scene:
     category_names: tuple[str, ...]
 
     def columns(self) -> dict[str, Any]:
-        """The row as OpenFoodFacts has it."""
+        """Return the row as OpenFoodFacts has it."""
         scale = (self.height, self.width, self.height, self.width)
         boxes = [(y_min, x_min, y_max, x_max) for x_min, y_min, x_max, y_max in self.boxes]
         return {
@@ -76,7 +76,7 @@ class Scene:
 
 
 def schema() -> Any:
-    """The arrow schema, with the features of the library `datasets` in its metadata."""
+    """Return the arrow schema, with the features of the library `datasets` in its metadata."""
     import pyarrow as pa
 
     text = pa.string()

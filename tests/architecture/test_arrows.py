@@ -16,6 +16,7 @@ from house import Import, all_imports, imports_of, modules, room_of
 LEVELS = {
     "core": 0,
     "config": 1,
+    "migrating": 1,
     "assets": 2,
     "encoders": 3,
     "decoders": 4,
@@ -38,6 +39,11 @@ LEVELS = {
 }
 
 
+# The package beside the toolkit stands on less than its level allows, and only corpora use it.
+SCENES = "edge_glass_scenes"
+SCENES_USE = ("core", "assets", "data")
+USE_SCENES = "corpora"
+
 HEAVY = {"torch", "timm", "transformers", "sentence_transformers", "sklearn", "matplotlib", "pandas"} | {
     *("soundfile", "soxr", "ctranslate2", "pyarrow"),
 }
@@ -57,6 +63,8 @@ def wrong_arrows(imports: Iterable[Import]) -> list[str]:
         elif LEVELS[target] >= LEVELS[room]:
             way = "sideways" if LEVELS[target] == LEVELS[room] else "up"
             lines.append(f"{where}: the arrow points {way}")
+        elif (room == SCENES and target not in SCENES_USE) or (target == SCENES and room != USE_SCENES):
+            lines.append(f"{where}: only {USE_SCENES} use scenes, scenes only {SCENES_USE}")
     return lines
 
 
@@ -91,8 +99,8 @@ def test_imported_modules_exist() -> None:
         ),
         (
             "edge_glass.encoders.mrl",
-            "import edge_glass.alignment.model.losses as l",
-            "encoders imports edge_glass.alignment.model.losses: the arrow points up",
+            "import edge_glass.alignment.model.loss as l",
+            "encoders imports edge_glass.alignment.model.loss: the arrow points up",
         ),
         (
             "edge_glass.config.loading",
@@ -105,22 +113,39 @@ def test_imported_modules_exist() -> None:
             "reporting imports edge_glass.tasks.measuring: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "from edge_glass import load_config",
             "decoders imports edge_glass.load_config: load_config is not in LEVELS",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "if TYPE_CHECKING:\n    from ..cli import main",
             "decoders imports edge_glass.cli.main: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass.decoders.blocks",
             "importlib.import_module('edge_glass.data.rows')",
             "decoders imports edge_glass.data.rows: the arrow points up",
         ),
         (
-            "edge_glass.decoders.trm",
+            "edge_glass_scenes.emoji_scenes",
+            "from edge_glass.corpora.emoji import build_emoji",
+            "edge_glass_scenes imports edge_glass.corpora.emoji.build_emoji: the arrow points up",
+        ),
+        (
+            "edge_glass_scenes.emoji_scenes",
+            "import edge_glass.training.loop",
+            "edge_glass_scenes imports edge_glass.training.loop: "
+            "only corpora use scenes, scenes only ('core', 'assets', 'data')",
+        ),
+        (
+            "edge_glass.experiment.run",
+            "import edge_glass_scenes.emoji_scenes",
+            "experiment imports edge_glass_scenes.emoji_scenes: "
+            "only corpora use scenes, scenes only ('core', 'assets', 'data')",
+        ),
+        (
+            "edge_glass.decoders.blocks",
             "import edge_glass",
             "decoders imports edge_glass: the arrow points up",
         ),
@@ -143,6 +168,8 @@ def test_a_wrong_import_is_caught(module: str, source: str, says: str) -> None:
             "edge_glass.data.rows",
             "from . import pictures\nfrom .pictures import x\nfrom edge_glass.data import pictures",
         ),
+        ("edge_glass_scenes.emoji_scenes", "from edge_glass import assets, data"),
+        ("edge_glass.corpora.building", "from edge_glass_scenes import emoji_scenes"),
         ("edge_glass.training.environment", "from edge_glass import __version__"),
         ("edge_glass.data.rows", "import edge_glass_of_another_kind"),
     ],

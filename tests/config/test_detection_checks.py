@@ -10,13 +10,13 @@ from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config, variant_config
 from edge_glass.config.checks import unread
-from edge_glass.config.checks.detection import TOKEN_SIDE
 from edge_glass.config.checks.detection_data import BoxSource, box_source
 from edge_glass.config.fields import section_of, walk
+from edge_glass.config.sections.detection import FAMILIES, token_side
 from edge_glass.core.errors import ConfigError
 from edge_glass.detection.boxes.codec import box_codec
 from edge_glass.detection.data.readers import parse_source
-from edge_glass.vlm.scratch import patch_size
+from edge_glass.vlm.family import build_processor
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -108,8 +108,9 @@ def test_pictures_alone_exceed_a_row(load_boxes: Load, boxes_error: ErrorOf) -> 
 
 
 def test_sides_of_tokens() -> None:
-    for family, side in TOKEN_SIDE.items():
-        assert side == box_codec(family).factor == 2 * patch_size(family)
+    for family in FAMILIES.names():
+        images = build_processor(family).image_processor
+        assert token_side(family) == box_codec(family).factor == images.merge_size * images.patch_size
 
 
 class TestGPU:

@@ -95,7 +95,7 @@ def test_unknown_voices_are_named(voice, words):
 
 
 def test_an_impossible_speed():
-    with pytest.raises(ConfigError, match="20 words per minute; 80 to 450"):
+    with pytest.raises(ConfigError, match="80 to 450 words per minute, got 20"):
         speak("cat", words_per_minute=20)
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 TEXTS = ["what is it? a fox", "red", "how many? three of them, I think"]

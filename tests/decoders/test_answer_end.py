@@ -12,7 +12,7 @@ from edge_glass.data.conversations import ASSISTANT, USER, Turn
 from edge_glass.data.labels import ConversationTokenizer
 from edge_glass.decoders import GenerationSettings, PlainDecoder, QwenDecoder, TRMConfig, TRMDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
-from edge_glass.decoders.plain import PlainConfig
+from edge_glass.decoders.kinds.plain import PlainConfig
 from edge_glass.encoders.features import TokenFeatures
 
 KINDS = ["causal_lm", "trm", "plain"]

@@ -9,8 +9,8 @@ from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from torch import Tensor
 
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.decoder import GenerationSettings
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 

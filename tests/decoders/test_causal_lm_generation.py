@@ -9,8 +9,7 @@ from transformers import GenerationConfig
 
 from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.causal_lm_generation import CausalSteps, shared_opening, weights_in
-from edge_glass.decoders.decoder import GenerationSettings
-from edge_glass.decoders.joining import PlacedPrefix
+from edge_glass.decoders.decoder import GenerationSettings, PlacedPrefix
 from edge_glass.encoders.features import TokenFeatures
 
 

@@ -10,8 +10,8 @@ from causal_decoders import TEXTS, decoder, prefix, tokenize
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from edge_glass.core.errors import AssetError, ConfigError
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 
 
 def test_saved_folders_load_again(tmp_path: Path) -> None:

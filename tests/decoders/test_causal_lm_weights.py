@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.decoder import GenerationSettings
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.decoders.lora import LoraSettings
 
 

@@ -12,12 +12,10 @@ from torch import Tensor
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.decoders.blocks import Sight
 from edge_glass.decoders.decoder import Generation, GenerationSettings
-from edge_glass.decoders.generation import generate
-from edge_glass.decoders.plain import PlainDecoder
-from edge_glass.decoders.small_decoder import SmallDecoder
-from edge_glass.decoders.steps import DecoderSteps
-from edge_glass.decoders.streaming import stream_text
-from edge_glass.decoders.trm import TRMDecoder
+from edge_glass.decoders.generation import generate, stream_text
+from edge_glass.decoders.kinds.plain import PlainDecoder
+from edge_glass.decoders.kinds.trm import TRMDecoder
+from edge_glass.decoders.small_decoder import DecoderSteps, SmallDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 KINDS = ["trm", "halting", "plain"]

@@ -11,7 +11,7 @@ from gguf import GGUFWriter
 
 from edge_glass.core.errors import AssetError
 from edge_glass.decoders import gguf_files
-from edge_glass.decoders.causal_lm import QwenDecoder
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 
 
 def write_gguf(path: Path) -> dict[str, torch.Tensor]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from edge_glass.decoders.decoder import GenerationSettings
-from edge_glass.decoders.plain import PlainDecoder
+from edge_glass.decoders.kinds.plain import PlainDecoder
+from edge_glass.decoders.kinds.trm import TRMDecoder
 from edge_glass.decoders.small_decoder import SmallDecoder
-from edge_glass.decoders.trm import TRMDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 WIDTH = 32

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from edge_glass.core.errors import CheckpointError, ConfigError
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm, tiny_tokenizer
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.decoders.lora import LoraSettings, _by_kind, read_manifest, read_settings, resolve_targets
 
 

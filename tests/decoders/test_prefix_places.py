@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from torch import Tensor
 
-from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.decoders.decoder import GenerationSettings
-from edge_glass.decoders.joining import PlacedPrefix, join, join_labels
-from edge_glass.decoders.plain import PlainDecoder
+from edge_glass.decoders.decoder import GenerationSettings, PlacedPrefix, join, join_labels
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
+from edge_glass.decoders.kinds.plain import PlainDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 torch.set_num_threads(1)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.core.errors import CheckpointError, ConfigError
-from edge_glass.decoders.causal_lm import QwenDecoder
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.decoders.generation import GenerationSettings
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.decoders.quantization import QUANTIZATIONS, quantization_options
 from edge_glass.encoders.features import TokenFeatures
 

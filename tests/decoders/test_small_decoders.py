@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerFast
 
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
 from edge_glass.decoders.blocks import Sight
-from edge_glass.decoders.plain import PlainConfig, PlainDecoder
+from edge_glass.decoders.kinds.plain import PlainConfig, PlainDecoder
+from edge_glass.decoders.kinds.trm import TRMConfig, TRMDecoder
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
-from edge_glass.decoders.trm import TRMConfig, TRMDecoder
 from edge_glass.encoders.features import TokenFeatures
 
 KINDS = ["trm", "halting", "plain"]

@@ -134,7 +134,7 @@ def execute(run: AnswerRun, home: str | None = None) -> dict[str, Any]:
     callbacks = [MetricsLog(run.folder / "metrics.jsonl"), gradients]
     trainer = MultimodalTrainer(task, task.model, arguments, 9, callbacks)
     if not run.weighted:
-        trainer._weigh = None
+        trainer.weight = None
     trainer.train(resume_from_checkpoint=None if run.resume is None else str(run.resume))
     return {
         "rank": distributed.rank(),

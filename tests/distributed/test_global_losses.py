@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from towers import DIMENSIONS, Towers, rows
 from world import run_well
 
-from edge_glass.alignment.model.losses import AlignmentLoss
+from edge_glass.alignment.model.loss import AlignmentLoss
 from edge_glass.core import distributed
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.gathering import Shares, gather_rows, zero_touching
@@ -162,7 +162,7 @@ def test_the_largest_tensor_is_local_times_global(monkeypatch: pytest.MonkeyPatc
         "gather_rows": lambda x, shares: torch.cat([x] * world) + 0 * everyone.sum(),
         "sum_over_ranks": lambda x, shares: x,
     }.items():
-        target = "edge_glass.alignment.model.losses." + name
+        target = "edge_glass.alignment.model.loss." + name
         monkeypatch.setattr(target, value)
     x, y = (torch.randn(local, 8, requires_grad=True) for _ in range(2))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -104,7 +104,11 @@ def test_two_processes_draw_the_curve_of_one(one: Path, two: tuple[Path, str, st
     alone, together = lines_of(one), lines_of(two[0])
     assert [line["step"] for line in together if "train/loss" in line] == list(range(1, 11))
     for expected, found in zip(alone, together, strict=True):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            # Similarities that are equal but for rounding change places, and a median rank with them.
+            bound = 1.0 if "_medr" in name else 1e-4
+            assert found[name] == pytest.approx(value, rel=1e-4, abs=bound), name
     losses = [line["train/loss"] for line in together if "train/loss" in line]
     assert max(losses) - min(losses) > 0.05, "it trains"
 

@@ -9,8 +9,15 @@ from towers import WIDTH, Towers, rows
 from world import run_well
 
 from edge_glass.core import distributed
-from edge_glass.training import optimizer_state
-from edge_glass.training.sharding import shard, split_like, whole, whole_parameters, whole_state
+from edge_glass.training.saving import flatten_optimizer
+from edge_glass.training.sharding import (
+    average_whole_gradients,
+    shard,
+    split_like,
+    whole,
+    whole_parameters,
+    whole_state,
+)
 
 
 def take_a_step() -> dict[str, Any]:
@@ -20,12 +27,10 @@ def take_a_step() -> dict[str, Any]:
     optimizer = torch.optim.AdamW(model.parameters(), 0.1)
     mine = slice(4 * distributed.rank(), 4 + 4 * distributed.rank())
     model({name: value[mine] for name, value in rows(8).items()})[0].backward()
-    scalar = model.loss.logit_scale.grad  # kept whole; the library's trainer averages it
-    assert scalar is not None
-    scalar.copy_(sum(distributed.from_all(scalar.item())) / 2)
+    average_whole_gradients(model.parameters())  # of the temperature
     optimizer.step()
     state = whole_state(model.trainable_state_dict())
-    moments, _ = optimizer_state.flatten(optimizer.state_dict())
+    moments, _ = flatten_optimizer(optimizer.state_dict())
     parts = sum(parameter.to_local().numel() for parameter in model.parameters() if parameter.ndim)  # type: ignore
     with whole_parameters(model):
         embedding = model.x_head(torch.ones(1, WIDTH, dtype=torch.float64))
@@ -53,7 +58,7 @@ def test_parts_and_the_whole() -> None:
     numbers = sum(parameter.numel() for parameter in plain.parameters() if parameter.ndim)
     assert ranks[0]["parts"] + ranks[1]["parts"] == numbers
     assert 0.4 < ranks[0]["parts"] / numbers < 0.6
-    moments, _ = optimizer_state.flatten(optimizer.state_dict())
+    moments, _ = flatten_optimizer(optimizer.state_dict())
     for rank in ranks:
         assert all(type(value) is torch.Tensor for value in rank["state"].values())
         assert rank["moments"].keys() == moments.keys()

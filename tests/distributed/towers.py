@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from edge_glass.alignment.model.losses import AlignmentLoss
+from edge_glass.alignment.model.loss import AlignmentLoss
 from edge_glass.core.errors import CheckpointError
 from edge_glass.encoders.mrl import MRLProjection
 from edge_glass.training.task import Batch, Report

@@ -82,7 +82,7 @@ def execute(run: Run) -> dict[str, Any]:
         "best": trainer.state.best_model_checkpoint,
         "received": stop.received,
         "sizes": task.sizes,
-        "wrapped": type(trainer.model_wrapped).__name__,
+        "wrapped": type(trainer.wrapped).__name__,
     }
 
 

@@ -20,7 +20,7 @@ from patience import PATIENCE
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["edge_glass.training", "edge_glass.experiment.run", "timm", "sklearn", "world"]
+    ["edge_glass.training.loop", "edge_glass.experiment.run", "timm", "sklearn", "world"]
 )
 
 

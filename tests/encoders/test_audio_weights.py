@@ -93,7 +93,7 @@ def test_its_shape_and_names(encoder):
     assert encoder.frozen_forward([noise(30.0)]).tokens.shape == (1, 1500, 384)
     assert encoder.frozen_forward([noise(31.0)]).tokens.shape == (1, 1550, 384)
     assert encoder.fingerprint == AudioEncoder.load(SOURCE).fingerprint
-    with pytest.raises(ConfigError, match="a CTranslate2 model cannot be trained"):
+    with pytest.raises(ConfigError, match="a model of ctranslate2 cannot be trained"):
         AudioEncoder.load(SOURCE, frozen=False)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edge_glass.core.errors import DataError
-from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.pooling import build_pooling, pooled_width
+from edge_glass.encoders.poolings.codebook import CodebookPooling
 
 WIDTH, CODES = 6, 5
 KINDS = ["mean_max", "codebook"]

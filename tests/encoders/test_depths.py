@@ -97,5 +97,5 @@ def test_text_layers_are_joined_token_by_token(tmp_path: Path) -> None:
 
 
 def test_a_text_layer_that_does_not_exist_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"feature_layers has 9; this encoder has 0 \(embeddings\) to 2"):
+    with pytest.raises(ConfigError, match=r"feature_layers: expected 0 \(embeddings\) to 2; got 9"):
         TextEncoder.tiny(layers=[9])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edge_glass.assets import fetch
-from edge_glass.encoders.pooling import MeanPooling
+from edge_glass.encoders.poolings.mean import MeanPooling
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edge_glass.encoders.fingerprint import FingerprintCache, fingerprint
+from edge_glass.encoders.freezing import FingerprintCache, fingerprint
 from edge_glass.encoders.vision import VisionEncoder
 
 

@@ -9,10 +9,10 @@ import timm
 import torch
 from torch import nn
 
-from edge_glass.encoders.freezing import count_parameters, format_parameter_table
+from edge_glass.core.parameters import count_parameters, format_parameter_table
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
-from edge_glass.encoders.vision_timm import TimmBackbone, timm_transform
+from edge_glass.encoders.vision.timm import TimmBackbone, timm_transform
 
 
 def dropping_encoder(frozen: bool) -> VisionEncoder:

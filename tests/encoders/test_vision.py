@@ -95,7 +95,7 @@ def test_tokens_are_the_library_s_features(architecture: str, size: int) -> None
 
 
 def test_channels_last_features_and_registers() -> None:
-    from edge_glass.encoders.vision_timm import TimmBackbone
+    from edge_glass.encoders.vision.timm import TimmBackbone
 
     pixels = torch.randn(2, 3, 64, 64)
     swin = timm.create_model(
@@ -217,7 +217,7 @@ def test_tiny_is_a_function_of_the_seed() -> None:
 
 
 def test_says_plainly_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match=r"neither config.json nor one .pth"):
+    with pytest.raises(AssetError, match=r"timm, transformers reads .*got no config.json"):
         VisionEncoder.load(tmp_path)
     with pytest.raises(AssetError, match="no model 'resnet9000'"):
         VisionEncoder.load("timm/resnet9000")
@@ -247,7 +247,7 @@ def test_unreachable_hub_and_missing_folder_fail_at_once(monkeypatch: pytest.Mon
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(AssetError, match="cannot be reached from this machine"):
         VisionEncoder.load("nobody/no-such-tower")
-    with pytest.raises(AssetError, match=r"there is no folder './nowhere'"):
+    with pytest.raises(AssetError, match=r"got './nowhere', which is no folder"):
         VisionEncoder.load("./nowhere")
 
 
@@ -268,7 +268,7 @@ def test_a_text_model_is_no_vision_encoder(tmp_path: Path) -> None:
 
     text = TextEncoder.tiny()
     text.model.save_pretrained(tmp_path / "bert")
-    with pytest.raises(AssetError, match="no tower of pictures"):
+    with pytest.raises(AssetError, match="expected a tower of pictures; got a 'bert' model"):
         VisionEncoder.load(tmp_path / "bert")
     text.save(tmp_path / "saved")
     with pytest.raises(AssetError, match="modality 'vision'"):

@@ -22,12 +22,13 @@ from edge_glass.reporting.inspection import (
     InspectedInput,
     InspectedSample,
     InspectedToken,
+    chips,
+    count_checks,
     inspected_tokens,
-    inspection_lines,
     token_text,
-    write_inspection_page,
+    visible,
 )
-from edge_glass.reporting.inspection_tokens import chips, count_checks, visible
+from edge_glass.reporting.inspection_views import inspection_lines, write_inspection_page
 from edge_glass.reporting.terminal import as_text
 
 TRANSFORM = ImageTransform(32, "crop", 40, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

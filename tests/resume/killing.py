@@ -25,7 +25,7 @@ from patience import PATIENCE
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["edge_glass.experiment.run", "edge_glass.training.callbacks", "timm", "sentence_transformers", "sklearn"]
+    ["edge_glass.experiment.run", "edge_glass.training.loop", "timm", "sentence_transformers", "sklearn"]
 )
 
 

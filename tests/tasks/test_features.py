@@ -19,7 +19,7 @@ from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, FeatureSource, LiveFeatures, Place
+from edge_glass.data.features import CachedFeatures, FeatureSource, ItemRef, LiveFeatures
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.pictures import decode_image, picture_hash
 from edge_glass.data.samples import SampleTable
@@ -74,12 +74,12 @@ def cached(model: MultimodalAlignmentModel, root: Path, of: list[SampleTable]) -
 
 
 def images(source: FeatureSource, table: SampleTable, rows: Sequence[int]) -> TokenFeatures:
-    return source.features("vision", [Place(table, row) for row in rows])
+    return source.features("vision", [ItemRef(table, row) for row in rows])
 
 
 def words(source: FeatureSource, table: SampleTable, places: Sequence[tuple[int, int]]) -> TokenFeatures:
     """Of captions by row and number."""
-    return source.features("text", [Place(table, row, take) for row, take in places])
+    return source.features("text", [ItemRef(table, row, take) for row, take in places])
 
 
 class Counter:

@@ -19,7 +19,7 @@ from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
-from edge_glass.decoders.causal_lm import QwenDecoder
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.experiment.folder import run_folder_of

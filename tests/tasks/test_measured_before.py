@@ -19,7 +19,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.samples import SampleTable
-from edge_glass.encoders.codebook import CodebookPooling
+from edge_glass.encoders.poolings.codebook import CodebookPooling
 
 torch.set_num_threads(1)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 import edge_glass
 from answering_runs import write_answering_run
 from edge_glass.core.errors import CheckpointError, ConfigError
-from edge_glass.decoders.causal_lm import QwenDecoder
+from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.instruction.use.answer import AnswerModel
@@ -105,7 +105,7 @@ def test_a_changed_weight_is_noticed_by_the_canary(merged: Merged, tmp_path: Pat
 
 
 def test_beyond_the_bound_nothing_is_written(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="at most 1e-12 would be right"):
+    with pytest.raises(CheckpointError, match="expected at most 1e-12"):
         edge_glass.merge(folder, tmp_path / "none", bound=1e-12, progress=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -17,7 +17,7 @@ from edge_glass.alignment.task import AlignmentTask
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.data.datasets import TriModalDataset
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
+from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.generated import generated_splits
 from edge_glass.training.sampler import EpochBatchSampler
 
@@ -144,7 +144,7 @@ def test_features_of_nothing_and_of_every_take(tmp_path):
         tokens, mask = task.source.features(name, [])
         width = task.model.towers[name].encoder.width
         assert tokens.shape == (0, 1, width) and mask.shape == (0, 1)
-        places = [Place(table, row, row % 2 if name != "vision" else 0) for row in (3, 0, 3, 7)]
+        places = [ItemRef(table, row, row % 2 if name != "vision" else 0) for row in (3, 0, 3, 7)]
         one, other = task.source.features(name, places), live.features(name, places)
         assert torch.equal(one.mask, other.mask)
         torch.testing.assert_close(one.tokens, other.tokens, rtol=1e-4, atol=1e-5)

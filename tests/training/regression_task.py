@@ -120,7 +120,12 @@ class SignalAt(TrainerCallback):
 def build(
     folder: Path, task: Regression, *callbacks: TrainerCallback, dropout: float = 0.0, **sections: Any
 ) -> MultimodalTrainer:
-    """A trainer over a fresh network, as `tasks.run` builds it."""
+    """A trainer over a fresh network, as `experiment.run` builds it."""
+    own = {
+        name: sections.pop(name)
+        for name in ("optimizer", "compile", "trackers", "settings")
+        if name in sections
+    }
     training = {"epochs": 3, "device": "cpu"} | sections.pop("training", {})
     sections = {"dataset": {"batch_size": 8}, "optimization": {"lr": 0.05}} | sections
     config = ExperimentConfig.model_validate({"name": "x", "training": training, **sections})
@@ -132,7 +137,8 @@ def build(
     patience = config.training.early_stopping_patience
     early = [EarlyStoppingCallback(patience)] if patience else []
     model = Network(dropout)
-    return MultimodalTrainer(task, model, args, config.training.keep_checkpoints, [log, *early, *callbacks])
+    watching = [log, *early, *callbacks]
+    return MultimodalTrainer(task, model, args, config.training.keep_checkpoints, watching, **own)
 
 
 def run(

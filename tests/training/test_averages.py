@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from edge_glass.training.averages import Averages
+from edge_glass.training.log_lines import Averages
 
 
 def test_means_since_the_last_line() -> None:

@@ -1,4 +1,4 @@
-"""Side effects of training: the log file, progress, signals, seeds."""
+"""Side effects of training: the log file, progress, signals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import logging
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import threading
@@ -16,22 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from edge_glass.training.callbacks import (
-    EpochOrder,
     LiveProgress,
     MetricsLog,
-    PlainTensorBoard,
-    StepSeed,
     StopOnSignal,
     obey_main_process,
     read_lines,
 )
-from edge_glass.training.sampler import EpochBatchSampler
 
 FORK = multiprocessing.get_context("fork")
 
@@ -123,42 +116,6 @@ def test_only_the_main_process_writes(tmp_path: Path, arguments: TrainingArgumen
     event(log, "on_train_begin", arguments, state(3, main=False))
     event(log, "on_log", arguments, state(4, main=False), logs={})
     assert len(read_lines(log.path)) == 7
-
-
-def test_tensorboard_has_the_same_names(tmp_path: Path, arguments: TrainingArguments) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    board = PlainTensorBoard(SummaryWriter(str(tmp_path)))
-    for step in (1, 2):
-        event(board, "on_log", arguments, state(step), logs={"train/loss": 0.5 * step, "val/mean_r1": 0.25})
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
-    assert set(events.Tags()["scalars"]) == {"train/loss", "val/mean_r1"}
-    assert [(one.step, one.value) for one in events.Scalars("train/loss")] == [(1, 0.5), (2, 1.0)]
-
-
-# Order and seeds
-
-
-@pytest.mark.parametrize(("epoch", "expected"), [(0.0, 0), (0.75, 0), (1.0, 1), (2.999, 2)])
-def test_the_sampler_hears_which_epoch_begins(
-    arguments: TrainingArguments, epoch: float, expected: int
-) -> None:
-    sampler = EpochBatchSampler(4, 2, 0)
-    event(EpochOrder(sampler), "on_epoch_begin", arguments, state(epoch=epoch))
-    assert sampler.epoch == expected
-
-
-def test_every_step_has_a_seed_of_its_own(arguments: TrainingArguments) -> None:
-    def draws(step: int) -> tuple[float, ...]:
-        event(StepSeed(), "on_step_begin", arguments, state(step))
-        return (*torch.rand(3).tolist(), random.random())
-
-    assert draws(5) == draws(5)
-    assert len({draws(step) for step in range(20)}) == 20
-    before = draws(5)
-    arguments.seed = 4
-    assert draws(5) != before
 
 
 # Progress

@@ -62,7 +62,7 @@ class TestNorms:
         folder = tmp_path / "run"
         folder.mkdir()
         trainer = build(folder, Regression(), training={"logging_steps": 3})
-        trainer.callback_handler.callbacks.insert(0, GradNormCallback(first_part))
+        trainer.callbacks.insert(0, GradNormCallback(first_part))
         trainer.train()
         lines = [line for line in metrics(folder) if "train/loss" in line]
         assert [line["step"] for line in lines] == [1, 3, 6, 9, 12]

@@ -45,7 +45,7 @@ def callback_run(folder: Path, measure: Measure, every: int = 5, **options: Any)
     resume = find_checkpoint(folder / "checkpoints") if options.pop("resume", False) else None
     signals = [SignalAt(stop_at)] if stop_at else []
     trainer = build(folder, Regression(), stop, *signals, **options)
-    trainer.callback_handler.callbacks.insert(0, IoUEvalCallback(measure, every, 7.5))
+    trainer.callbacks.insert(0, IoUEvalCallback(measure, every, 7.5))
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return trainer

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from edge_glass.training import optimizer_state
 from edge_glass.training.checkpoint import read_checkpoint, write_checkpoint
+from edge_glass.training.saving import MOMENTS, OPTIMIZER, flatten_optimizer, unflatten_optimizer
 
 Build = Callable[[Any], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Build] = {
@@ -53,10 +53,8 @@ def test_training_goes_on_bit_equal(tmp_path: Path, name: str) -> None:
     model = network()
     optimizer = OPTIMIZERS[name](groups(model))
     train(model, optimizer, 0, 5)
-    tensors, document = optimizer_state.flatten(optimizer.state_dict())
-    folder = write_checkpoint(
-        tmp_path, 5, {optimizer_state.TENSORS: tensors}, {optimizer_state.DOCUMENT: document}
-    )
+    tensors, document = flatten_optimizer(optimizer.state_dict())
+    folder = write_checkpoint(tmp_path, 5, {MOMENTS: tensors}, {OPTIMIZER: document})
     weights = copy.deepcopy(model.state_dict())
     train(model, optimizer, 5, 10)
 
@@ -64,7 +62,7 @@ def test_training_goes_on_bit_equal(tmp_path: Path, name: str) -> None:
     again.load_state_dict(weights)
     restored = OPTIMIZERS[name](groups(again))
     read, documents = read_checkpoint(folder)
-    optimizer_state.load(restored, read[optimizer_state.TENSORS], documents[optimizer_state.DOCUMENT])
+    restored.load_state_dict(unflatten_optimizer(read[MOMENTS], documents[OPTIMIZER]))
     train(again, restored, 5, 10)
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
@@ -75,8 +73,8 @@ def test_state_comes_back_as_it_was() -> None:
     optimizer = OPTIMIZERS["adamw"](groups(model))
     train(model, optimizer, 0, 3)
     before = optimizer.state_dict()
-    tensors, document = optimizer_state.flatten(before)
-    after = optimizer_state.unflatten(tensors, json.loads(json.dumps(document)))
+    tensors, document = flatten_optimizer(before)
+    after = unflatten_optimizer(tensors, json.loads(json.dumps(document)))
     assert after["param_groups"] == before["param_groups"]
     assert after["param_groups"][0]["betas"] == (0.9, 0.95)
     assert isinstance(after["param_groups"][0]["betas"], tuple)
@@ -91,19 +89,17 @@ def test_state_comes_back_as_it_was() -> None:
 def test_before_the_first_step(tmp_path: Path) -> None:
     """fp16 may skip the first steps: there is a checkpoint then, and no state yet."""
     optimizer = OPTIMIZERS["adamw"](groups(network()))
-    tensors, document = optimizer_state.flatten(optimizer.state_dict())
-    folder = write_checkpoint(
-        tmp_path, 1, {optimizer_state.TENSORS: tensors}, {optimizer_state.DOCUMENT: document}
-    )
+    tensors, document = flatten_optimizer(optimizer.state_dict())
+    folder = write_checkpoint(tmp_path, 1, {MOMENTS: tensors}, {OPTIMIZER: document})
     read, documents = read_checkpoint(folder)
-    optimizer_state.load(optimizer, read[optimizer_state.TENSORS], documents[optimizer_state.DOCUMENT])
+    optimizer.load_state_dict(unflatten_optimizer(read[MOMENTS], documents[OPTIMIZER]))
     assert optimizer.state_dict()["state"] == {}
 
 
 def test_plain_numbers_in_the_state() -> None:
     """Some optimizers keep Python numbers beside their tensors."""
     state = {"state": {0: {"step": 3, "momentum": torch.ones(2)}, 2: {"step": 4}}, "param_groups": []}
-    tensors, document = optimizer_state.flatten(state)
-    after = optimizer_state.unflatten(tensors, json.loads(json.dumps(document)))
+    tensors, document = flatten_optimizer(state)
+    after = unflatten_optimizer(tensors, json.loads(json.dumps(document)))
     assert after["state"][0]["step"] == 3 and torch.equal(after["state"][0]["momentum"], torch.ones(2))
     assert after["state"][2] == {"step": 4}

@@ -19,7 +19,7 @@ from edge_glass.detection.collators import (
     planned_size,
 )
 from edge_glass.detection.data.conversations import _has_image, convert_to_conversation_format
-from edge_glass.vlm.scratch import build_processor, build_vlm
+from edge_glass.vlm.family import build_processor, build_vlm
 
 COLLATORS = (Qwen2VLCollatorV1, Qwen2VLCollatorV2, Qwen2VLCollatorV3)
 SIZE = VlmSizeConfig(width=32, layers=1, heads=2, vision_width=32, vision_layers=1, vision_heads=2)

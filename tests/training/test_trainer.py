@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from regression_task import Network, Regression, SignalAt, build, metrics, run, 
 from edge_glass.core.errors import CheckpointError, TrainingError
 from edge_glass.training.callbacks import StopOnSignal
 from edge_glass.training.checkpoint import find_checkpoint, list_checkpoints, problems, read_checkpoint
-from edge_glass.training.resumable import MODEL
+from edge_glass.training.loop import seed_step
+from edge_glass.training.optimizers import build_optimizer
+from edge_glass.training.saving import MODEL
 
 MIXED: dict[str, Any] = {"dropout": 0.3, "training": {"epochs": 3, "logging_steps": 5, "eval_epochs": 0.75}}
 
@@ -98,16 +101,16 @@ def test_rows_before_a_resume_are_not_fetched_again(tmp_path: Path) -> None:
     assert [epoch for epoch, _ in fetched] == [1] * 16 + [2] * 32
 
 
-def test_only_matrices_decay(tmp_path: Path) -> None:
-    trainer = build(tmp_path, Regression(), optimization={"lr": 0.05, "weight_decay": 0.3})
-    optimizer = trainer.create_optimizer()
-    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+def test_only_matrices_decay() -> None:
+    model = Network()
+    optimizer = build_optimizer("adamw", model, lr=0.05, betas=(0.9, 0.95), weight_decay=0.3)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
     decays = {
         names[id(parameter)]: group["weight_decay"]
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    assert decays.keys() == dict(trainer.model.named_parameters()).keys()
+    assert decays.keys() == dict(model.named_parameters()).keys()
     assert {name for name, decay in decays.items() if decay > 0} == {"body.0.weight", "body.3.weight"}
     assert set(decays.values()) == {0.3, 0.0}
 
@@ -138,6 +141,16 @@ def test_dropout_is_a_function_of_seed_and_step(tmp_path: Path) -> None:
     seeded = run(tmp_path / "seeded", dropout=0.5, seed=1)
     assert same_weights(one.model.state_dict(), other.model.state_dict())
     assert not same_weights(one.model.state_dict(), seeded.model.state_dict())
+
+
+def test_every_step_has_a_seed_of_its_own() -> None:
+    def draws(seed: int, step: int, on_cpu: bool = True) -> tuple[float, ...]:
+        seed_step(seed, step, on_cpu)
+        return (*torch.rand(3).tolist(), random.random())
+
+    assert draws(3, 5) == draws(3, 5) == draws(3, 5, on_cpu=False)
+    assert len({draws(3, step) for step in range(20)}) == 20
+    assert draws(3, 5) != draws(4, 5)
 
 
 @pytest.mark.parametrize("greater", [True, False])

@@ -12,7 +12,7 @@ from edge_glass.alignment.measure.retrieval import RetrievalResult
 from edge_glass.alignment.model.cca import LinearMap, fit_shared_space
 from edge_glass.alignment.task import MOST_FITTED_ROWS, AlignmentTask, SplitEmbeddings, retrieval_between
 from edge_glass.core.errors import DataError
-from edge_glass.data.features import Place
+from edge_glass.data.features import ItemRef
 from edge_glass.encoders.normalization import FeatureNormalizer
 
 logger = logging.getLogger(__name__)
@@ -79,13 +79,13 @@ def _different_items(task: AlignmentTask, name: str) -> int:
     )
 
 
-def _paired_places(task: AlignmentTask, first: str, second: str) -> tuple[list[Place], list[Place]]:
+def _paired_places(task: AlignmentTask, first: str, second: str) -> tuple[list[ItemRef], list[ItemRef]]:
     """Every take of the training rows that have both modalities, with the row's first item of the other."""
     table = task.splits["train"]
     keys = table.keys(first), table.keys(second)
     both = [row for row in range(len(table)) if keys[0][row] and keys[1][row]]
     takes = [(row, take) for row in both for take in range(len(keys[0][row]) if first == "audio" else 1)]
-    return [Place(table, row, take) for row, take in takes], [Place(table, row) for row, _ in takes]
+    return [ItemRef(table, row, take) for row, take in takes], [ItemRef(table, row) for row, _ in takes]
 
 
 def closed_form_retrieval(
@@ -100,7 +100,7 @@ def closed_form_retrieval(
     """
     solved = {}
     for name, part in embedded.items():
-        places = [Place(task.splits["test"], row) for row in part.rows]
+        places = [ItemRef(task.splits["test"], row) for row in part.rows]
         vectors = _normalized(closed_form.normalizers[name], task.pooled(name, places))
         solved[name] = replace(part, vectors=closed_form.maps[name].project(vectors).astype(np.float32))
     full = next(iter(solved.values())).vectors.shape[1]

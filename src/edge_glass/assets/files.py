@@ -29,13 +29,13 @@ class FileRecord:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(records: Mapping[str, FileRecord]) -> str:
-    """SHA-256 over the sorted lines "SHA256  PATH"."""
+    """Return the SHA-256 over the sorted lines "SHA256  PATH"."""
     lines = (f"{record.sha256}  {name}\n" for name, record in sorted(records.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -132,7 +132,7 @@ def _write_manifest(asset: Asset, folder: Path, records: Mapping[str, FileRecord
 
 
 def read_manifest(asset: Asset, folder: Path) -> dict[str, FileRecord] | None:
-    """The records of an unpacked asset, or None when there is no manifest or it describes something else."""
+    """Return the records of an unpacked asset; None without a manifest, or when it describes another."""
     try:
         content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         records = {
@@ -149,7 +149,7 @@ def _is_pinned(asset: Asset, records: Mapping[str, FileRecord]) -> bool:
 
 
 def wrong_sizes(folder: Path, records: Mapping[str, FileRecord]) -> list[str]:
-    """One line for each file that is missing or has another size. Reads no content."""
+    """Return one line for each file that is missing or has another size. Reads no content."""
     problems = []
     for name, record in records.items():
         try:
@@ -163,7 +163,7 @@ def wrong_sizes(folder: Path, records: Mapping[str, FileRecord]) -> list[str]:
 
 
 def wrong_contents(folder: Path, records: Mapping[str, FileRecord]) -> list[str]:
-    """One line for each file that is missing, has another size or another SHA-256. Reads everything."""
+    """Return one line for each file that is missing, of another size or SHA-256. Reads everything."""
     problems = wrong_sizes(folder, records)
     broken = {line.split(":", 1)[0] for line in problems}
     for name, record in records.items():

@@ -47,7 +47,7 @@ def describe(
 
 
 def description_path(folder: Path) -> Path:
-    """Where model.json is.
+    """Return where model.json is.
 
     Raises:
         CheckpointError: It is missing.
@@ -61,7 +61,7 @@ def description_path(folder: Path) -> Path:
 
 
 def described(path: Path) -> tuple[dict[str, Any], ExperimentConfig]:
-    """What `describe` wrote: everything, and the experiment.
+    """Return what `describe` wrote: everything, and the experiment.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: As the file is broken; pydantic's error is a ValueError.

@@ -77,7 +77,7 @@ class Asset:
     platforms: Mapping[str, Wheel] = field(default_factory=dict)
 
     def on(self, platform_name: str) -> Asset:
-        """The asset with the wheel of one platform; itself where one wheel serves all.
+        """Return the asset with the wheel of one platform; itself where one wheel serves all.
 
         Raises:
             AssetError: there is no wheel for that platform.
@@ -98,7 +98,7 @@ class Asset:
 
 
 def this_platform() -> str:
-    """Operating system and processor, such as "linux-x86_64", "macos-arm64" or "windows-x86_64"."""
+    """Return operating system and processor, such as "linux-x86_64", "macos-arm64" or "windows-x86_64"."""
     system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
     machine = platform.machine().lower()
     names = {"amd64": "x86_64", "aarch64": "arm64"}

@@ -37,7 +37,7 @@ class AssetRow:
 
 
 def cache_root() -> Path:
-    """The folder of everything cached: `$EDGE_GLASS_HOME`, else the user's cache folder for edge-glass."""
+    """Return the folder of everything cached: `$EDGE_GLASS_HOME`, else the user's cache folder."""
     home = os.environ.get("EDGE_GLASS_HOME", "").strip()
     if home:
         return Path(home).expanduser().absolute()
@@ -47,7 +47,7 @@ def cache_root() -> Path:
 
 
 def list_assets() -> list[AssetRow]:
-    """Every known asset, in the order of the registry; sizes are 0 where there is none for this platform."""
+    """Return every known asset in the registry's order; sizes are 0 where there is none for this platform."""
     return [
         AssetRow(
             name=asset.name,
@@ -65,7 +65,7 @@ def list_assets() -> list[AssetRow]:
 
 
 def is_fetched(name: str) -> bool:
-    """Whether the asset is in the cache with all its files in the right size.
+    """Return whether the asset is in the cache with all its files in the right size.
 
     Raises:
         AssetError: the name is unknown, or there is no such asset for this platform.
@@ -74,7 +74,7 @@ def is_fetched(name: str) -> bool:
 
 
 def path(name: str) -> Path:
-    """The folder of a fetched asset; downloads nothing.
+    """Return the folder of a fetched asset; downloads nothing.
 
     Raises:
         AssetError: the name is unknown, or the asset is not in the cache or not made for this platform.

@@ -79,7 +79,7 @@ def download(
     edge-glass data download instruction --annotations llava.json \\
         --image-url-prefix http://images.cocodataset.org/train2017 --output data/llava
     """
-    from edge_glass.corpora.downloading.command import download as run
+    from edge_glass.corpora.downloading.downloads import download as run
     from edge_glass.corpora.downloading.policy import Limits
 
     limits = Limits(

@@ -92,7 +92,7 @@ def answer(
     if forgotten or not 1 <= len(asked) <= 2:
         raise click.UsageError('give a picture and a question, as in `answer RUN photo.png "what is it?"`')
     from edge_glass.instruction.use.answer import AnswerModel
-    from edge_glass.reporting.inspection_tokens import visible
+    from edge_glass.reporting.inspection import visible
 
     model = AnswerModel(run)
     choices |= {"do_sample": sample or None, "num_beams": beams}

@@ -17,6 +17,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from edge_glass.config.schema import ExperimentConfig, Section
+from edge_glass.config.sections.base import OneOf
 
 # Regular expressions of the schema, in words.
 PATTERN_WORDS = {
@@ -152,6 +153,8 @@ def in_words(expected: Expected) -> str:
 def choices_of(expected: Expected) -> list[str]:
     """The allowed texts, if the place takes one of a few; else an empty list."""
     annotation = without_none(expected.annotation)
+    if kinds := _kinds(expected.metadata):
+        return kinds
     return [str(choice) for choice in typing.get_args(annotation)] if _is_literal(annotation) else []
 
 
@@ -221,8 +224,15 @@ def _is_literal(annotation: Any) -> bool:
     return typing.get_origin(annotation) is Literal
 
 
+def _kinds(metadata: tuple[Any, ...]) -> list[str]:
+    """The kinds of a registry that a text may name; empty where it is not of one."""
+    return next((one.registry.names() for one in metadata if isinstance(one, OneOf)), [])
+
+
 def _phrase(annotation: Any, metadata: tuple[Any, ...]) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if kinds := _kinds(metadata):
+        return f"one of {', '.join(kinds)}"
     if _is_literal(annotation):
         words = [str(choice) for choice in arguments]
         return words[0] if len(words) == 1 else f"one of {', '.join(words)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from edge_glass.config.checks.detection import TOKEN_SIDE
 from edge_glass.config.schema import ExperimentConfig, VlmConfig, VlmLoraConfig, VlmSizeConfig
+from edge_glass.config.sections.detection import token_side
 from edge_glass.config.tiny_sizes import (
     TOY_BATCH,
     TOY_BEAMS,
@@ -48,7 +48,7 @@ def detection_settings(config: ExperimentConfig) -> dict[str, Any]:
 
 def _toy_vlm(vlm: VlmConfig) -> dict[str, Any]:
     """The class stays, and what of it is trained; weights become random."""
-    most = TOY_PICTURE * TOKEN_SIDE[vlm.family] ** 2
+    most = TOY_PICTURE * token_side(vlm.family) ** 2
     return {
         "source": None,
         "size": _toy_size(vlm.size),

@@ -49,7 +49,7 @@ def iou_matrix(boxes_a: Any, boxes_b: Any) -> np.ndarray:
     Raises:
         ValueError: Another shape, or a number that is not finite.
     """
-    a, b = as_boxes(boxes_a), as_boxes(boxes_b)
+    a, b = as_boxes(boxes_a, finite=True), as_boxes(boxes_b, finite=True)
     corner = np.maximum(a[:, None, :2], b[None, :, :2])
     opposite = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = (opposite - corner).clip(min=0.0).prod(axis=2)
@@ -103,17 +103,21 @@ def plain_label(label: str) -> str:
     return " ".join(label.casefold().split())
 
 
-def as_boxes(boxes: Any) -> np.ndarray:
-    """Boxes as float64 `[n, 4]`.
+def as_boxes(boxes: Any, finite: bool = False) -> np.ndarray:
+    """Return anything with four numbers a box as float64 `[n, 4]`; nothing as `[0, 4]`, None as NaN.
+
+    Args:
+        boxes: Arrays, lists or tuples.
+        finite: Refuse NaN and infinite numbers.
 
     Raises:
         ValueError: Another shape, or a number that is not finite.
     """
     array = np.asarray(boxes, dtype=np.float64)
     if array.size == 0:
-        array = array.reshape(0, 4)
+        return np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"boxes are [n, 4], not {list(array.shape)}")
-    if not np.isfinite(array).all():
-        raise ValueError("boxes with numbers that are not finite have no IoU")
+        raise ValueError(f"expected boxes of four numbers, [n, 4], got an array of shape {list(array.shape)}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError("expected boxes of finite numbers, got some that are not finite")
     return array

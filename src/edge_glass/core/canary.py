@@ -126,7 +126,7 @@ def check(
         hint = " They are those of the untouched model." if _equal(found, untouched, bound) else ""
         raise CheckpointError(
             f"{what}: the loaded model gives other answers than the one that was saved: logits of the stored "
-            f"sample differ by {difference:.3g}; at most {bound:.3g} would be right.{hint}"
+            f"sample differ by {difference:.3g}, expected at most {bound:.3g}.{hint}"
         )
     if torch.equal(found, untouched) and not torch.equal(expected, untouched):
         raise CheckpointError(f"{what}: the loaded model answers as the untouched one; nothing was loaded")

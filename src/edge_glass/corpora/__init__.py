@@ -1,0 +1,1 @@
+"""Data sets that are built on any machine, or downloaded: each ends as parquet files and a card."""

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from edge_glass import assets
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, write_whole
 from edge_glass.data.pictures import decode_image, picture_hash
 
 logger = logging.getLogger(__name__)
@@ -72,21 +72,20 @@ def build_easy_vqa(folder: Path, progress: bool = True) -> dict[str, Path]:
     for split, (origin, rows) in splits.items():
         files[split] = folder / f"{split}.parquet"
         _write_split(files[split], origin, rows, published / origin / "images")
-    with atomic_file(folder / "README.md") as temporary:
-        temporary.write_text(_card({split: rows for split, (_, rows) in splits.items()}), encoding="utf-8")
+    write_whole(folder / "README.md", _card({split: rows for split, (_, rows) in splits.items()}))
     logger.info("wrote %d questions to %s", sum(len(rows) for _, rows in splits.values()), folder)
     return files
 
 
 def val_pictures(pictures: set[int]) -> set[int]:
-    """The fixed validation pictures: sorted numbers, shuffled with seed 0, the first 400."""
+    """Return the fixed validation pictures: sorted numbers, shuffled with seed 0, the first 400."""
     order = sorted(pictures)
     random.Random(0).shuffle(order)
     return set(order[:VAL_PICTURES])
 
 
 def read_questions(file: Path) -> list[Question]:
-    """The questions of a published split, those of one picture together, in the published order.
+    """Return the questions of a published split, those of one picture together, in the published order.
 
     Raises:
         DataError: an answer is none of the 13.

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from edge_glass import assets
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, write_whole
 from edge_glass.data.pictures import decode_image, picture_hash
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def plain_words(name: str) -> str:
 
 
 def split_names(names: Iterable[str]) -> dict[str, list[str]]:
-    """The fixed split: sorted, shuffled with seed 0; 300 test, the next 150 val, the rest train."""
+    """Return the fixed split: sorted, shuffled with seed 0; 300 test, the next 150 val, the rest train."""
     order = sorted(names)
     random.Random(0).shuffle(order)
     return {
@@ -138,9 +138,7 @@ def build_emoji(folder: Path, progress: bool = True, speech: bool = False) -> di
         _write_split(files[split], members, data, hashes, sounds)
     if speech:
         files["spoken_words"] = _write_words(folder / "spoken_words.parquet", splits, progress)
-    with atomic_file(folder / "README.md") as temporary:
-        card = _card(splits, hashes) + (_speech_card() if speech else "")
-        temporary.write_text(card, encoding="utf-8")
+    write_whole(folder / "README.md", _card(splits, hashes) + (_speech_card() if speech else ""))
     logger.info("wrote %d emoji to %s", len(items), folder)
     return files
 

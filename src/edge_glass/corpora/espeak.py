@@ -51,7 +51,7 @@ def speak(text: str, voice: str = "en-US", words_per_minute: int = 175) -> Sound
         DataError: It refuses the text.
     """
     if not SLOWEST <= words_per_minute <= FASTEST:
-        raise ConfigError(f"{words_per_minute} words per minute; {SLOWEST} to {FASTEST} would be right")
+        raise ConfigError(f"expected {SLOWEST} to {FASTEST} words per minute, got {words_per_minute}")
     folder = _folder(assets.cache_root())
     name = _checked_voice(voice, folder)
     with _lock:
@@ -64,7 +64,7 @@ def speak(text: str, voice: str = "en-US", words_per_minute: int = 175) -> Sound
 
 
 def voices() -> tuple[list[str], list[str]]:
-    """Names of all languages with their accents ("en-US"), and of all variants ("f2")."""
+    """Return names of all languages with their accents ("en-US"), and of all variants ("f2")."""
     languages, variants = _names(_folder(assets.cache_root()))
     return sorted(languages.values()), sorted(variants.values())
 

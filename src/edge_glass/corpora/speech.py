@@ -34,7 +34,7 @@ TEST_VOICES: Final = ("en-US+m8", "en+Annie", "en-GB-x-rp+Andy")
 
 
 def spoken(text: str, voice: str) -> bytes:
-    """The text spoken by a voice: FLAC, 16 bits, mono, 16 kHz; the same bytes every time.
+    """Return the text spoken by a voice: FLAC, 16 bits, mono, 16 kHz; the same bytes every time.
 
     Raises:
         ConfigError: The voice is unknown, or the packages for sounds are missing.
@@ -46,7 +46,7 @@ def spoken(text: str, voice: str) -> bytes:
 
 
 def voices_of(split: str, row: int) -> tuple[str, ...]:
-    """Who speaks a row: in train all its voices, in val and test one, in turn."""
+    """Return who speaks a row: in train all its voices, in val and test one, in turn."""
     if split == "train":
         return TRAIN_VOICES
     choice = VAL_VOICES if split == "val" else TEST_VOICES
@@ -75,7 +75,7 @@ def speech_columns(
 
 
 def common_words(vocabulary: Path, left_out: Iterable[str], count: int = 10_000) -> list[str]:
-    """The first whole words of a WordPiece vocabulary, which lists frequent words early.
+    """Return the first whole words of a WordPiece vocabulary, which lists frequent words early.
 
     Args:
         vocabulary: A file with a token on each line.

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_glass.core.labels import NOT_TRAINED
 from edge_glass.data.datasets import Collate
-from edge_glass.data.labels import NOT_TRAINED
 
 
 class ConversationCollator:

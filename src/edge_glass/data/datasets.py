@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from edge_glass.data.samples import MODALITIES, SampleTable, check_rejected, dro
 from edge_glass.data.sound_transforms import spec_augment
 from edge_glass.data.splits import separate_pictures, split_by_group
 from edge_glass.data.transforms import augment, sample_generator
+from edge_glass.migrating import takes_old_calls
 
 Preprocess = Callable[[Any], Tensor]
 
@@ -128,6 +129,9 @@ class ContentGroups:
         return numbers[rows]
 
 
+_LENGTH = {"max_text_length": "TextEncoder.load(source, max_length=…)"}
+
+
 class AudioTextDataset(TriModalDataset):
     """Pairs of a sound and a caption from a parquet file or a Common Voice folder; see `TriModalDataset`.
 
@@ -161,6 +165,13 @@ class AudioTextDataset(TriModalDataset):
 class ImageTextDataset(TriModalDataset):
     """Pairs from a folder of pictures and a JSON, JSONL or CSV file; see `read_folder`."""
 
+    @takes_old_calls(
+        "ImageTextDataset(folder, metadata_file, preprocess)",
+        elsewhere=_LENGTH,
+        fill=lambda options: {"folder": Path(options["metadata_file"]).parent},
+        metadata_path="metadata_file",
+        transforms="preprocess",
+    )
     def __init__(
         self,
         folder: str | Path,
@@ -178,6 +189,13 @@ class ImageTextDataset(TriModalDataset):
 class PixmoParquetImageTextDataset(TriModalDataset):
     """Pairs from a parquet file with picture bytes; see `read_parquet` and `TriModalDataset`."""
 
+    @takes_old_calls(
+        "PixmoParquetImageTextDataset(parquet, preprocess)",
+        elsewhere=_LENGTH,
+        fill=lambda options: {"training": options.get("text_dropout_prob", 0.0) > 0.0},
+        parquet_path="parquet",
+        image_transforms="preprocess",
+    )
     def __init__(
         self,
         parquet: str | Path,
@@ -193,20 +211,41 @@ class PixmoParquetImageTextDataset(TriModalDataset):
         super().__init__(table, {"vision": preprocess}, **options)
 
 
+class ImageDatasets(NamedTuple):
+    """Three data sets; `["train"]` works too."""
+
+    train: TriModalDataset
+    val: TriModalDataset
+    test: TriModalDataset
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else tuple.__getitem__(self, key)
+
+
+@takes_old_calls(
+    "build_image_datasets_from_parquet(train, preprocess, val, test)",
+    elsewhere={**_LENGTH, "cfg": "edge_glass.train(config)"},
+    train_parquet_path="train",
+    val_parquet_path="val",
+    test_parquet_path="test",
+    train_transforms="preprocess",
+    val_transforms="measured_preprocess",
+)
 def build_image_datasets_from_parquet(
     train: str | Path,
     preprocess: Preprocess,
     val: str | Path | None = None,
     test: str | Path | None = None,
     *,
+    measured_preprocess: Preprocess | None = None,
     val_fraction: float = 0.1,
     test_fraction: float = 0.1,
     shared_pictures: str = "error",
     columns: Mapping[str, Any] | None = None,
     max_bad_fraction: float = MAX_BAD_FRACTION,
     **options: Any,
-) -> tuple[TriModalDataset, TriModalDataset, TriModalDataset]:
-    """Train, validation and test sets.
+) -> ImageDatasets:
+    """Make the training, validation and test sets.
 
     Splits that have no file are taken from the training file by group (`split_by_group`).
 
@@ -215,6 +254,7 @@ def build_image_datasets_from_parquet(
         preprocess: See `TriModalDataset`.
         val: Parquet file for validation.
         test: Parquet file for the final numbers.
+        measured_preprocess: Of validation and test, where it is another one.
         val_fraction: Share split off when there is no validation file.
         test_fraction: Share split off when there is no test file.
         shared_pictures: See `separate_pictures`.
@@ -230,11 +270,11 @@ def build_image_datasets_from_parquet(
     for table in tables.values():
         check_rejected(table, max_bad_fraction)
     splits = complete_splits(tables, val_fraction, test_fraction, shared_pictures)
-    pictures = {"vision": preprocess}
-    return (
-        TriModalDataset(splits["train"], pictures, training=True, **options),
-        TriModalDataset(splits["val"], pictures),
-        TriModalDataset(splits["test"], pictures),
+    measured = {"vision": measured_preprocess or preprocess}
+    return ImageDatasets(
+        TriModalDataset(splits["train"], {"vision": preprocess}, training=True, **options),
+        TriModalDataset(splits["val"], measured),
+        TriModalDataset(splits["test"], measured),
     )
 
 

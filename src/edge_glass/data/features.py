@@ -22,8 +22,7 @@ from edge_glass.core.progress import progress_bar
 from edge_glass.data.captions import EMPTY
 from edge_glass.data.feature_cache import FeatureCache, FeatureTable
 from edge_glass.data.samples import SampleTable
-from edge_glass.encoders.allocator import keep_freed_memory
-from edge_glass.encoders.features import TokenFeatures
+from edge_glass.encoders.features import TokenFeatures, keep_freed_memory
 from edge_glass.encoders.tower import EncoderTower
 
 logger = logging.getLogger(__name__)
@@ -33,8 +32,8 @@ GPU_ROWS = 64
 PLURALS = {"vision": "pictures", "audio": "sounds", "text": "captions"}
 
 
-class Place(NamedTuple):
-    """Where an item stands: one of its row's captions or takes, or its picture."""
+class ItemRef(NamedTuple):
+    """Names an item of a table: one of the captions or takes of a row, or its picture."""
 
     table: SampleTable
     row: int
@@ -44,7 +43,7 @@ class Place(NamedTuple):
 class FeatureSource(Protocol):
     """Frozen features of pictures, sounds and captions."""
 
-    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+    def features(self, modality: str, places: Sequence[ItemRef]) -> TokenFeatures:
         """Features of these items: tokens `[n, N, D]`, mask `[n, N]`."""
         ...
 
@@ -55,7 +54,7 @@ class LiveFeatures:
     def __init__(self, towers: Mapping[str, EncoderTower[Any]]) -> None:
         self.towers = towers
 
-    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+    def features(self, modality: str, places: Sequence[ItemRef]) -> TokenFeatures:
         return self.encode(modality, [place.table.item(modality, place.row, place.take) for place in places])
 
     @torch.no_grad()
@@ -118,14 +117,14 @@ class CachedFeatures:
                 self.tables[modality] = self.cache.features(
                     self._about(tower),
                     _content_keys(modality, items),
-                    partial(self._encode, modality, items),
+                    partial(self._encode, modality, items, list(items)),
                     advance,
                     _local_share(),
                     distributed.barrier,
                 )
             self.index[modality] = {key: number for number, key in enumerate(items)}
 
-    def features(self, modality: str, places: Sequence[Place]) -> TokenFeatures:
+    def features(self, modality: str, places: Sequence[ItemRef]) -> TokenFeatures:
         index = self.index[modality]
         rows = [index[place.table.keys(modality)[place.row][place.take]] for place in places]
         return TokenFeatures(*self.tables[modality].gather(rows))
@@ -135,18 +134,17 @@ class CachedFeatures:
             "encoder": tower.encoder.fingerprint,
             "transform": tower.encoder.transform_id,
             "dtype": str(tower.frozen_dtype),
-            "pooling": "tokens" if tower.pooling.learned else _name(tower.pooling),
+            "pooling": "tokens" if tower.pooling.learned else tower.pooling.fingerprint,
         }
 
     def _encode(
-        self, modality: str, items: Mapping[str, Place | None], chunk: Sequence[int]
+        self, modality: str, items: Mapping[str, ItemRef | None], keys: Sequence[str], chunk: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """Tokens `[n, N, D]` and token counts `[n]` of some items.
 
         Groups of items go through decoding and encoder in parallel, each on one thread: on CPUs this is
         faster than many threads on one picture, and far faster when other programs run.
         """
-        keys = list(items)
         order = [keys[number] for number in chunk]
         if modality == "text":  # neighbours of one length need little padding
             order.sort(key=len)
@@ -165,7 +163,7 @@ class CachedFeatures:
         return tokens, lengths
 
     def _encode_group(
-        self, modality: str, items: Mapping[str, Place | None], group: Sequence[str]
+        self, modality: str, items: Mapping[str, ItemRef | None], group: Sequence[str]
     ) -> TokenFeatures:
         loaded = [key if modality == "text" else _load(modality, items[key]) for key in group]
         features = self.live.encode(modality, loaded)
@@ -180,17 +178,13 @@ class CachedFeatures:
         return ThreadPoolExecutor(os.cpu_count())
 
 
-def _name(pooling: Any) -> str:
-    return getattr(pooling, "fingerprint", type(pooling).__name__)
-
-
-def _distinct_items(modality: str, tables: Sequence[SampleTable]) -> dict[str, Place | None]:
+def _distinct_items(modality: str, tables: Sequence[SampleTable]) -> dict[str, ItemRef | None]:
     """Every distinct item and one place where it stands; text dropout's empty caption has none."""
-    items: dict[str, Place | None] = {EMPTY: None} if modality == "text" else {}
+    items: dict[str, ItemRef | None] = {EMPTY: None} if modality == "text" else {}
     for table in tables:
         for row, keys in enumerate(table.keys(modality)):
             for take, key in enumerate(keys):
-                items.setdefault(key, Place(table, row, take))
+                items.setdefault(key, ItemRef(table, row, take))
     return items
 
 
@@ -200,7 +194,7 @@ def _content_keys(modality: str, items: Iterable[str]) -> list[str]:
     return list(items)
 
 
-def _load(modality: str, place: Place | None) -> Any:
+def _load(modality: str, place: ItemRef | None) -> Any:
     assert place is not None
     return place.table.item(modality, place.row, place.take)
 

@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 
 from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.core.labels import NOT_TRAINED as NOT_TRAINED
 from edge_glass.data.conversations import ASSISTANT, USER, BadConversation, Turn
 from edge_glass.data.prompt_templates import PlainTemplate, Template, default_template
-
-NOT_TRAINED: Final = -100
-"""Label of a token that no loss is taken on."""
 
 _KNOWN: Final = 4096  # tokenised conversations that are kept
 _OBJECT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"

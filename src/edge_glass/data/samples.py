@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
@@ -84,11 +85,16 @@ class SampleTable:
 
     def keys(self, modality: str) -> Sequence[Sequence[str]]:
         """What each row has of a modality, by content: a picture's hash, its takes' hashes, its captions."""
-        if modality == "text":
-            return self.captions
-        if modality == "audio":
-            return self.sound_hashes or [()] * len(self)
-        return [() if digest is None else (digest,) for digest in self.picture_hashes]
+        return self._keys[modality]
+
+    @cached_property
+    def _keys(self) -> dict[str, Sequence[Sequence[str]]]:
+        """Made once: `keys` is asked row by row."""
+        return {
+            "vision": [() if digest is None else (digest,) for digest in self.picture_hashes],
+            "audio": self.sound_hashes or [()] * len(self),
+            "text": self.captions,
+        }
 
     def item(self, modality: str, index: int, take: int = 0) -> Image.Image | Sound | str:
         """The picture, sound or caption that `keys(modality)[index][take]` names."""

@@ -7,7 +7,25 @@ import hashlib
 import numpy as np
 from PIL import Image
 
+from edge_glass.encoders.image_transform import ImageTransform
+
 MIN_CROP_AREA = 0.6
+
+
+def get_image_transforms(image_size: int = 224, is_training: bool = False) -> ImageTransform:
+    """Return picture → pixels `[3, image_size, image_size]` float32, normalised as ImageNet's models expect.
+
+    An encoder's own `preprocess` is surer. Training and evaluation get the same: pictures are augmented by
+    the data set, as a function of seed, epoch and row (`augmentation="crop_flip"`).
+    """
+    return ImageTransform(
+        image_size=image_size,
+        resize="crop",
+        resize_to=image_size,
+        interpolation="bicubic",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
 
 
 def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:

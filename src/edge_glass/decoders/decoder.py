@@ -1,21 +1,45 @@
-"""What every decoder is: token features and words in, loss or words out."""
+"""What every decoder is: a prefix of features and words in, as one sequence; loss or words out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
+from edge_glass.config.sections.answers import DECODERS
 from edge_glass.core.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    from edge_glass.decoders.joining import Prefix
-
-NOT_TRAINED = -100  # the label of a token that no loss is taken on
+from edge_glass.core.labels import NOT_TRAINED
+from edge_glass.decoders.tokenizers import load_tokenizer
+from edge_glass.encoders.features import TokenFeatures
 
 OnToken = Callable[[int, int], None]  # row, token id
+
+
+class PlacedPrefix(NamedTuple):
+    """Features that stand inside of the text.
+
+    A language model that learned from text alone makes its first token an attention sink (StreamingLLM, arXiv
+    2309.17453): its activations grow a hundredfold (arXiv 2402.17762) and what it held is lost to the
+    layers above. A picture must not stand there. The user's turn is where LLaVA and Qwen-VL put it too.
+
+    Attributes:
+        tokens: `[B, P, width]`.
+        mask: `[B, P]` bool, True at real tokens.
+        opening: int64 `[B]`, how many real tokens of each row's text stand before them.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    opening: Tensor
+
+
+Prefix: TypeAlias = TokenFeatures | PlacedPrefix
+"""What a decoder reads beside words; `TokenFeatures` stand in front of all of them."""
 
 
 class DecoderOutput(NamedTuple):
@@ -171,6 +195,97 @@ class Decoder(Protocol):
             CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
         """
         ...
+
+
+def join(prefix: Prefix | None, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Prefix and words as one sequence.
+
+    Args:
+        prefix: P tokens a row, or None.
+        words: `[B, L, width]`, padded on either side.
+        mask: `[B, L]` bool.
+
+    Returns:
+        `[B, P + L, width]` in the dtype of the words, and its mask.
+    """
+    if prefix is None:
+        return words, mask
+    tokens = torch.cat([prefix.tokens.to(words.dtype), words], dim=1)
+    seen = torch.cat([prefix.mask, mask], dim=1)
+    order = _order(prefix, mask)
+    if order is None:
+        return tokens, seen
+    return tokens.gather(1, order[..., None].expand_as(tokens)), seen.gather(1, order)
+
+
+def join_labels(prefix: Prefix | None, mask: Tensor, labels: Tensor) -> Tensor:
+    """Labels `[B, L]` of the words → of the joined sequence `[B, P + L]`; a prefix is never trained."""
+    if prefix is None:
+        return labels
+    places = prefix.mask.shape
+    joined = torch.cat([labels.new_full(places, NOT_TRAINED), labels], dim=1)
+    order = _order(prefix, mask)
+    return joined if order is None else joined.gather(1, order)
+
+
+def _order(prefix: Prefix, mask: Tensor) -> Tensor | None:
+    """Which of prefix + words stands at each place, int64 `[B, P + L]`; None for as they come."""
+    if not isinstance(prefix, PlacedPrefix) or not mask.shape[1]:
+        return None
+    count = prefix.tokens.shape[1]
+    start = (mask.long().argmax(dim=1) + prefix.opening)[:, None]
+    place = torch.arange(count + mask.shape[1], device=mask.device)
+    behind = torch.where(place < start + count, place - start, place)
+    return torch.where(place < start, place + count, behind)
+
+
+class DecoderKind(ABC):
+    """One value of `decoder.kind`. Each module of `DECODERS` defines one as `KIND`.
+
+    Attributes:
+        pretrained: It brings a tokenizer of its own, and is not trained from scratch.
+    """
+
+    pretrained: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, config: Any, tokenizer: Any) -> Decoder:
+        """Return the decoder of an experiment as training finds it, a function of `config.seed`.
+
+        Args:
+            config: An experiment of the instruction task: its sections decoder, seed and tiny.
+            tokenizer: Of transformers; None where the decoder brings its own.
+
+        Raises:
+            ConfigError: Settings that do not fit.
+            AssetError: Its weights cannot be loaded.
+        """
+
+    def save(self, decoder: Decoder, folder: Path) -> None:
+        """Write what `load` needs beside the tensors that training changed: the tokenizer."""
+        decoder.tokenizer.save_pretrained(folder)
+
+    def load(self, config: Any, folder: Path) -> Decoder:
+        """Rebuild the decoder of a finished model; its trained tensors are loaded afterwards.
+
+        Args:
+            config: The experiment it was trained with.
+            folder: That `save` wrote into.
+
+        Raises:
+            AssetError: The folder holds no tokenizer.
+        """
+        return self.build(config, load_tokenizer(folder))
+
+
+def decoder_kind(name: str) -> DecoderKind:
+    """Return the decoder of this name.
+
+    Raises:
+        ConfigError: There is none; those that there are get named.
+    """
+    kind: DecoderKind = DECODERS.load(name).KIND
+    return kind
 
 
 def check_names_and_shapes(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from edge_glass.decoders.decoder import NOT_TRAINED
+from edge_glass.core.labels import NOT_TRAINED
 
 MAX_LOGITS = 2**24  # float32 logits at a time, 67 MB; twice or three times that in the backward pass
 

@@ -23,7 +23,6 @@ from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.sample_answers import SampleAnswers
 from edge_glass.tasks.text_generation_run import WritingRun
 from edge_glass.training.gradients import GradientCheck, GradNormCallback
-from edge_glass.vlm.components import component_of
 from edge_glass.vlm.folder import save_detection_model
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class DetectionExperiment(DetectionTask, WritingRun):
         """Gradients by component, sample answers of every validation, and IoU between validations."""
         detection = self.config.detection
         callbacks: list[Any] = [
-            GradNormCallback(component_of),
+            GradNormCallback(self.model.family.component_of),
             GradientCheck(),
             SampleAnswers(self, folder / "samples.jsonl"),
         ]

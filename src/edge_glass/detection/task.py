@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.passes import parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.samples import group_numbers
 from edge_glass.decoders.generation import generation_settings
@@ -33,7 +34,6 @@ from edge_glass.detection.data.table import DetectionDataset, DetectionTable
 from edge_glass.detection.iou_callback import within
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
 from edge_glass.detection.use.detections import find_boxes
-from edge_glass.tasks.measuring import parts
 from edge_glass.tasks.sources import training_device
 from edge_glass.tasks.text_generation import WritingTask, shown_places
 from edge_glass.training.task import Batch

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from edge_glass.core.passes import evaluating
+
+# From malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 class TokenFeatures(NamedTuple):
@@ -33,19 +40,14 @@ def inference(module: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator
         module: What is about to be called.
         dtype: float32 is exact. bfloat16 or float16 is an approximation (about 3 and 4 significant digits).
     """
-    training = module.training
     device = next(iter(module.parameters())).device
-    module.eval()
-    try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(
-                device.type, dtype=None if dtype == torch.float32 else dtype, enabled=dtype != torch.float32
-            ),
-        ):
-            yield
-    finally:
-        module.train(training)
+    fast = dtype != torch.float32
+    with (
+        evaluating(module),
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=dtype if fast else None, enabled=fast),
+    ):
+        yield
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -60,3 +62,19 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         if any(getattr(torch.cpu, probe, bool)() for probe in probes):
             return torch.bfloat16
     return torch.float32
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's allocator to reuse large blocks in this process; False where there is no glibc.
+
+    glibc gives large freed blocks back to the system and asks for them again for the next tensor; each page
+    of that is then touched, zeroed and mapped anew. On CPUs this can cost more than the arithmetic of a small
+    encoder (measured in `benchmarks/feature_cache.py`).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20}
+    return all(mallopt(name, value) == 1 for name, value in settings.items())

@@ -1,11 +1,11 @@
-"""Freezing an encoder for good, and the table of what is trained."""
+"""Frozen encoders: held as they are, and named by exactly what they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
 from typing import Self
 
+import torch
 from torch import nn
 
 
@@ -32,41 +32,39 @@ class FreezableModule(nn.Module):
         return self if self.frozen else super().train(mode)
 
 
-@dataclass(frozen=True)
-class ParameterCount:
-    """One row of the parameter table."""
+def fingerprint(description: str, module: nn.Module) -> str:
+    """Hash what decides an encoder's output.
 
-    component: str
-    total: int
-    trained: int
-    dtype: str
+    Args:
+        description: Architecture and preprocessing as stable text.
+        module: Its state (parameters and persistent buffers) is hashed: names, dtypes, shapes and bytes.
 
-    @property
-    def frozen(self) -> int:
-        """Parameters without gradient."""
-        return self.total - self.trained
-
-
-def count_parameters(component: str, module: nn.Module) -> ParameterCount:
-    """Count the parameters of `module`, each once."""
-    parameters = list(module.parameters())
-    return ParameterCount(
-        component=component,
-        total=sum(parameter.numel() for parameter in parameters),
-        trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        dtype="+".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters}))
-        or "-",
-    )
+    Returns:
+        64 hexadecimal digits (SHA-256). Memory layout and device do not matter, values do.
+    """
+    digest = hashlib.sha256(description.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def format_parameter_table(rows: Iterable[ParameterCount]) -> str:
-    """The rows and their sum as aligned text."""
-    rows = list(rows)
-    trained = sum(row.trained for row in rows)
-    rows.append(ParameterCount("all", sum(row.total for row in rows), trained, ""))
-    width = max(len("component"), *(len(row.component) for row in rows))
-    lines = [f"{'component':<{width}}  {'total':>13}  {'trained':>13}  {'frozen':>13}  dtype"]
-    for row in rows:
-        counts = f"{row.total:>13,}  {row.trained:>13,}  {row.frozen:>13,}"
-        lines.append(f"{row.component:<{width}}  {counts}  {row.dtype}".rstrip())
-    return "\n".join(lines)
+class FingerprintCache:
+    """Remembers a fingerprint until a tensor of the module is written to or replaced.
+
+    Every in-place write raises a tensor's version; `.data` writes do not and are not used here.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] | None = None
+        self._value = ""
+
+    def get(self, description: str, module: nn.Module) -> str:
+        """The fingerprint, computed anew only when something changed since the last call."""
+        tensors = module.state_dict().values()
+        key = (description, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        if key != self._key:
+            self._value = fingerprint(description, module)
+            self._key = key
+        return self._value

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -14,9 +15,11 @@ from urllib.request import getproxies
 import torch
 
 from edge_glass.core.errors import AssetError, EdgeGlassError
+from edge_glass.core.registry import Registry
 
 ENCODER_FILE = "encoder.json"
 WEIGHTS_FILE = "model.safetensors"
+BOOKKEEPING = ("transformers_version", "architectures", "dtype", "torch_dtype")
 
 
 def resolve_source(source: str | Path) -> str:
@@ -36,7 +39,7 @@ def resolve_source(source: str | Path) -> str:
         return str(folder)
     names_timm = source.startswith(("timm/", "hf-hub:"))
     if source.startswith((".", "~", "/")) or (source.count("/") > 1 and not names_timm):
-        raise AssetError(f"there is no folder {source!r}; a folder, asset:NAME or a hub id would be right")
+        raise AssetError(f"expected a folder, asset:NAME or a hub id; got {source!r}, which is no folder")
     if not source.startswith("timm/"):  # whose name is looked up in timm first
         require_hub(source)
     return source
@@ -105,8 +108,41 @@ def read_encoder_record(folder: str | Path, modality: str) -> dict[str, Any] | N
     record = json.loads(path.read_text(encoding="utf-8"))
     if record.get("modality") != modality or record.get("format") != 1:
         found = f"modality {record.get('modality')!r}, format {record.get('format')!r}"
-        raise AssetError(f"{path}: {found}; modality {modality!r}, format 1 would be right")
+        raise AssetError(f"{path}: expected modality {modality!r}, format 1; got {found}")
     return dict(record)
+
+
+def library_of(libraries: Registry, source: str) -> ModuleType:
+    """Return the library that reads what `source` holds: the first in the alphabet that recognises it.
+
+    Args:
+        libraries: Modules with a function `recognises(source)`.
+        source: What `resolve_source` gave.
+
+    Raises:
+        AssetError: None does.
+    """
+    for name in libraries.names():
+        library = libraries.load(name)
+        if library.recognises(source):
+            return library
+    expected = f"expected a model that one of {', '.join(libraries.names())} reads"
+    record = read_json(source, "config.json")
+    found = "no config.json"
+    if isinstance(record, dict):
+        found = f"a config.json of model_type {record.get('model_type')!r}"
+    raise AssetError(f"{source!r}: {expected} ({libraries.noun} kinds); got {found}")
+
+
+def describe_transformers(model: torch.nn.Module) -> str:
+    """Return the architecture of a transformers model as stable text: its config without bookkeeping."""
+    config: Any = model.config
+    record = {
+        key: value
+        for key, value in config.to_diff_dict().items()
+        if not key.startswith("_") and key not in BOOKKEEPING
+    }
+    return f"transformers {type(model).__name__} {json.dumps(record, sort_keys=True, default=str)}"
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class RecordFiles:
 
     def _problem(self, record: Any) -> str | None:
         if not isinstance(record, dict):
-            return f"a {type(record).__name__}; an object would be right"
+            return f"expected an object, got a {type(record).__name__}"
         names = self.kinds
         if odd := [name for name in (*names, *record) if (name in names) != (name in record)]:
             return f"{odd[0]} is {'missing' if odd[0] in names else 'unknown'}"

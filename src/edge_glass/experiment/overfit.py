@@ -18,9 +18,11 @@ from typing import Any
 import torch
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
-from edge_glass.tasks.measuring import arithmetic, moved, parts
+from edge_glass.tasks.measuring import arithmetic
 from edge_glass.tasks.registry import task_kind
+from edge_glass.training.optimizers import build_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +112,8 @@ def _training(task: Any) -> Iterator[None]:
     config, model = task.config, task.model
     optimization = config.optimization
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=optimization.lr, betas=optimization.betas, weight_decay=0.0, foreach=False
+    optimizer = build_optimizer(
+        optimization.optimizer, model, lr=optimization.lr, betas=optimization.betas, weight_decay=0.0
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARMUP))
     rows = range(len(task.splits["train"]))

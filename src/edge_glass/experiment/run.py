@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig
+from edge_glass.config.overrides import leaf_paths
+from edge_glass.config.problems import dotted, value_at
 from edge_glass.core import distributed
 from edge_glass.core.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.results import metrics_dict, read_results, write_json
@@ -24,6 +26,7 @@ from edge_glass.reporting.wording import headline
 from edge_glass.tasks.experiment import Cost, Experiment
 from edge_glass.tasks.registry import task_kind
 from edge_glass.training.sharding import whole_state
+from edge_glass.training.trackers import TrackedRun, build_trackers, require_trackers
 
 RESULTS = "results.json"
 COMPARED = "compared"  # the folder of the runs that a run is compared with
@@ -92,6 +95,7 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
         return main(lambda: _finished(folder))
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
+    require_trackers(config.training.report_to)
     with _quiet_libraries(), _full_disk_named(folder):
         task = task_kind(config.task).experiment(config, progress and distributed.is_local_main())
         untouched = task.untouched(folder)
@@ -153,12 +157,20 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
     )
     stop, metrics = StopOnSignal(), MetricsLog(folder / "metrics.jsonl")
     callbacks = [*task.callbacks(folder), metrics, stop]  # a task's may add to the lines that are logged
-    callbacks += _loggers(config, folder) if distributed.is_main() else []
     if config.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
     sharded = config.training.sharding == "fsdp"
     trainer = MultimodalTrainer(
-        task, task.model, arguments, config.training.keep_checkpoints, callbacks, sharded
+        task,
+        task.model,
+        arguments,
+        config.training.keep_checkpoints,
+        callbacks,
+        sharded,
+        config.optimization.optimizer,
+        config.training.compile,
+        trackers=_trackers(config, folder) if distributed.is_main() else [],
+        settings=_flat_settings(config),
     )
     accumulated = config.training.gradient_accumulation_steps
     rows_per_step = config.dataset.batch_size * accumulated * distributed.world_size()
@@ -180,19 +192,20 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
     return Cost(metrics.elapsed(), samples)
 
 
-def _loggers(config: ExperimentConfig, folder: Path) -> list[Any]:
-    from edge_glass.training.callbacks import PlainTensorBoard, WeightsAndBiases
+def _trackers(config: ExperimentConfig, folder: Path) -> list[Any]:
+    """Made here, started and ended by the training loop."""
+    training = config.training
+    run = TrackedRun(
+        folder, training.wandb_project, config.name, training.run_id, training.run_group, training.run_tags
+    )
+    return build_trackers(training.report_to, run)
 
-    loggers: list[Any] = []
-    if "tensorboard" in config.training.report_to:
-        from torch.utils.tensorboard import SummaryWriter
 
-        loggers.append(PlainTensorBoard(SummaryWriter(str(folder / "tensorboard"))))
-    if "wandb" in config.training.report_to:
-        loggers.append(
-            WeightsAndBiases(config.training.wandb_project, config.name, folder, config.model_dump())
-        )
-    return loggers
+def _flat_settings(config: ExperimentConfig) -> dict[str, str]:
+    """`dataset.batch_size` → its value as text, for all that is set."""
+    settings = config.model_dump(mode="json")
+    values = {dotted(path): value_at(settings, path) for path in leaf_paths(settings)}
+    return {key: str(value) for key, value in values.items() if value is not None}
 
 
 def _set_threads(config: ExperimentConfig) -> None:

@@ -15,11 +15,13 @@ from torch.utils.data import Dataset
 from edge_glass.assets import cache_root
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
-from edge_glass.data.features import CachedFeatures, LiveFeatures, Place
+from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.labels import ConversationTokenizer, check_labels
+from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
 from edge_glass.instruction.data.datasets import ConversationDataset
@@ -28,7 +30,6 @@ from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
-from edge_glass.tasks.measuring import moved, parts
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
 from edge_glass.tasks.text_generation import WritingTask, shown_places
 from edge_glass.training.task import Batch
@@ -90,7 +91,7 @@ class InstructionTask(WritingTask):
         """The model that training starts from."""
         config = self.config
         tokenizer = None
-        if config.decoder.kind != "causal_lm":
+        if not decoder_kind(config.decoder.kind).pretrained:
             tokenizer = build_tokenizer(config.decoder, texts_of(self._learned_from))
         decoder = build_decoder(config, tokenizer)
         encoders: dict[str, Any] = {}
@@ -142,7 +143,7 @@ class InstructionTask(WritingTask):
             rows = [row for row, keys in enumerate(table.keys(name)) if keys]
             rows = rows[:: max(1, len(rows) // MEASURED_ROWS)]
             measured = (
-                source.features(name, [Place(table, row) for row in part]) for part in parts(rows, 64)
+                source.features(name, [ItemRef(table, row) for row in part]) for part in parts(rows, 64)
             )
             tower.standardizer.measure(features.tokens[features.mask] for features in measured)
 

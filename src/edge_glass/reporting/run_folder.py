@@ -110,14 +110,7 @@ class RunFolder:
     @cached_property
     def results(self) -> dict[str, Any]:
         """`results.json`, or {} while the run is not finished."""
-        path = self.path / "results.json"
-        if not path.exists():
-            return {}
-        try:
-            return read_results(path)
-        except DataError as error:
-            logger.warning("%s", error)
-            return {}
+        return self._if_readable(self.path / "results.json", read_results) or {}
 
     @cached_property
     def parameters(self) -> dict[str, dict[str, int]]:
@@ -147,21 +140,13 @@ class RunFolder:
             What `read` gives; None when there is no such file, or a broken one, with a warning.
         """
         if file not in self._evaluated:
-            self._evaluated[file] = self._or_none(read, file)
+            path = self.path / "evaluation" / f"{self.split}{file}"
+            self._evaluated[file] = self._if_readable(path, lambda _: read(self.path, self.split))
         return cast("Loaded | None", self._evaluated[file])
 
     @cached_property
     def _evaluated(self) -> dict[str, Any]:
         return {}
-
-    def _or_none(self, read: Callable[[Path, str], Any], file: str) -> Any:
-        if not (self.path / "evaluation" / f"{self.split}{file}").exists():
-            return None
-        try:
-            return read(self.path, self.split)
-        except DataError as error:
-            logger.warning("%s", error)
-            return None
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
@@ -192,14 +177,18 @@ class RunFolder:
         return steps, values
 
     def _object(self, name: str) -> dict[str, Any]:
-        path = self.path / name
+        return self._if_readable(self.path / name, read_json) or {}
+
+    @staticmethod
+    def _if_readable(path: Path, read: Callable[[Path], Loaded]) -> Loaded | None:
+        """Read a file; None when it is missing, or broken, with a warning."""
         if not path.exists():
-            return {}
+            return None
         try:
-            return read_json(path)
+            return read(path)
         except DataError as error:
             logger.warning("%s", error)
-            return {}
+            return None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

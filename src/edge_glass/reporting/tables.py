@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,40 @@ class Row:
     first: bool = False
     primary: bool = False
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of one model on the split.
+
+    Attributes:
+        key: Of `results.json`, or of the run compared with.
+        heading: In words.
+        metrics: Name → {"value", "low", "high"}.
+    """
+
+    key: str
+    heading: str
+    metrics: Mapping[str, Any]
+
+
+def measured(results: Mapping[str, Any], headings: Mapping[str, str]) -> list[Measured]:
+    """Return the models that `results.json` has numbers of.
+
+    Args:
+        results: Its content.
+        headings: Key → what the model is called, in the order they are shown. What a key holds are the
+            metrics, or something that has them as "metrics", such as the most frequent answer.
+    """
+    parts = {key: results.get(key) or {} for key in headings}
+    found = [Measured(key, headings[key], part.get("metrics", part) or {}) for key, part in parts.items()]
+    return [one for one in found if one.metrics]
+
+
+def ordered(metrics: Mapping[str, Any], primary: str, known: Iterable[str]) -> list[str]:
+    """Return metrics of the whole split: the primary one, then as in `known`, then others."""
+    first = [name for name in dict.fromkeys((primary, *known)) if name in metrics]
+    return first + [name for name in metrics if name not in first and "/" not in name]
 
 
 def cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:

@@ -10,6 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge_glass.reporting.run_folder import RunFolder
+from edge_glass.reporting.tables import Measured
+from edge_glass.reporting.wording import metric_label
+
 
 def as_text(*renderables: Any, width: int = 110) -> str:
     """Rich renderables as text: with colours on a terminal, plain in a file."""
@@ -33,6 +37,44 @@ def cell(entry: Mapping[str, float] | None) -> str | Text:
     """A number with its 95 % interval."""
     # As Text: in plain strings brackets are markup.
     return Text(f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]") if entry else "-"
+
+
+def comparison_table(split: str, models: Sequence[Measured], names: Iterable[str]) -> str:
+    """Return metrics of the models side by side, with 95 % intervals; `names` are the rows."""
+    short = {"untouched model": "untouched"}
+    shown = table(
+        split, right=[short.get(one.heading, one.heading.removeprefix("always the ")) for one in models]
+    )
+    for name in names:
+        shown.add_row(Text(name), *(cell(one.metrics.get(name)) for one in models))
+    return as_text(shown)
+
+
+def results_table(metrics: Mapping[str, Any], names: Iterable[str]) -> Table:
+    """Return metrics of one evaluation with 95 % intervals, and each in words."""
+    shown = table("metric", right=("",), left=("",))
+    for name in names:
+        shown.add_row(Text(name), cell(metrics[name]), Text(metric_label(name)))
+    return shown
+
+
+def description(
+    run: RunFolder, sentences: Iterable[str | None], tables: Iterable[str], commands: Iterable[str]
+) -> str:
+    """Return what the terminal shows of a finished run.
+
+    Args:
+        run: The run.
+        sentences: What its numbers mean; None is left out.
+        tables: Each with an empty line behind it.
+        commands: What can be done with the model at once.
+    """
+    lines = ["", *filter(None, sentences), ""]
+    for one in tables:
+        lines += [one, ""]
+    lines.append(f"report   {run.path / 'report.html'}")
+    lines += [f"{'try' if place == 0 else '':8} {command}" for place, command in enumerate(commands)]
+    return "\n".join(lines)
 
 
 def assets_table(rows: Iterable[Any]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_glass.reporting.inspection import write_inspection_page
-from edge_glass.reporting.inspection_terminal import InspectionView, inspection_lines
-from edge_glass.reporting.inspection_tokens import InspectedSample
+from edge_glass.reporting.inspection import InspectedSample
+from edge_glass.reporting.inspection_views import InspectionView, inspection_lines, write_inspection_page
 
 
 @dataclass(frozen=True)

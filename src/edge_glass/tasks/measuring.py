@@ -1,18 +1,14 @@
-"""What tasks that write answers share when they measure: which rows, in which mode and arithmetic."""
+"""What tasks that write answers share when they measure: which rows, in which arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.training.arguments import resolve_precision
-
-Item = TypeVar("Item")
 
 
 def measured_rows(config: ExperimentConfig, split: str, total: int) -> list[int]:
@@ -22,29 +18,6 @@ def measured_rows(config: ExperimentConfig, split: str, total: int) -> list[int]
     if most is None or most >= total:
         return list(range(total))
     return [total * number // most for number in range(most)]
-
-
-def parts(rows: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Rows by so many."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Tensors within mappings, on a device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return {name: moved(part, device) for name, part in value.items()} if isinstance(value, dict) else value
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A model in eval mode meanwhile."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 @contextmanager

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary, distributed
 from edge_glass.core.canary import Canary
-from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.decoders.decoder import NOT_TRAINED as DECODER_NOT_TRAINED
-from edge_glass.tasks.measuring import arithmetic, evaluating, measured_rows, moved, parts
+from edge_glass.core.labels import NOT_TRAINED
+from edge_glass.core.passes import evaluating, moved, parts
+from edge_glass.tasks.measuring import arithmetic, measured_rows
 from edge_glass.training.task import Batch, Report
-
-assert NOT_TRAINED == DECODER_NOT_TRAINED  # data and decoders do not know each other
 
 SHOWN_SAMPLES = 8
 

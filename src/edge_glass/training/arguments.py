@@ -60,7 +60,7 @@ def training_arguments(
     training, optimization = config.training, config.optimization
     on_cpu = training.device == "cpu" or not torch.cuda.is_available()
     precision = resolve_precision(training.precision, training.device)
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=config.dataset.batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
@@ -100,19 +100,21 @@ def training_arguments(
         disable_tqdm=True,
         log_level="error",
     )
-    # Several GPUs in one process would mean DataParallel, which splits the batch and with it the negatives.
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
-    return arguments
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """`auto` is bf16 on a GPU that has it, else fp32."""
-    if precision != "auto":
+    """`auto` is bf16 on a GPU that has it, else fp32; `fast` is bf16 on a CPU that has it too."""
+    if precision not in ("auto", "fast"):
         return precision
-    if device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported():
-        return "bf16"
-    return "fp32"
+    if device != "cpu" and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if precision == "fast" and _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices: AMX or AVX-512 of Intel and AMD, or BF16 of ARM."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"))
 
 
 def _scheduler(schedule: str, warmup_ratio: float) -> str:

@@ -1,11 +1,10 @@
-"""Side effects of training: the log file, the progress bar, signals, seeds. None of them touches the loss."""
+"""Side effects of training: the log file, the progress bar, signals. None of them touches the loss."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import random
 import signal
 import sys
 import threading
@@ -16,46 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import TensorBoardCallback
 
 from edge_glass.core import distributed
 from edge_glass.core.files import write_whole
-from edge_glass.training.sampler import EpochBatchSampler
 
 logger = logging.getLogger(__name__)
-
-
-class EpochOrder(TrainerCallback):
-    """Tells the sampler which epoch begins."""
-
-    def __init__(self, sampler: EpochBatchSampler) -> None:
-        self.sampler = sampler
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.sampler.epoch = int(state.epoch or 0)
-
-
-class StepSeed(TrainerCallback):
-    """Makes everything random within a step (dropout) a function of (seed, step, rank)."""
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        seed = int(
-            np.random.SeedSequence([args.seed, state.global_step, args.process_index]).generate_state(1)[0]
-        )
-        random.seed(seed)
-        if args.use_cpu:
-            torch.default_generator.manual_seed(seed)  # a millisecond less than asking for GPUs each time
-        else:
-            torch.manual_seed(seed)
 
 
 class MetricsLog(TrainerCallback):
@@ -107,59 +74,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
-
-
-class PlainTensorBoard(TensorBoardCallback):
-    """TensorBoard under the names of `metrics.jsonl` (the library's callback would prefix them again)."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if not state.is_world_process_zero:
-            return
-        if self.tb_writer is None:
-            self._init_summary_writer(args)
-        for name, value in (logs or {}).items():
-            self.tb_writer.add_scalar(name, value, state.global_step)
-        self.tb_writer.flush()
-
-
-class WeightsAndBiases(TrainerCallback):
-    """Weights & Biases under the names of `metrics.jsonl`; a resumed run continues the same W&B run."""
-
-    def __init__(self, project: str, name: str, folder: Path, config: dict[str, Any]) -> None:
-        import wandb
-
-        self._wandb = wandb
-        self._settings = {"project": project, "name": name, "id": name, "dir": str(folder), "config": config}
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            self._wandb.init(resume="allow", **self._settings)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if state.is_world_process_zero:
-            self._wandb.log(logs or {}, step=state.global_step)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            self._wandb.finish()
 
 
 class LiveProgress(TrainerCallback):

@@ -18,8 +18,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
     So the global batches are the same however many ranks share them.
 
     The epoch travels with the index, so that augmentation and caption choice are the same whichever worker
-    reads the row and however far ahead it reads. `epoch` is set by the trainer before each epoch; there is
-    deliberately no `set_epoch`, because the libraries around would call it with numbers of their own.
+    reads the row and however far ahead it reads.
 
     Args:
         length: Rows of the data set.
@@ -29,6 +28,11 @@ class EpochBatchSampler(Sampler[list[Key]]):
         world_size: How many processes share a batch.
         kinds: `[N]` int, which modalities a row has. Rows of different kinds never share a batch, and the
             batches of all kinds are shuffled among each other.
+
+    Attributes:
+        epoch: Set by the trainer before each epoch. There is deliberately no `set_epoch`, because libraries
+            would call it with numbers of their own.
+        skipped: Batches of the epoch that were taken before a resume; they are not given again.
     """
 
     def __init__(
@@ -47,13 +51,15 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.world_size = world_size
         self.kinds = None if kinds is None or len(np.unique(kinds)) < 2 else np.asarray(kinds)
         self.epoch = 0
+        self.skipped = 0
 
     def __len__(self) -> int:
+        """Batches of a whole epoch."""
         return batches_per_epoch(self.length, self.global_batch, self.kinds)
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        for batch in self._batches(epoch):
+        for batch in self._batches(epoch)[self.skipped :]:
             share = batch[share_of(len(batch), self.rank, self.world_size)]
             yield [(epoch, index) for index in share.tolist()]
 

@@ -1,20 +1,31 @@
 """FSDP2: parameters, gradients and optimizer state of the trained model, spread over the ranks.
 
 The model is one unit: its parameters are whole during a step and in parts between steps. Scalars, such as a
-temperature, cannot be cut: every rank keeps them whole, and the library's trainer averages their gradients.
-Works on GPUs and, with gloo, on CPUs.
+temperature, cannot be cut: every rank keeps them whole, and the training loop averages their gradients. Works
+on GPUs and, with gloo, on CPUs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from edge_glass.core import distributed
+
+logger = logging.getLogger(__name__)
+
+
+def is_possible(wanted: bool) -> bool:
+    """Whether sharding is wanted and there are processes to share with; a warning where there are none."""
+    if wanted and distributed.world_size() == 1:
+        logger.warning("training.sharding is on, but one process has nothing to share")
+    return wanted and distributed.world_size() > 1
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
@@ -27,6 +38,26 @@ def shard(model: nn.Module, device: torch.device) -> None:
         parameter.data = parameter.data.contiguous()  # convolutions are channels-last, which cannot be cut
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     fully_shard(model, mesh=mesh, ignored_params=kept)
+    for parameter in kept:
+        if parameter.requires_grad:
+            dist.broadcast(parameter.data, src=0)
+
+
+def average_whole_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of unsharded parameters over the ranks, in place; FSDP does the rest."""
+    for parameter in parameters:
+        if parameter.grad is not None and not hasattr(parameter.grad, "full_tensor"):
+            dist.all_reduce(parameter.grad, op=dist.ReduceOp.AVG)
+
+
+@contextmanager
+def no_gradient_exchange(model: Any) -> Iterator[None]:
+    """Add up the gradients of a sharded model on each rank alone while the block runs."""
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
 
 
 @contextmanager

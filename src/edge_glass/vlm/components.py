@@ -1,9 +1,4 @@
-"""The parts of a vision-language model, and the layers that adapters are put on.
-
-The merger joins vision to words, though it stands inside the vision tower: it is the projector here, and so
-are the mergers of Qwen3-VL's DeepStack. Patterns that are matched over the whole model get this wrong, see
-https://github.com/haotian-liu/LLaVA/issues/1647 and https://github.com/hiyouga/LlamaFactory/pull/9399.
-"""
+"""The parts of a vision-language model, and the layers that adapters are put on."""
 
 from __future__ import annotations
 
@@ -14,32 +9,9 @@ from torch import nn
 
 from edge_glass.config.sections.detection import VlmLoraConfig
 from edge_glass.core.errors import ConfigError
+from edge_glass.core.parameters import ParameterCount
 from edge_glass.decoders.lora import ALL, GROUPS, LoraSettings, resolve_targets, target_matches
-from edge_glass.encoders.freezing import ParameterCount
-from edge_glass.vlm.scratch import FAMILIES
-
-COMPONENTS = ("vision", "projector", "llm", "head")
-_MERGERS = ("merger", "deepstack_merger_list")
-
-
-def component_of(name: str) -> str:
-    """The component that a parameter or module belongs to, by its name: vision, projector, llm or head.
-
-    Names of adapters, of wrapped models and of the library's model alone are understood.
-
-    Raises:
-        ConfigError: It belongs to none.
-    """
-    parts = name.split(".")
-    if "visual" in parts:
-        inside = parts[parts.index("visual") + 1 :]
-        return "projector" if inside[:1] and inside[0] in _MERGERS else "vision"
-    if "language_model" in parts:
-        return "llm"
-    if "lm_head" in parts:
-        return "head"
-    known = "visual, language_model or lm_head"
-    raise ConfigError(f"{name} belongs to no component of a vision-language model: {known} is not in it")
+from edge_glass.vlm.family import COMPONENTS, Family, load_family
 
 
 def components(model: nn.Module, family: str) -> dict[str, list[str]]:
@@ -50,28 +22,19 @@ def components(model: nn.Module, family: str) -> dict[str, list[str]]:
     """
     require_family(model, family)
     names: dict[str, list[str]] = {component: [] for component in COMPONENTS}
-    for name, _ in _parts(model):
-        names[component_of(name)].append(name)
+    for name in _parts(model, known := load_family(family)):
+        names[known.component_of(name)].append(name)
     return names
 
 
-def projectors(model: Any) -> list[nn.Module]:
-    """The modules that join vision to words: the merger, and DeepStack's."""
-    visual = model.model.visual
-    return [visual.merger, *getattr(visual, "deepstack_merger_list", ())]
-
-
-def _parts(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
-    """The vision tower's children, the language model and the head."""
-    for name, child in model.named_children():
-        if name != "model":
-            yield name, child
-            continue
-        for below, part in child.named_children():
-            if below == "visual":
-                yield from ((f"model.visual.{last}", each) for last, each in part.named_children())
-            else:
-                yield f"model.{below}", part
+def _parts(model: nn.Module, family: Family) -> Iterable[str]:
+    """The names of the parts that components consist of: as large as they can be, and within one each."""
+    paths = [path for paths in family.components.values() for path in paths]
+    inside = {path.rpartition(".")[0] for path in paths}
+    for name, _ in model.named_modules():
+        parent = name.rpartition(".")[0]
+        if name not in inside and parent in inside:
+            yield name
 
 
 def require_family(model: Any, family: str) -> None:
@@ -80,8 +43,7 @@ def require_family(model: Any, family: str) -> None:
     Raises:
         ConfigError: It is of another family.
     """
-    if family not in FAMILIES:
-        raise ConfigError(f"vlm.family is {family!r}; {', '.join(FAMILIES)} would be right")
+    load_family(family)
     if model.config.model_type != family:
         raise ConfigError(f"vlm.family is {family}, but the model is a {model.config.model_type}")
 
@@ -115,10 +77,10 @@ def resolve_component_targets(model: Any, family: str, wanted: Mapping[str, Sequ
         ConfigError: A target that matches no linear layer of its component, or no target at all.
     """
     require_family(model, family)
-    linear = resolve_targets(model, [ALL])
+    linear, known = resolve_targets(model, [ALL]), load_family(family)
     chosen: set[str] = set()
     for component, targets in wanted.items():
-        within = [name for name in linear if component_of(name) == component]
+        within = [name for name in linear if known.component_of(name) == component]
         for target in targets:
             found = {name for name in within if target_matches(name, target)}
             if not found:
@@ -127,7 +89,7 @@ def resolve_component_targets(model: Any, family: str, wanted: Mapping[str, Sequ
     if not chosen:
         raise ConfigError(
             "vlm.lora: llm, projector and vision are empty, so nothing would be trained; "
-            "llm: [attention, mlp] would be right"
+            "set llm: [attention, mlp], for example"
         )
     return [name for name in linear if name in chosen]
 
@@ -136,16 +98,15 @@ def _nothing_matches(component: str, within: Sequence[str], target: str) -> str:
     ends = sorted({name.rpartition(".")[2] for name in within} - set("0123456789"))
     groups = [group for group in GROUPS if any(target_matches(name, group) for name in within)]
     right = ", ".join([*groups, ALL, *ends])
-    return (
-        f"vlm.lora.{component}: {target!r} matches no linear layer of the {component}; {right} would be right"
-    )
+    return f"vlm.lora.{component}: {target!r} matches no linear layer of it; expected one of {right}"
 
 
 def count_components(model: Any) -> list[ParameterCount]:
     """One row per component; parameters that are shared are counted once, where they come first."""
     rows: dict[str, list[nn.Parameter]] = {component: [] for component in COMPONENTS}
+    family = load_family(model.config.model_type)
     for name, parameter in model.named_parameters():
-        rows[component_of(name)].append(parameter)
+        rows[family.component_of(name)].append(parameter)
     return [
         ParameterCount(
             component=component,

@@ -36,6 +36,7 @@ from edge_glass.core.canary import Canary as Canary
 from edge_glass.core.canary import read_canary as read_canary
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
 from edge_glass.encoders.sources import quiet_transformers
+from edge_glass.vlm.family import load_family
 from edge_glass.vlm.loading import fit_processor, load_model, load_pretrained, load_processor
 from edge_glass.vlm.model import DetectionModel, as_detection_model
 from edge_glass.vlm.pixel_budget import PixelBudget, require_effect
@@ -45,13 +46,6 @@ ADAPTER = "adapter"
 WEIGHTS = "vlm"
 SECTIONS = ("name", "task", "seed", "tiny", "dataset", "vlm", "detection", "generation", "evaluation")
 PACKAGES = ("edge-glass", "torch", "transformers", "peft")
-
-COORDINATES = {
-    "qwen2_vl": "thousandths of the picture",
-    "qwen2_5_vl": "pixels of the resized picture",
-    "qwen3_vl": "thousandths of the picture",
-}
-"""What the numbers of a box mean, by family; a folder that says otherwise is of another convention."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +67,12 @@ class Description:
 
 def box_convention(config: ExperimentConfig) -> dict[str, str]:
     """How the boxes of an experiment are written."""
-    family = config.vlm.family
+    convention = load_family(config.vlm.family).boxes
     return {
-        "family": family,
+        "family": config.vlm.family,
         "format": config.detection.box_format,
-        "coordinates": COORDINATES[family],
-        "corners": "x1, y1, x2, y2",
+        "coordinates": convention.coordinates,
+        "corners": convention.corners,
     }
 
 

@@ -17,12 +17,8 @@ from edge_glass.core.errors import AssetError, ConfigError
 from edge_glass.decoders.causal_lm_loading import attention_options, fit_tokenizer
 from edge_glass.decoders.quantization import keep_gradients, quantization_options
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
-from edge_glass.vlm.components import component_of
+from edge_glass.vlm.family import build_processor, build_vlm, load_family
 from edge_glass.vlm.pixel_budget import set_pixel_budget
-from edge_glass.vlm.scratch import build_processor, build_vlm
-
-NOT_QUANTISED = ("model.visual", "lm_head")
-"""The vision tower with the projector inside it, and the head, by the names of their modules in memory."""
 
 
 def load_vlm(config: ExperimentConfig) -> tuple[Any, Any]:
@@ -70,7 +66,7 @@ def load_model(config: ExperimentConfig) -> Any:
     if vlm.quantization != "none":
         raise ConfigError(
             f"vlm.quantization is {vlm.quantization}, but a model from random weights has nothing to "
-            "quantise; none, or a vlm.source, would be right"
+            "quantise; set it to none, or give vlm.source"
         )
     processor = build_processor(vlm.family, vlm.min_pixels, vlm.max_pixels)
     attention = options["attn_implementation"]
@@ -93,7 +89,7 @@ def load_pretrained(source: str, vlm: VlmConfig, exact: bool = False) -> Any:
     dtype = torch.bfloat16 if quantised else getattr(torch, vlm.dtype)
     options = attention_options(vlm.attention)
     if quantised:
-        options |= quantization_options(vlm.quantization, dtype, NOT_QUANTISED)
+        options |= quantization_options(vlm.quantization, dtype, not_quantised(vlm.family))
     place = resolve_source(source)
     _require_family_of(place, source, vlm.family)
     with plain_errors(source, "vision-language model"), quiet_transformers():
@@ -110,6 +106,12 @@ def load_pretrained(source: str, vlm: VlmConfig, exact: bool = False) -> Any:
     return model.eval()
 
 
+def not_quantised(family: str) -> list[str]:
+    """Return the paths of the modules that stay as they are: vision tower, projector and head."""
+    components = load_family(family).components
+    return [path for name in ("vision", "projector", "head") for path in components[name]]
+
+
 def load_processor(source: str) -> Any:
     """A processor of a folder or a hub.
 
@@ -122,7 +124,7 @@ def load_processor(source: str) -> Any:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     if getattr(processor, "chat_template", None) is None:
         raise AssetError(
-            f"the processor of {source!r} has no chat template; chat_template.jinja would be one"
+            f"the processor of {source!r} has no chat template; expected a file chat_template.jinja in it"
         )
     return processor
 
@@ -168,17 +170,17 @@ def fit_processor(model: Any, processor: Any, source: str) -> None:
             raise AssetError(f"{source}: the processor's {name} is {found}; that of the model is {right}")
 
 
-def require_quantised(model: nn.Module) -> None:
+def require_quantised(model: Any) -> None:
     """Make sure that the linear layers of the language model are quantised, and nothing else.
 
     Raises:
         ConfigError: Another layer is, or one of them is not.
     """
-    wrong = []
+    wrong, family = [], load_family(model.config.model_type)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             quantised = not module.weight.is_floating_point()
-            if quantised != (component_of(name) == "llm"):
+            if quantised != (family.component_of(name) == "llm"):
                 wrong.append(f"{name} is {'' if quantised else 'not '}quantised")
     if wrong:
         raise ConfigError(

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.core.gathering import zero_touching
+from edge_glass.core.parameters import ParameterCount, format_parameter_table
 from edge_glass.decoders.causal_lm_generation import weights_in
 from edge_glass.decoders.causal_lm_loading import checkpoint_layers
 from edge_glass.decoders.decoder import (
@@ -25,14 +27,11 @@ from edge_glass.decoders.decoder import (
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
 from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
 from edge_glass.encoders.features import inference
-from edge_glass.encoders.freezing import ParameterCount, format_parameter_table
 from edge_glass.vlm.components import (
-    component_of,
     count_components,
     lora_settings,
-    projectors,
-    require_family,
 )
+from edge_glass.vlm.family import Family, load_family
 from edge_glass.vlm.generation import Written, write
 from edge_glass.vlm.inputs import has_pictures, inner_inputs, rope_positions, sample_inputs
 from edge_glass.vlm.loading import load_vlm
@@ -56,7 +55,7 @@ class DetectionModel(nn.Module):
         seed: Of the adapters' random half.
 
     Attributes:
-        family: `config.model_type` of the model.
+        family: What its model type stands for.
         adapter: The LoRA adapters, else None.
         vocabulary: Rows of the LM head.
         known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
@@ -81,19 +80,18 @@ class DetectionModel(nn.Module):
     ) -> None:
         super().__init__()
         _check_mode(vlm, mode, lora)
-        self.family: str = vlm.config.model_type
-        require_family(vlm, self.family)
+        self.family = load_family(vlm.config.model_type)
         self.vlm, self.processor, self.mode = vlm, processor, mode
         self.vocabulary = int(vlm.get_output_embeddings().weight.shape[0])
         known = torch.zeros(self.vocabulary, dtype=torch.bool)
         known[list(self.tokenizer.get_vocab().values())] = True
         self.register_buffer("known", known.to(self.device), persistent=False)
-        _freeze_all_but(vlm, components if mode == "full" else (), dtype)
+        _freeze_all_but(vlm, self.family, components if mode == "full" else (), dtype)
         self.adapter = LoraAdapter(vlm, lora, seed) if mode == "lora" and lora is not None else None
         if self.adapter is not None:
-            counts = Counter(map(component_of, self.adapter.targets))
+            counts = Counter(map(self.family.component_of, self.adapter.targets))
             logger.info("adapted layers: %s", ", ".join(f"{n} of {name}" for name, n in counts.items()))
-        _cast_before_projectors(vlm)
+        _cast_before_projectors(vlm, self.family)
         if gradient_checkpointing:
             checkpoint_layers(vlm)
         self.eval()
@@ -127,7 +125,7 @@ class DetectionModel(nn.Module):
         )
         if not has_pictures(batch):
             # Processes wait for each other's gradients of all parameters, also where there is nothing to see.
-            loss = loss + self._zero(self.vlm.model.visual.parameters())
+            loss = loss + self._zero(self._picture_parameters())
         count = torch.tensor(len(supervision.targets), device=loss.device)
         return DecoderOutput(loss, count, {"correct": correct.sum()})
 
@@ -135,6 +133,11 @@ class DetectionModel(nn.Module):
         """What the LM head reads, `[B, L, D]`."""
         positions, _ = rope_positions(self.vlm, batch)
         return self.vlm.model(**inner_inputs(batch, positions), use_cache=False).last_hidden_state
+
+    def _picture_parameters(self) -> list[nn.Parameter]:
+        """Those that only rows with pictures reach, each once."""
+        modules = [one for part in ("vision", "projector") for one in self.family.modules_of(self.vlm, part)]
+        return list(dict.fromkeys(each for module in modules for each in module.parameters()))
 
     def _zero(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """A zero in whose graph the trained ones of these stand."""
@@ -232,10 +235,12 @@ def _check_mode(vlm: Any, mode: str, lora: LoraSettings | None) -> None:
         raise ConfigError("vlm.mode full cannot train quantised weights; mode lora would be right")
 
 
-def _freeze_all_but(vlm: nn.Module, components: Sequence[str], dtype: torch.dtype | None) -> None:
+def _freeze_all_but(
+    vlm: nn.Module, family: Family, components: Sequence[str], dtype: torch.dtype | None
+) -> None:
     """Train these components, in float32; the head is part of the llm. Shared parameters are met once."""
     for name, parameter in vlm.named_parameters():
-        component = component_of(name)
+        component = family.component_of(name)
         parameter.requires_grad_(("llm" if component == "head" else component) in components)
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -243,11 +248,14 @@ def _freeze_all_but(vlm: nn.Module, components: Sequence[str], dtype: torch.dtyp
             parameter.data = parameter.data.to(dtype)
 
 
-def _cast_before_projectors(vlm: Any) -> None:
+def _cast_before_projectors(vlm: Any, family: Family) -> None:
     """Hand a projector features in its dtype, where the vision tower has another."""
-    for projector in projectors(vlm):
+    tower = family.modules_of(vlm, "vision")[0]
+    modules = family.modules_of(vlm, "projector")
+    projectors = chain(*(one if isinstance(one, nn.ModuleList) else [one] for one in modules))
+    for projector in projectors:
         dtype = next(projector.parameters()).dtype
-        if dtype != vlm.model.visual.dtype:
+        if dtype != tower.dtype:
             projector.register_forward_pre_hook(partial(_in_dtype, dtype))
 
 

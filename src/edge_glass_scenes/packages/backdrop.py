@@ -11,7 +11,7 @@ from edge_glass_scenes.packages.drawing import BLACK, Colour, blend, choose
 
 
 def draw_backdrop(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A background of the size of the picture."""
+    """Return a background of the size of the picture."""
     kind = choose(rng, ("plain", "wood", "tiles", "cloth", "shelf"), (0.26, 0.26, 0.14, 0.14, 0.2))
     small = max(24, width // 4), max(24, height // 4)
     image = _PAINTERS[kind](rng, small)
@@ -31,7 +31,7 @@ def _tone(rng: np.random.Generator, saturation: tuple[float, float], value: tupl
 def noise(
     rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int], low: int = 0
 ) -> Image.Image:
-    """Smooth noise, "L", from `low` to 255: random values on a grid of `cells`, stretched to `size`."""
+    """Return smooth noise, "L", from `low` to 255: values on a grid of `cells`, stretched to `size`."""
     grid = rng.integers(low, 256, size=(cells[1], cells[0]), dtype=np.uint8)
     image = Image.fromarray(grid)
     if 8 * max(cells) < max(size):

@@ -29,35 +29,35 @@ class View:
     surface: Flat
 
     def to_picture(self, points: Points) -> Points:
-        """Pixels of the picture where points of the print are seen; [n, 2]."""
+        """Return pixels of the picture where points of the print are seen; [n, 2]."""
         return apply(self.matrix, self.surface.forward(np.asarray(points, dtype=np.float64)))
 
     def to_print(self, points: Points) -> Points:
-        """Points of the print that are seen at pixels of the picture; [n, 2]."""
+        """Return points of the print that are seen at pixels of the picture; [n, 2]."""
         return self.surface.inverse(apply(np.linalg.inv(self.matrix), points))
 
     def truth(self, box: Box) -> tuple[float, float, float, float]:
-        """The box around a rectangle of the print: hull of its seen outline, clipped to the picture, xyxy."""
+        """Return the box around a rectangle of the print: its seen hull, clipped to the picture, xyxy."""
         outline = self.to_picture(outline_of(box))
         low = np.clip(outline.min(axis=0), 0, (self.width, self.height))
         high = np.clip(outline.max(axis=0), 0, (self.width, self.height))
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def visible(self, box: Box) -> float:
-        """Which share of a rectangle of the print is within the picture."""
+        """Return which share of a rectangle of the print is within the picture."""
         x, y = np.meshgrid(np.linspace(box[0], box[2], 24), np.linspace(box[1], box[3], 24))
         seen = self.to_picture(np.stack([x.ravel(), y.ravel()], axis=1))
         return float(np.mean(np.all((seen >= 0) & (seen <= (self.width, self.height)), axis=1)))
 
 
 def apply(matrix: np.ndarray, points: Points) -> Points:
-    """A projective map [3, 3] of points [n, 2]."""
+    """Return a projective map [3, 3] of points [n, 2]."""
     mapped = np.concatenate([points, np.ones((len(points), 1))], axis=1) @ matrix.T
     return mapped[:, :2] / mapped[:, 2:]
 
 
 def outline_of(box: Box | tuple[float, float, float, float], steps: int = 16) -> Points:
-    """Points around a rectangle, corners among them; [4 steps, 2]."""
+    """Return points around a rectangle, corners among them; [4 steps, 2]."""
     left, top, right, bottom = box
     along = np.arange(steps) / steps
     x = np.concatenate([left + (right - left) * along, np.full(steps, right)])
@@ -68,7 +68,7 @@ def outline_of(box: Box | tuple[float, float, float, float], steps: int = 16) ->
 
 
 def aim(rng: np.random.Generator, panel: Panel, surface: Flat) -> View:
-    """A view of the panel that shows each of its tables to `LEAST_VISIBLE` at least, and not too small."""
+    """Return a view of the panel that shows each table to `LEAST_VISIBLE` at least, and not too small."""
     for attempt in range(40):
         view = _try(rng, panel, surface, calm=attempt >= 20)
         if all(_shown(view, box) for box in panel.tables):

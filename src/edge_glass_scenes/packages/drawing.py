@@ -19,7 +19,7 @@ BLACK: Final[Colour] = (20, 20, 22)
 
 
 def choose(rng: np.random.Generator, options: Sequence[T], shares: Sequence[float] | None = None) -> T:
-    """One of `options`, all alike or with the given shares (of their sum)."""
+    """Return one of `options`, all alike or with the given shares (of their sum)."""
     if shares is None:
         return options[int(rng.integers(len(options)))]
     edges = np.cumsum(shares)
@@ -27,7 +27,7 @@ def choose(rng: np.random.Generator, options: Sequence[T], shares: Sequence[floa
 
 
 def luminance(colour: Colour) -> float:
-    """How bright a colour looks, 0 to 255."""
+    """Return how bright a colour looks, 0 to 255."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
@@ -73,13 +73,13 @@ def _font_bytes(file: str | None) -> bytes:
 
 @lru_cache(maxsize=512)
 def load_font(file: str | None, size: int) -> ImageFont.FreeTypeFont:
-    """A font at a size in pixels; with the layout engine that every Pillow has, so that print is the same."""
+    """Return a font by its size in pixels, with the layout engine that every Pillow has."""
     return ImageFont.truetype(io.BytesIO(_font_bytes(file)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=1 << 15)
 def length(font: ImageFont.FreeTypeFont, text: str) -> float:
-    """The width of a text in pixels."""
+    """Return the width of a text in pixels."""
     return font.getlength(text)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from PIL import ImageDraw
@@ -12,8 +13,8 @@ from edge_glass_scenes.packages.drawing import BLACK, WHITE, Block, blend, choos
 from edge_glass_scenes.packages.facts import Facts
 from edge_glass_scenes.packages.theme import Theme
 
-if TYPE_CHECKING:
-    from edge_glass_scenes.packages.print_blocks import Maker
+Maker = Callable[[np.random.Generator, Theme, Facts, int, str], Block | None]
+"""Makes a block at most `width` pixels wide, or None: (rng, theme, facts, width, barcode) → block."""
 
 _LEFT: Final = (
     *("0001101", "0011001", "0010011", "0111101", "0100011"),
@@ -27,13 +28,13 @@ _SCORES: Final = ((3, 129, 65), (133, 187, 47), (254, 203, 2), (238, 129, 0), (2
 
 
 def check_digit(twelve: str) -> str:
-    """The last digit of an EAN-13 code."""
+    """Return the last digit of an EAN-13 code."""
     total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(twelve))
     return str(-total % 10)
 
 
 def bars(code: str) -> str:
-    """The 95 modules of an EAN-13 code, "1" is black."""
+    """Return the 95 modules of an EAN-13 code, "1" is black."""
     parity = _PARITY[int(code[0])]
     right = ["".join("10"[int(bit)] for bit in pattern) for pattern in _LEFT]
     left = "".join(
@@ -219,4 +220,4 @@ MARKS: Final[dict[str, tuple[float, Maker]]] = {
     "badge": (0.8, _badge),
     "picture": (0.6, _picture),
 }
-"""Kind → how often it comes up, and what makes it; see `print_blocks.MAKERS`."""
+"""Kind → how often it comes up, and what makes it."""

@@ -16,7 +16,7 @@ FORMS: Final = ("flat", "bag", "round")
 
 
 def draw_panel(rng: np.random.Generator, theme: Theme, code: str, tables: int, form: str) -> Panel:
-    """A face with `tables` nutrition tables (one or two) among other print, none over another.
+    """Return a face with `tables` nutrition tables (one or two) among other print, none over another.
 
     Args:
         code: the barcode's 13 digits.

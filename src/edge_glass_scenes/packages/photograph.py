@@ -80,7 +80,7 @@ def _shadow_and_side(
 
 
 def project(panel: Panel, view: View, covers: bool) -> Image.Image:
-    """The panel in the picture, RGBA with alpha 0 outside of it; RGB if it covers the picture."""
+    """Return the panel in the picture, RGBA with alpha 0 outside of it; RGB if it covers the picture."""
     width, height = panel.image.size
     corners = view.to_picture(np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=np.float64))
     around = np.roll(corners, -1, axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -10,13 +9,11 @@ from PIL import ImageDraw
 
 from edge_glass_scenes.packages.drawing import Block, choose, length, wrap
 from edge_glass_scenes.packages.facts import Facts
-from edge_glass_scenes.packages.marks import MARKS
+from edge_glass_scenes.packages.marks import MARKS, Maker
 from edge_glass_scenes.packages.table_style import draw_style
 from edge_glass_scenes.packages.table_text import look_alike_text
 from edge_glass_scenes.packages.tables import table_block
 from edge_glass_scenes.packages.theme import Theme
-
-Maker = Callable[[np.random.Generator, Theme, Facts, int, str], Block | None]
 
 
 def paragraphs(
@@ -167,4 +164,4 @@ MAKERS: Final[dict[str, tuple[float, Maker]]] = {
     "weight and date": (1.0, _net),
     **MARKS,
 }
-"""Kind → how often it comes up, and what makes it: (rng, theme, facts, width, barcode) → block or None."""
+"""Kind → how often it comes up, and what makes it; the marks included."""

@@ -42,7 +42,7 @@ class Product:
     surface: Flat
 
     def picture(self, place: int) -> Picture:
-        """The picture number `place` (0, 1, …) of this product; the same bytes every time."""
+        """Return the picture number `place` (0, 1, …) of this product; the same bytes every time."""
         rng = np.random.default_rng([self.seed, self.number, 1 + place])
         view = aim(rng, self.panel, self.surface)
         data = photograph(rng, self.panel, view, self._side)
@@ -54,12 +54,12 @@ class Product:
 
 
 def picture_count(seed: int, number: int) -> int:
-    """How many pictures a product has, 1 to 3; known without drawing it."""
+    """Return how many pictures a product has, 1 to 3; known without drawing it."""
     return choose(np.random.default_rng([seed, number, 0, 1]), (1, 2, 3), (0.62, 0.27, 0.11))
 
 
 def barcode_of(seed: int, number: int) -> str:
-    """An EAN-13 code out of the range for use inside shops, so that no real product has it."""
+    """Return an EAN-13 code out of the range for use inside shops, so that no real product has it."""
     if not 0 <= number < 10**8:
         raise ValueError(f"product number {number} is not within 0 to 99,999,999")
     twelve = f"2{seed % 1000:03d}{number * _SPREAD % 10**8:08d}"

@@ -27,11 +27,11 @@ class Flat:
         return type(self) is Flat
 
     def forward(self, points: Points) -> Points:
-        """Where points of the print are seen."""
+        """Return where points of the print are seen."""
         return points
 
     def inverse(self, points: Points) -> Points:
-        """Which point of the print is seen at points of the plane."""
+        """Return which point of the print is seen at points of the plane."""
         return points
 
     def shade(self) -> Image.Image | None:
@@ -110,7 +110,7 @@ class Bag(Flat):
 
 
 def draw_surface(rng: np.random.Generator, form: str, width: int, height: int) -> Flat:
-    """A surface of one of the forms "flat", "round" and "bag"."""
+    """Return a surface of one of the forms "flat", "round" and "bag"."""
     if form == "round":
         sag = float(rng.uniform(0.0, 0.16)) * (1 if rng.random() < 0.7 else -1)
         return Round(width, height, float(rng.uniform(0.6, 1.15)), sag, float(rng.uniform(-0.6, 0.6)))

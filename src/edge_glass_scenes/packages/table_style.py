@@ -36,7 +36,7 @@ class TableStyle:
     wide: bool
 
     def smaller(self) -> TableStyle:
-        """The same with print that is a step smaller."""
+        """Return the same with print that is a step smaller."""
         size = self.size - 1 - self.size // 12
         return replace(self, size=size, pad_x=max(3, self.pad_x - 1), pad_y=round(self.pad_y * 0.85))
 

@@ -10,7 +10,7 @@ import numpy as np
 from edge_glass_scenes.packages.drawing import choose
 from edge_glass_scenes.packages.facts import DAILY, MINOR, Facts
 from edge_glass_scenes.packages.theme import Theme
-from edge_glass_scenes.packages.words import Language
+from edge_glass_scenes.words import Language
 
 _UNITS: Final = {
     **dict.fromkeys(("vitamin_c", "vitamin_b6", "calcium", "iron", "magnesium"), "mg"),
@@ -103,7 +103,7 @@ def _column_head(rng: np.random.Generator, column: str, facts: Facts, language: 
 
 
 def look_alike_text(rng: np.random.Generator, theme: Theme) -> TableText:
-    """A table without nutrition facts: cooking times, a recipe with grams, or a dosage."""
+    """Return a table without nutrition facts: cooking times, a recipe with grams, or a dosage."""
     language = theme.language
     kind = choose(rng, ("cooking", "recipe", "dosage"), (0.5, 0.35, 0.15))
     if kind == "recipe":

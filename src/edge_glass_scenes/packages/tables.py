@@ -33,7 +33,7 @@ class _Layout:
 
 
 def table_block(text: TableText, style: TableStyle, theme: Theme, width: int, kind: str) -> Block | None:
-    """The table as a block at most `width` pixels wide; smaller print if need be, None when it cannot fit."""
+    """Return the table as a block at most `width` wide, in smaller print if need be, or None."""
     while style.size >= 9:
         layout = _lay_out(text, style, theme, width)
         if layout is not None:

@@ -22,8 +22,8 @@ from edge_glass_scenes.packages.drawing import (
     load_font,
     luminance,
 )
-from edge_glass_scenes.packages.words import LANGUAGES, SHARES, Language
-from edge_glass_scenes.packages.words.language import KINDS
+from edge_glass_scenes.words import LANGUAGES, SHARES, Language
+from edge_glass_scenes.words.language import KINDS
 
 _START: Final = (
     "Bel",
@@ -86,13 +86,13 @@ class Theme:
         return self.languages[0]
 
     def font(self, scale: float = 1.0, bold: bool = False, italic: bool = False) -> ImageFont.FreeTypeFont:
-        """The product's font at `scale` times the small print."""
+        """Return the product's font at `scale` times the small print."""
         file = self.family.bold if bold else self.family.italic if italic else self.family.regular
         return load_font(file, max(8, round(self.size * scale)))
 
 
 def draw_theme(rng: np.random.Generator) -> Theme:
-    """A product's look."""
+    """Return a product's look."""
     languages = _languages(rng)
     english = languages[0].code == "en" and len(languages) == 1
     family = ENGLISH_FAMILY if english and rng.random() < 0.3 else choose(rng, FAMILIES, FAMILY_SHARES)

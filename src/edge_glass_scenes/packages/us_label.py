@@ -21,7 +21,7 @@ _ROWS = (
 
 
 def us_label_block(rng: np.random.Generator, theme: Theme, facts: Facts, width: int) -> Block:
-    """The label as a block of `width` pixels; dark on white, sometimes in the colours of the package."""
+    """Return the label as a block of `width` pixels: dark on white, or in the colours of the package."""
     fill, ink = choose(rng, ((WHITE, BLACK), (theme.paper, theme.paper_ink)), (0.75, 0.25))
     size = max(10, width // 17)
     regular, bold = (load_font(file, size) for file in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from edge_glass.alignment.report.summary import comparison_table
+from edge_glass.alignment.report.summary import directions_table
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import describe_run, metrics_table
 
 
 def test_two_modalities(finished_run):
     results = read_results(finished_run / "results.json")
-    names = [line.split()[0] for line in comparison_table(results).splitlines()]
+    names = [line.split()[0] for line in directions_table(results).splitlines()]
     assert names == ["test", "i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10"]
     words = describe_run(finished_run)
     assert "--audio" not in words and "sound" not in words
@@ -19,7 +19,7 @@ def test_two_modalities(finished_run):
 def test_all_directions_of_three_modalities(run_with_sounds):
     (run_with_sounds / "index").mkdir(exist_ok=True)
     results = read_results(run_with_sounds / "results.json")
-    table = comparison_table(results)
+    table = directions_table(results)
     lines = {line.split()[0]: line for line in table.splitlines()}
     for side, words in {"a2t": "sound → words", "t2a": "words → sound", "a2v": "sound → picture"}.items():
         for measure, name in (("r1", "R@1"), ("r10", "R@10")):

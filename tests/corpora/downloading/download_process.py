@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from edge_glass.core.errors import EdgeGlassError
-from edge_glass.corpora.downloading.command import download
+from edge_glass.corpora.downloading.downloads import download
 from edge_glass.corpora.downloading.policy import Limits
 
 

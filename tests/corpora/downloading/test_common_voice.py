@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.corpora.downloading.command import download
 from edge_glass.corpora.downloading.common_voice import download_common_voice, speaker_side
+from edge_glass.corpora.downloading.downloads import download
 
 soundfile = pytest.importorskip("soundfile")
 COLUMNS = ("client_id", "path", "sentence", "locale")

@@ -4,7 +4,7 @@ import threading
 import time
 
 from edge_glass.corpora.downloading.fetching import Picture
-from edge_glass.corpora.downloading.host_queue import HostQueue
+from edge_glass.corpora.downloading.running import HostQueue
 from patience import join
 
 

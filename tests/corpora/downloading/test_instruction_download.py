@@ -10,7 +10,7 @@ import pytest
 from picture_server import FAST, png
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.corpora.downloading.command import download
+from edge_glass.corpora.downloading.downloads import download
 
 
 def conversation(*words: str) -> list[dict[str, str]]:

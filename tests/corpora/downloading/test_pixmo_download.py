@@ -20,7 +20,7 @@ from picture_server import FAST, png
 
 from edge_glass.core.errors import AssetError, ConfigError, DataError
 from edge_glass.corpora.downloading import running, writing
-from edge_glass.corpora.downloading.command import download
+from edge_glass.corpora.downloading.downloads import download
 from edge_glass.corpora.downloading.journal import open_journal
 from edge_glass.corpora.downloading.stopping import alone_in
 from edge_glass.data.parquet import read_parquet

@@ -26,8 +26,8 @@ from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import describe_run, metrics_table, write_report
 from edge_glass.experiment.visualizer import TrainingVisualizer
+from edge_glass.reporting.boxes import shown_boxes
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.shown_boxes import shown_boxes
 from edge_glass.reporting.wording import metric_label
 
 PLOTS = {

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edge_glass.alignment.model.losses import AlignmentLoss
+from edge_glass.alignment.model.loss import AlignmentLoss
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import CheckpointError
 from edge_glass.core.gathering import zero_touching
+from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
+from edge_glass.core.passes import evaluating
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.features import TokenFeatures
-from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.encoders.fusion import MultimodalFusion
 from edge_glass.encoders.mrl import matryoshka_dimensions, truncate_and_normalize
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.tower import Raw, Tower, build_tower, seeded
 from edge_glass.encoders.vision import VisionEncoder
+from edge_glass.migrating import takes_old_calls
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class MultimodalAlignmentModel(nn.Module):
         fusion: Joins the embeddings of all modalities but one into a query for that one.
     """
 
+    @takes_old_calls("MultimodalAlignmentModel.from_config(config)")
     def __init__(
         self,
         towers: Mapping[str, Tower],
@@ -57,6 +59,17 @@ class MultimodalAlignmentModel(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.weights = {name: (weights or {}).get(name, 1.0) for name in losses}
         self.fusion = fusion
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig) -> MultimodalAlignmentModel:
+        """Load the encoders of an experiment and put fresh heads on them.
+
+        Raises:
+            EdgeGlassError: Encoders cannot be loaded, or settings do not fit them.
+        """
+        from edge_glass.tasks.sources import load_encoders
+
+        return build_alignment_model(config, *load_encoders(config))
 
     @property
     def towers(self) -> dict[str, Tower]:
@@ -92,7 +105,7 @@ class MultimodalAlignmentModel(nn.Module):
         """
         embedded = {name: tower(batch[name]) for name, tower in self.towers.items()}
         step = int(batch.get("step", 0))
-        total = zero_touching(*(parameter for parameter in self.parameters() if parameter.requires_grad))
+        total = zero_touching(*self._trained())
         reports: dict[str, dict[str, Tensor]] = {}
         for name, loss in self.losses.items():
             sides = (
@@ -103,6 +116,13 @@ class MultimodalAlignmentModel(nn.Module):
             if len(sides[0]):
                 reports[name] = report
         return total, _joined(reports, several=len(self.losses) > 1)
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        """Find the trained parameters without a walk through frozen encoders, which took 7 ms a step."""
+        for child in self.children():
+            for part in child.children() if isinstance(child, Tower) else (child,):
+                if not getattr(part, "frozen", False):
+                    yield from (parameter for parameter in part.parameters() if parameter.requires_grad)
 
     def fuse(self, embedded: Mapping[str, Tensor]) -> Tensor:
         """One query from embeddings of several modalities.
@@ -150,7 +170,7 @@ class MultimodalAlignmentModel(nn.Module):
             dim: Matryoshka dimension; None for the full one.
         """
         inputs = raw._asdict() if isinstance(raw, TokenFeatures) else raw
-        with _evaluating(self):
+        with evaluating(self):
             return truncate_and_normalize(self.towers[modality](inputs), dim)
 
     def encode_images(self, images: Tensor | TokenFeatures, dim: int | None = None) -> Tensor:
@@ -224,18 +244,6 @@ class MultimodalAlignmentModel(nn.Module):
                 found = f"{tuple(state[name].shape)}, the model has {tuple(value.shape)}"
                 raise CheckpointError(f"weights do not fit the model: {name} is {found}")
         self.load_state_dict(dict(state), strict=False)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, restored afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def fused_queries(modalities: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -10,16 +10,17 @@ from edge_glass.alignment.measure.retrieval import Direction
 from edge_glass.alignment.report.gallery import gallery
 from edge_glass.alignment.report.sides import ENDS, archive_of, averaged_sides, candidates, measured_sides
 from edge_glass.alignment.report.tables import (
+    MODELS,
     dimension_rows,
     folded_rows,
     full_dimension,
     measured_dimensions,
-    measured_models,
 )
 from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import Tile, metric_tiles
+from edge_glass.reporting.tables import measured
 from edge_glass.reporting.wording import SIDES, format_count, metric_label
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def alignment_context(run: RunFolder) -> dict[str, Any]:
         "closed_form": closed_form_sentence(results),
         "guessing": _guessing(run),
         "tiles": _tiles(run),
-        "models": measured_models(results) if results else [],
+        "models": [(one.key, one.heading) for one in measured(results, MODELS)],
         "metric_rows": rows,
         "folded_rows": folded,
         "directions": len(averaged_sides(results.get("metrics") or {})),

@@ -11,27 +11,25 @@ from rich.text import Text
 from edge_glass.alignment.report.sides import averaged_sides, measured_sides
 from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.terminal import as_text, cell, table
+from edge_glass.reporting.terminal import as_text, cell, description, table
 from edge_glass.reporting.wording import SIDES, headline, metric_label
 
 _MEASURES = ("r1", "r5", "r10")
 
 
 def describe_alignment(run: RunFolder) -> str:
-    """Verdict, main numbers, and where to look next."""
-    results, folder = run.results, run.path
-    sentences = [headline(results), closed_form_sentence(results)]
-    lines = ["", *filter(None, sentences), "", comparison_table(results), ""]
-    lines.append(f"report   {folder / 'report.html'}")
-    if (folder / "index").is_dir():
-        search = f"edge-glass search {shlex.quote(str(folder))}"
-        lines.append(f'try      {search} "a sad animal"')
+    """Return verdict, main numbers, and where to look next."""
+    results, commands = run.results, []
+    if (run.path / "index").is_dir():
+        search = f"edge-glass search {shlex.quote(str(run.path))}"
+        commands.append(f'{search} "a sad animal"')
         if any(side.startswith("a2") for side in measured_sides(results["metrics"])):
-            lines.append(f"         {search} --audio question.wav")
-    return "\n".join(lines)
+            commands.append(f"{search} --audio question.wav")
+    sentences = [headline(results), closed_form_sentence(results)]
+    return description(run, sentences, [directions_table(results)], commands)
 
 
-def comparison_table(results: Mapping[str, Any]) -> str:
+def directions_table(results: Mapping[str, Any]) -> str:
     """Untouched, closed form and trained side by side, with 95 % intervals; in words with many directions."""
     sides = measured_sides(results["metrics"])
     several = len(sides) > 2

@@ -8,15 +8,10 @@ from typing import Any
 from edge_glass.alignment.measure.metrics import MEASURES
 from edge_glass.alignment.report.sides import archive_of, measured_sides
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import Cell, Row, cells
+from edge_glass.reporting.tables import Cell, Row, cells, measured
 from edge_glass.reporting.wording import metric_label
 
-MODELS = (("baseline", "untouched model"), ("closed_form", "closed form"), ("metrics", "trained"))
-
-
-def measured_models(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(key in results.json, heading) of the models that were measured, in the order they are shown."""
-    return [(key, heading) for key, heading in MODELS if results.get(key)]
+MODELS = {"baseline": "untouched model", "closed_form": "closed form", "metrics": "trained"}
 
 
 def metric_rows(results: Mapping[str, Any]) -> list[Row]:
@@ -64,7 +59,7 @@ def dimension_rows(
 
 
 def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
-    models = [results[key] for key, _ in measured_models(results)]
+    models = [one.metrics for one in measured(results, MODELS)]
     return [cell for name in names for cell in cells(models, name)]
 
 
@@ -73,8 +68,7 @@ def full_dimension(run: RunFolder) -> int | None:
     archive = archive_of(run)
     if archive is not None:
         return int(archive.image_embeddings.shape[1])
-    vision = run.config.get("vision_encoder")
-    width = vision.get("projection_dim") if isinstance(vision, dict) else None
+    width = run.section("vision_encoder").get("projection_dim")
     return int(width) if isinstance(width, int) else None
 
 

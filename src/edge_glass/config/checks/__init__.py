@@ -58,13 +58,15 @@ TASK_CHECKS: dict[str, tuple[Check, ...]] = {
 }
 SETTING_CHECKS: tuple[Check, ...] = (
     common.optimizer,
+    common.optimizer_kind,
+    common.tracker_kinds,
     metrics.metric_names,
     common.precision,
     common.split_shares,
     unread.unread_options,
 )
 PACKAGE_CHECKS: tuple[Check, ...] = (
-    common.loggers,
+    common.tracker_packages,
     answers.decoder_packages,
     detection.model_packages,
 )

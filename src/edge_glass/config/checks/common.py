@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.registry import Registry
+
+OPTIMIZERS = Registry("edge_glass.training.optimizers", "optimizer")
+TRACKERS = Registry("edge_glass.training.trackers", "tracker")
+OTHER_TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "swanlab")  # by their names, through accelerate
 
 
 def optimizer(config: ExperimentConfig) -> Iterator[Problem]:
@@ -27,13 +32,30 @@ def precision(config: ExperimentConfig) -> Iterator[Problem]:
         )
 
 
-def loggers(config: ExperimentConfig) -> Iterator[Problem]:
-    """A logger that is asked for is installed."""
-    if "wandb" in config.training.report_to and importlib.util.find_spec("wandb") is None:
-        yield Problem(
-            ("training", "report_to"),
-            "asks for wandb, which is not installed; pip install 'edge-glass[wandb]', or leave wandb out",
-        )
+def optimizer_kind(config: ExperimentConfig) -> Iterator[Problem]:
+    """The optimizer is one of ours."""
+    known, kind = OPTIMIZERS.names(), config.optimization.optimizer
+    if kind not in known:
+        yield Problem(("optimization", "optimizer"), f"expected one of {', '.join(known)}; got {kind!r}")
+
+
+def tracker_kinds(config: ExperimentConfig) -> Iterator[Problem]:
+    """Trackers are ours, or those that accelerate knows besides."""
+    known = sorted({*TRACKERS.names(), *OTHER_TRACKERS})
+    for name in config.training.report_to:
+        if name not in known:
+            yield Problem(("training", "report_to"), f"expected some of {', '.join(known)}; got {name!r}")
+
+
+def tracker_packages(config: ExperimentConfig) -> Iterator[Problem]:
+    """A tracker that is asked for is installed; its package has its name."""
+    for name in config.training.report_to:
+        if importlib.util.find_spec(name) is None:
+            package = "'edge-glass[wandb]'" if name == "wandb" else name
+            yield Problem(
+                ("training", "report_to"),
+                f"asks for {name}, which is not installed; pip install {package}, or leave {name} out",
+            )
 
 
 def split_shares(config: ExperimentConfig) -> Iterator[Problem]:

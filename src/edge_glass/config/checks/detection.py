@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from edge_glass.config.checks import large_models
 from edge_glass.config.problems import Problem
 from edge_glass.config.schema import ExperimentConfig
-
-# Pixels along one token: a patch of 14 (16) pixels, two by two patches merged.
-TOKEN_SIDE = {"qwen2_vl": 28, "qwen2_5_vl": 28, "qwen3_vl": 32}
+from edge_glass.config.sections.detection import token_side
 
 # Tokens a picture may take at most, at least. The demo scripts of Qwen's fine-tuning guide set 50,176 pixels,
 # 64 tokens, at which small things are gone before the model looks.
@@ -71,7 +69,7 @@ def trained_part(config: ExperimentConfig) -> Iterator[Problem]:
 def pixel_budget(config: ExperimentConfig) -> Iterator[Problem]:
     """Pictures keep enough pixels to find something in them."""
     vlm = config.vlm
-    token = TOKEN_SIDE[vlm.family] ** 2
+    token = token_side(vlm.family) ** 2
     tokens, path = vlm.max_pixels // token, ("vlm", "max_pixels")
     if vlm.min_pixels > vlm.max_pixels:
         yield Problem(("vlm", "min_pixels"), f"is {vlm.min_pixels}, above vlm.max_pixels ({vlm.max_pixels})")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.sections.base import Section
+from edge_glass.config.sections.base import OneOf, Section
 from edge_glass.config.sections.encoders import PerceiverConfig
+from edge_glass.core.registry import Registry
+
+DECODERS: Final = Registry("edge_glass.decoders.kinds", "decoder")
+"""One file each; see `edge_glass.decoders.decoder.DecoderKind`."""
 
 
 class PrefixConfig(Section):
@@ -62,7 +66,7 @@ class RecursionConfig(Section):
 class DecoderConfig(Section):
     """What writes the answer."""
 
-    kind: Literal["causal_lm", "trm", "plain"] = Field(
+    kind: Annotated[str, OneOf(DECODERS)] = Field(
         "causal_lm",
         description="A pretrained language model, a Tiny Recursive Model, or a plain small transformer.",
     )

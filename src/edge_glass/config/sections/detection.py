@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from edge_glass.config.sections.base import Section
+from edge_glass.config.sections.base import OneOf, Section
+from edge_glass.core.registry import Registry
+
+FAMILIES: Final = Registry("edge_glass.vlm.families", "vision-language model family")
+"""One file each, named by the `model_type` of its models; see `edge_glass.vlm.family`."""
 
 LORA_PRESETS: dict[str, dict[str, Any]] = {
     "lightweight": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "llm": ["q_proj", "v_proj"]},
@@ -65,7 +69,7 @@ class VlmSizeConfig(Section):
 class VlmConfig(Section):
     """The vision-language model that is trained to find things."""
 
-    family: Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] = Field(
+    family: Annotated[str, OneOf(FAMILIES)] = Field(
         "qwen2_vl",
         description="Decides how boxes are written; weights of another family are refused.",
     )
@@ -94,6 +98,12 @@ class VlmConfig(Section):
         ge=784,
         description="Larger pictures are shrunk to so many; 784 pixels are one token (1024 of Qwen3-VL).",
     )
+
+
+def token_side(family: str) -> int:
+    """Return the pixels along one picture token of a family."""
+    side: int = FAMILIES.load(family).FAMILY.token_side
+    return side
 
 
 _LOCATE = "Locate every instance that belongs to the following categories: '{categories}'."

@@ -31,8 +31,11 @@ class LossesConfig(Section):
 
 
 class OptimizationConfig(Section):
-    """AdamW and its schedule."""
+    """The optimizer and its schedule."""
 
+    optimizer: str = Field(
+        "adamw", description="A file of edge_glass/training/optimizers: adafactor, adamw, adamw_8bit, muon."
+    )
     lr: float = Field(2e-4, gt=0.0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0.0, description="On matrices only, never on the temperature.")
     betas: tuple[float, float] = Field((0.9, 0.95), strict=False, description="AdamW's two decays.")
@@ -73,10 +76,20 @@ class TrainingConfig(Section):
     )
     device: Literal["auto", "cpu"] = Field("auto", description="cpu keeps the run off the GPU.")
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; default: torch's own.")
-    report_to: list[Literal["tensorboard", "wandb"]] = Field(
-        default=["tensorboard"], description="Loggers besides metrics.jsonl."
+    compile: bool = Field(
+        False, description="Compile the model's forward pass with torch.compile; the first step takes longer."
     )
-    wandb_project: str = Field("edge-glass", description="W&B project, when report_to has wandb.")
+    report_to: list[str] = Field(
+        default=["tensorboard"],
+        description="Trackers besides metrics.jsonl: tensorboard, wandb, mlflow, trackio, comet_ml, aim, "
+        "clearml, dvclive, swanlab.",
+    )
+    wandb_project: str = Field("edge-glass", description="Project of the run in these trackers.")
+    run_id: str | None = Field(
+        None, description="The run's id in these trackers; default: made once per run folder and kept in it."
+    )
+    run_group: str | None = Field(None, description="Runs of one group are shown together.")
+    run_tags: list[str] = Field(default=[], description="Words to find the run by.")
 
 
 class EvaluationConfig(Section):

@@ -69,7 +69,7 @@ def web_address(url: str) -> httpx2.URL:
 
 
 def redirect_target(response: httpcore2.Response, base: httpx2.URL) -> str:
-    """Where a redirect leads."""
+    """Return where a redirect leads."""
     location = header(response, b"location")
     if location is None:
         raise Problem(f"status {response.status} without a target", Kind.ANSWER)
@@ -93,7 +93,7 @@ def check_status(response: httpcore2.Response) -> None:
 
 
 def read_body(response: httpcore2.Response, max_bytes: int) -> bytes:
-    """The body, unpacked; at most `max_bytes`, whatever the headers say."""
+    """Return the body, unpacked; at most `max_bytes`, whatever the headers say."""
     announced = header(response, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
@@ -113,7 +113,7 @@ def read_body(response: httpcore2.Response, max_bytes: int) -> bytes:
 
 
 def header(response: httpcore2.Response, name: bytes) -> str | None:
-    """The first header of that name."""
+    """Return the first header of that name."""
     value = next((value for key, value in response.headers if key.lower() == name), None)
     if value is None:
         return None

@@ -128,7 +128,7 @@ def _split(tables: dict[str, Table], limit: int | None) -> tuple[list[Sentence],
 
 
 def speaker_side(client_id: str) -> str:
-    """The split of a speaker: a function of the id alone; about a tenth each for test and val."""
+    """Return the split of a speaker: a function of the id alone; about a tenth each for test and val."""
     position = int.from_bytes(hashlib.sha256(client_id.encode()).digest()[:8], "big") / 2**64
     for split, fraction in _FRACTIONS.items():
         if position < fraction:

@@ -20,7 +20,7 @@ class _Clock(threading.local):
     deadline: float | None = None
 
     def left(self, timeout: float | None) -> float:
-        """Seconds that one operation may take; 0 or less when the time is up."""
+        """Return seconds that one operation may take; 0 or less when the time is up."""
         timeout = 3600.0 if timeout is None else timeout
         return timeout if self.deadline is None else min(timeout, self.deadline - time.monotonic())
 

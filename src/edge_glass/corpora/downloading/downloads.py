@@ -1,4 +1,4 @@
-"""`edge-glass data download`: one function for each kind of data set; they return lines for the terminal."""
+"""`edge-glass data download`: which options belong to which data set, and one function for each kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_glass.core.errors import ConfigError, DataError
+from edge_glass.corpora.downloading.common_voice import download_common_voice
 from edge_glass.corpora.downloading.fetching import Picture
 from edge_glass.corpora.downloading.index import Index, hub_index, need_columns, open_index
 from edge_glass.corpora.downloading.instruction import FolderPictures, instruction_recipe
@@ -22,10 +23,67 @@ from edge_glass.corpora.downloading.writing import Written, write_data_set
 
 logger = logging.getLogger(__name__)
 
-CORPORA: Final = ("pixmo-cap", "pixmo-cap-qa", "common-voice", "instruction")
-
 _PIXMO: Final = {"pixmo-cap": (PIXMO_CAP, CAPTIONS_HUB), "pixmo-cap-qa": (PIXMO_CAP_QA, QUESTIONS_HUB)}
 _PARTS: Final = "parts"
+_OWN_OPTIONS: Final = {
+    "index": ("pixmo-cap", "pixmo-cap-qa"),
+    "archive": ("common-voice",),
+    "language": ("common-voice",),
+    "annotations": ("instruction",),
+    "image_root": ("instruction",),
+    "image_url_prefix": ("instruction",),
+}
+
+
+def download(
+    corpus: str,
+    output: Path | None = None,
+    limits: Limits | None = None,
+    *,
+    limit: int | None = None,
+    retry_rejected: bool = False,
+    delete_parts: bool = False,
+    index: Sequence[Path] = (),
+    archive: Path | None = None,
+    language: str | None = None,
+    annotations: Sequence[Path] = (),
+    image_root: Path | None = None,
+    image_url_prefix: str | None = None,
+) -> list[str]:
+    """Download one data set; the arguments are the options of the command.
+
+    Returns:
+        Lines for the terminal.
+
+    Raises:
+        ConfigError: An option is missing or belongs to another data set.
+        DataError, AssetError, DownloadStopped: See `download_pictures` and `download_common_voice`.
+    """
+    given = {
+        "index": index,
+        "archive": archive,
+        "language": language,
+        "annotations": annotations,
+        "image_root": image_root,
+        "image_url_prefix": image_url_prefix,
+    }
+    for name, value in given.items():
+        if value and corpus not in _OWN_OPTIONS[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} belongs to {' and '.join(_OWN_OPTIONS[name])}, not to {corpus}")
+    limits = limits or Limits()
+    folder = output or Path("data") / corpus
+    if corpus == "common-voice":
+        if archive is None:
+            raise ConfigError(
+                "common-voice needs --archive: cv-corpus-….tar.gz, or the folder it was unpacked to.\n"
+                "Its copies on the hub are gone; get it from https://datacollective.mozillafoundation.org."
+            )
+        return download_common_voice(archive, folder, language, limit, limits.max_bytes)
+    options = Options(folder, limit, retry_rejected, delete_parts)
+    if corpus == "instruction":
+        return download_instruction(annotations, options, limits, image_root, image_url_prefix)
+    return download_pixmo(corpus, options, limits, index)
 
 
 @dataclass(frozen=True)

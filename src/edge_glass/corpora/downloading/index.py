@@ -29,7 +29,7 @@ class Index:
     limit: int | None = None
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Rows with their number, from 0 over all files.
+        """Return rows with their number, from 0 over all files.
 
         Raises:
             DataError: A file is missing, damaged or has no rows.
@@ -45,12 +45,12 @@ class Index:
             raise DataError(f"{self.files[0]}: has no rows")
 
     def columns(self) -> list[str]:
-        """Names of the columns, of the first row."""
+        """Return names of the columns, of the first row."""
         return [str(name) for name in next(self.rows())[1]]
 
 
 def open_index(paths: Sequence[Path], limit: int | None = None) -> Index:
-    """An index of files, and of the parquet files in folders."""
+    """Return an index of files, and of the parquet files in folders."""
     files: list[Path] = []
     for path in paths:
         found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
@@ -81,7 +81,7 @@ def hub_index(repository: str, limit: int | None = None) -> Index:
 
 
 def need_columns(index: Index, needed: Sequence[tuple[str, ...]]) -> list[str]:
-    """The index's columns; each of `needed` is a choice of which one must be there.
+    """Return the index's columns; each of `needed` is a choice of which one must be there.
 
     Raises:
         DataError: None of a choice is there.

@@ -18,7 +18,7 @@ _PICTURE_COLUMNS = ("image", "image_url", "url")
 
 
 def instruction_recipe(name: str, url_prefix: str | None = None, local: bool = False) -> Recipe:
-    """A recipe for one annotation file.
+    """Return a recipe for one annotation file.
 
     Args:
         name: Goes into the column `source`.
@@ -65,7 +65,7 @@ class FolderPictures:
         self.root, self.max_bytes = root.resolve(), max_bytes
 
     def read(self, picture: Picture) -> tuple[bytes, str] | Failed:
-        """Bytes and SHA-256 of a picture that decodes, or why there is none."""
+        """Return bytes and SHA-256 of a picture that decodes, or why there is none."""
         try:
             file = (self.root / picture.url).resolve()
             if not file.is_relative_to(self.root):

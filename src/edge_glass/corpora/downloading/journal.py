@@ -101,7 +101,7 @@ class Journal:
             raise full_disk(error, self.folder, f"{self.pictures} pictures are kept") from error
 
     def read(self, picture: Picture) -> tuple[bytes, str] | Failed:
-        """Bytes and SHA-256 of a picture, or why there are none. Damaged ones are noted in `damaged`."""
+        """Return bytes and SHA-256 of a picture, or why there are none. `damaged` notes damaged ones."""
         result = self.results.get(picture.key)
         if result is None:
             return Failed("not downloaded", 0, Kind.BUSY)
@@ -184,7 +184,7 @@ def open_journal(folder: Path) -> Iterator[Journal]:
 
 
 def full_disk(error: OSError, where: Path, kept: str) -> DataError:
-    """The message for a write that failed."""
+    """Return the message for a write that failed."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     what = "the disk is full" if full else "cannot be written"
     reason = os.strerror(error.errno) if error.errno else str(error)

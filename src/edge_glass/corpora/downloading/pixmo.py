@@ -26,7 +26,7 @@ _HASHES: Final = ("image_sha256", "sha256")
 
 
 def picture_of(row: Row) -> Picture:
-    """The picture of a row: `image_url`, with its SHA-256 where the index has one."""
+    """Return the picture of a row: `image_url`, with its SHA-256 where the index has one."""
     digest = next((row[name] for name in _HASHES if row.get(name)), None)
     if digest is not None and not (isinstance(digest, str) and len(digest) == 64):
         raise BadRow(f"the SHA-256 {str(digest)[:70]!r} is none")
@@ -64,7 +64,7 @@ def _questions(row: Row) -> list[dict[str, Any]]:
 
 
 def question_schema(columns: list[str]) -> list[tuple[str, pa.DataType]]:
-    """Columns of a question data set."""
+    """Return columns of a question data set."""
     import pyarrow as pa
 
     return [(name, pa.string()) for name in ("question", "answer", "source")]

@@ -65,7 +65,7 @@ class UnknownHost(Exception):
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, also when it carries an IPv4 address inside."""
+    """Return whether an address is of the public internet, also when it carries an IPv4 address inside."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _TRANSLATED:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
@@ -99,7 +99,7 @@ def allowed_addresses(host: str, port: int, allow_private: bool = False) -> list
 
 
 def retry_wait(limits: Limits, attempt: int, asked: float | None) -> float | None:
-    """Seconds to wait after the failed attempt number `attempt` (from 1).
+    """Return seconds to wait after the failed attempt number `attempt` (from 1).
 
     Doubles each time, with jitter so that many workers do not come back together.
 
@@ -118,7 +118,7 @@ def retry_wait(limits: Limits, attempt: int, asked: float | None) -> float | Non
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date. None when there is none that can be read."""
+    """Return the seconds of a Retry-After header, a number or a date; None when it cannot be read."""
     if value is None:
         return None
     try:

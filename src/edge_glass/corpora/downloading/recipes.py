@@ -42,7 +42,7 @@ class Recipe:
 
 
 def text_of(value: Any, what: str) -> str:
-    """A cell as text without surrounding blanks."""
+    """Return a cell as text without surrounding blanks."""
     if not isinstance(value, str):
         raise BadRow(f"the {what} is missing" if value is None else f"the {what} is no text")
     if not any(character.isprintable() and not character.isspace() for character in value):
@@ -51,7 +51,7 @@ def text_of(value: Any, what: str) -> str:
 
 
 def exchanges(messages: Any) -> list[tuple[str, str]]:
-    """Pairs of a question and its answer.
+    """Return pairs of a question and its answer.
 
     Args:
         messages: Texts in turn (user first), or objects with a speaker (`from` or `role`) and words (`value`

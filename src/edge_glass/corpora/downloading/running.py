@@ -1,21 +1,29 @@
-"""Many URLs at once: worker threads fetch, the calling thread alone writes the journal."""
+"""Many URLs at once: worker threads fetch, the calling thread alone writes the journal.
+
+Which URL comes next says `HostQueue`, how far the download is `Counts`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import threading
-from collections.abc import Iterable
-from typing import Final
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_glass.core.errors import DataError
-from edge_glass.corpora.downloading.answers import Failed, Kind
+from edge_glass.corpora.downloading.answers import Failed, Kind, Problem, web_address
 from edge_glass.corpora.downloading.fetching import Fetched, Fetcher, Picture, Stopped
-from edge_glass.corpora.downloading.host_queue import HostQueue, job_of
 from edge_glass.corpora.downloading.journal import Journal
 from edge_glass.corpora.downloading.policy import Limits
-from edge_glass.corpora.downloading.showing import Counts, counting
 from edge_glass.corpora.downloading.stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -23,6 +31,8 @@ logger = logging.getLogger(__name__)
 # So many new URLs in a row, of so many hosts, without any answer: it is the network, not the links.
 _UNREACHABLE: Final = 40
 _UNREACHABLE_HOSTS: Final = 10
+_WINDOW: Final = 1024
+_LOG_SECONDS: Final = 30.0
 _PROXIES: Final = ("https_proxy", "http_proxy", "all_proxy", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 Result = tuple[Picture, Fetched | Failed]
@@ -147,3 +157,109 @@ class _Run:
             except queue.Full:
                 continue
             return
+
+
+class Job(NamedTuple):
+    """One picture and the host it is taken from first."""
+
+    picture: Picture
+    host: str
+
+
+def job_of(picture: Picture) -> Job:
+    """Return a job; a URL that cannot be parsed gets a host of its own and fails when it is fetched."""
+    try:
+        return Job(picture, web_address(picture.url).host)
+    except Problem:
+        return Job(picture, "")
+
+
+class HostQueue:
+    """Hands jobs to many threads, at most `per_host` of one host at a time.
+
+    A slow host holds up its own jobs only: others of the next `_WINDOW` are taken before them. Redirects
+    count for the host that sent them.
+    """
+
+    def __init__(self, pictures: Iterable[Picture], per_host: int) -> None:
+        self._source = map(job_of, pictures)
+        self._per_host = per_host
+        self._waiting: list[Job] = []
+        self._active: Counter[str] = Counter()
+        self._resume: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def take(self) -> Job | None:
+        """Return the next job, waiting for a host if need be; None when none is left or after `close`."""
+        with self._changed:
+            while not self._closed:
+                self._waiting += islice(self._source, _WINDOW - len(self._waiting))
+                if not self._waiting:
+                    return None
+                now = time.monotonic()
+                for position, job in enumerate(self._waiting):
+                    if self._active[job.host] < self._per_host and self._resume.get(job.host, 0) <= now:
+                        self._active[job.host] += 1
+                        return self._waiting.pop(position)
+                ends = [end for host, end in self._resume.items() if end > now]
+                self._changed.wait(min(ends) - now if ends else None)
+            return None
+
+    def done(self, job: Job) -> None:
+        """Give the host's place back."""
+        with self._changed:
+            self._active[job.host] -= 1
+            self._changed.notify_all()
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Start no job of a host for a while."""
+        with self._changed:
+            self._resume[host] = max(self._resume.get(host, 0.0), time.monotonic() + seconds)
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Counts:
+    """Pictures and failures of this call: a line on the terminal, or in the log each half minute."""
+
+    def __init__(self, total: int, bar: Progress) -> None:
+        self.good = self.bad = self.size = 0
+        self.total = total
+        self._bar = bar
+        self._line = bar.add_task("download", total=total, counts="")
+        self._started = self._logged = time.monotonic()
+
+    @property
+    def text(self) -> str:
+        """Such as "812 ok, 31 bad, 9.4/s, 203.4 MB"."""
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        rate = (self.good + self.bad) / seconds
+        return f"{self.good} ok, {self.bad} bad, {rate:.1f}/s, {self.size / 1e6:.1f} MB"
+
+    def add(self, size: int | None) -> None:
+        """Count a picture of so many bytes, or a failure (None)."""
+        self.good, self.bad = self.good + (size is not None), self.bad + (size is None)
+        self.size += size or 0
+        self._bar.update(self._line, advance=1, counts=self.text)
+        if self._bar.disable and time.monotonic() - self._logged > _LOG_SECONDS:
+            self._logged = time.monotonic()
+            logger.info("%d of %d: %s", self.good + self.bad, self.total, self.text)
+
+
+@contextlib.contextmanager
+def counting(total: int, shown: bool = True) -> Iterator[Counts]:
+    """Count `total` downloads, with a bar when stderr is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[counts]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
+        yield Counts(total, bar)

@@ -36,14 +36,14 @@ class Release(Protocol):
     """Where a release's files come from."""
 
     def tables(self) -> dict[tuple[str, str], Table]:
-        """Tables by language and name, those of `TABLES` that are there."""
+        """Return tables by language and name, those of `TABLES` that are there."""
 
     def clips(self, language: str, names: Collection[str], max_bytes: int) -> Iterator[Clip]:
-        """The named clips of a language, as they come; missing ones do not."""
+        """Return the named clips of a language, as they come; missing ones do not."""
 
 
 def open_release(path: Path) -> Release:
-    """An archive (.tar, .tar.gz, .tar.xz …) or a folder."""
+    """Return an archive (.tar, .tar.gz, .tar.xz …) or a folder."""
     if path.is_dir():
         return FolderRelease(path)
     if not path.is_file():
@@ -52,7 +52,7 @@ def open_release(path: Path) -> Release:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a clip's name is a file name and nothing more."""
+    """Return whether a clip's name is a file name and nothing more."""
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, write_whole
 from edge_glass.corpora.downloading.answers import Failed
 from edge_glass.corpora.downloading.fetching import Picture
 from edge_glass.corpora.downloading.index import Index, Row
@@ -34,7 +34,7 @@ class Pictures(Protocol):
     """Where finished pictures come from."""
 
     def read(self, picture: Picture) -> tuple[bytes, str] | Failed:
-        """Bytes and SHA-256, or why there are none."""
+        """Return bytes and SHA-256, or why there are none."""
 
 
 @dataclass
@@ -95,8 +95,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
         finally:
             written.reasons.update(_short(row.reason) for row in rejected)
         write_rejects(written.rejects, rejected)
-        with atomic_file(folder / "README.md") as card:
-            card.write_text(_card(recipe, index, columns, written), encoding="utf-8")
+        write_whole(folder / "README.md", _card(recipe, index, columns, written))
     except _NothingUsable:
         write_rejects(written.rejects, rejected)
         first = f"row {rejected[0].row}: {rejected[0].reason}"

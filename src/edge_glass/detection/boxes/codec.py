@@ -1,15 +1,7 @@
-"""How each family of Qwen's vision-language models writes boxes, and what its numbers mean.
+"""Boxes to text and back, by the `Convention` of a family (`edge_glass.vlm.family`).
 
-    family       numbers                                   sides of the seen picture
-    qwen2_vl     0 to 1000, relative to the picture        multiples of 28
-    qwen2_5_vl   pixels of the picture as the model sees   multiples of 28
-    qwen3_vl     0 to 1000, relative to the picture        multiples of 32
-
-The corners are x1, y1, x2, y2. The seen size comes from `image_grid_thw`, what the processor really made of a
-picture; computing it again with a second resize is how labels and pictures drift apart.
-
-Sources: Qwen's notebook `qwen-vl-finetune/tools/process_bbox.ipynb` and its maintainers in issues 721 and 866
-(0-1000; pixels of the resized picture), 1486 and 1623 (Qwen3-VL) of QwenLM/Qwen3-VL.
+The seen size comes from `image_grid_thw`, what the processor really made of a picture; computing it again
+with a second resize is how labels and pictures drift apart.
 """
 
 from __future__ import annotations
@@ -18,45 +10,19 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 
+from edge_glass.core.boxes import as_boxes
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.detection.boxes.parsing import (
-    BOX_END,
-    BOX_START,
-    NOTHING,
-    REF_END,
-    REF_START,
-    parse_qwen_bbox_output,
-)
+from edge_glass.detection.boxes.parsing import parse_boxes
+from edge_glass.vlm.family import Convention, SeenSize, load_family
 
-RELATIVE_RANGE: Final = 1000
 BOX_FORMATS: Final = ("json", "tokens")
 _SPECIAL: Final = re.compile(r"<\|\w+\|>")
 _SLACK: Final = 1e-6  # pixels; for float arithmetic
-
-
-class SeenSize(NamedTuple):
-    """A picture's size in pixels as the model receives it."""
-
-    width: int
-    height: int
-
-
-class Convention(NamedTuple):
-    """What the numbers of a family mean, and of what the sides of a seen picture are multiples."""
-
-    relative: bool
-    factor: int
-
-
-FAMILIES: Final = {
-    "qwen2_vl": Convention(relative=True, factor=28),
-    "qwen2_5_vl": Convention(relative=False, factor=28),
-    "qwen3_vl": Convention(relative=True, factor=32),
-}
 
 
 @dataclass(frozen=True)
@@ -92,20 +58,25 @@ class BoxCodec:
     family: str
     box_format: str = "json"
 
+    @cached_property
+    def convention(self) -> Convention:
+        """What the family's numbers mean."""
+        return load_family(self.family).boxes
+
     @property
     def relative(self) -> bool:
-        """Whether numbers go from 0 to 1000; otherwise they are pixels of the seen picture."""
-        return FAMILIES[self.family].relative
+        """Whether the numbers are relative to the picture; else they are pixels of the seen picture."""
+        return self.convention.range is not None
 
-    @property
+    @cached_property
     def factor(self) -> int:
         """The sides of every seen picture are multiples of it: patch size times merge size."""
-        return FAMILIES[self.family].factor
+        return load_family(self.family).token_side
 
     def encode(self, boxes: Any, source: tuple[int, int], seen: SeenSize | None = None) -> np.ndarray:
-        """The numbers that are written, int64 `[n, 4]`, rounded and clamped to their range.
+        """Return the numbers that are written, int64 `[n, 4]` xyxy, rounded and clamped to their range.
 
-        The range ends at 1000, or at the last pixel of the seen picture (its width - 1).
+        The range ends at the convention's, at its last bin, or at the last pixel of the seen picture.
 
         Args:
             boxes: float `[n, 4]` xyxy pixels of the source.
@@ -115,22 +86,28 @@ class BoxCodec:
         Raises:
             ValueError: A coordinate is not finite, or the family needs `seen` and it is not given or wrong.
         """
-        pixels = _as_boxes(boxes)
-        if not np.isfinite(pixels).all():
-            raise ValueError("boxes with coordinates that are not finite cannot be written")
+        pixels = as_boxes(boxes, finite=True)
         ranges = self._ranges(seen)
-        numbers = np.rint(pixels * ranges / _twice(source))
-        return np.clip(numbers, 0, ranges - (0 if self.relative else 1)).astype(np.int64)
+        places = pixels * ranges / _twice(source)
+        numbers = np.floor(places) if self._counts_bins else np.rint(places)
+        ends_at_border = self.relative and not self._counts_bins
+        return np.clip(numbers, 0, ranges - (0 if ends_at_border else 1)).astype(np.int64)
 
     def decode(self, numbers: Any, source: tuple[int, int], seen: SeenSize | None = None) -> np.ndarray:
-        """Pixels of the source, float64 `[n, 4]` xyxy, from written numbers `[n, 4]`; clipped to the picture.
+        """Return pixels of the source, float64 `[n, 4]` xyxy, clipped to the picture.
+
+        Args:
+            numbers: As written but in the order x1 y1 x2 y2, `[n, 4]`.
+            source: Width and height of the source.
+            seen: Its size for the model.
 
         Raises:
             ValueError: The family needs `seen` and it is not given or wrong.
         """
         ranges = self._ranges(seen)
         # Clipped first: an answer may hold any number, and the greatest would overflow when multiplied.
-        return np.clip(_as_boxes(numbers), 0.0, ranges) * _twice(source) / ranges
+        middle = 0.5 if self._counts_bins else 0.0
+        return np.clip(as_boxes(numbers) + middle, 0.0, ranges) * _twice(source) / ranges
 
     def order(self, boxes: Any, source: tuple[int, int], seen: SeenSize | None = None) -> np.ndarray:
         """Which box comes when in an answer, int64 `[n]`: top to bottom, then left to right, as written."""
@@ -150,23 +127,26 @@ class BoxCodec:
         if len(numbers) != len(labels):
             raise ValueError(f"{len(numbers)} boxes, but {len(labels)} labels")
         places = self.order(boxes, source, seen)
-        found = [(numbers[at].tolist(), _checked_label(labels[at])) for at in places]
+        written = numbers[:, self._columns]
+        found = [(written[at].tolist(), _checked_label(labels[at])) for at in places]
+        grammar = self.convention.grammar
         if self.box_format == "json":
-            values = [{"bbox_2d": corners, "label": label} for corners, label in found]
-            return json.dumps(values, ensure_ascii=False)
+            return json.dumps(
+                [{grammar.key: corners, "label": label} for corners, label in found], ensure_ascii=False
+            )
         texts = [
-            f"{REF_START}{label}{REF_END}{BOX_START}({x1},{y1}),({x2},{y2}){BOX_END}"
-            for (x1, y1, x2, y2), label in found
+            label.join(grammar.name_marks) + grammar.numbers.format(*corners).join(grammar.box_marks)
+            for corners, label in found
         ]
-        return "".join(texts) or NOTHING
+        return "".join(texts) or grammar.nothing
 
     def read(self, text: str, source: tuple[int, int], seen: SeenSize | None = None) -> ReadBoxes:
         """The boxes of a generated answer; any text is an answer, and `problem` says why it has none.
 
         Numbers beyond their range are accepted and clipped to the picture; inverted ones are dropped.
         """
-        found = parse_qwen_bbox_output(text)
-        boxes = self.decode(found.numbers, source, seen)
+        found = parse_boxes(text, self.convention.grammar)
+        boxes = self.decode(found.numbers[:, self._columns], source, seen)
         return ReadBoxes(boxes, found.labels, found.problem, found.cut_off, found.dropped, found.spans)
 
     def worst_error(self, source: tuple[int, int], seen: SeenSize | None = None) -> tuple[float, float]:
@@ -178,10 +158,19 @@ class BoxCodec:
         steps = (_twice(source) / self._ranges(seen))[:2] * (0.5 if self.relative else 1.0) + _SLACK
         return float(steps[0]), float(steps[1])
 
+    @property
+    def _columns(self) -> list[int]:
+        """Where x1, y1, x2 and y2 stand in what is written; also the way back."""
+        return [0, 1, 2, 3] if self.convention.order == "xyxy" else [1, 0, 3, 2]
+
+    @property
+    def _counts_bins(self) -> bool:
+        return self.convention.rounding == "floor"
+
     def _ranges(self, seen: SeenSize | None) -> np.ndarray:
         """The numbers at the right and the lower border of the picture, twice, float64 `[4]`."""
-        if self.relative:
-            return np.full(4, float(RELATIVE_RANGE))
+        if self.convention.range is not None:
+            return np.full(4, float(self.convention.range))
         if seen is None:
             raise ValueError(f"boxes of {self.family} are pixels of the seen picture, whose size is missing")
         if min(seen) < 1 or seen[0] % self.factor or seen[1] % self.factor:
@@ -202,8 +191,7 @@ def box_codec(family: str, box_format: str = "json") -> BoxCodec:
     Raises:
         ConfigError: One of them is unknown.
     """
-    if family not in FAMILIES:
-        raise ConfigError(f"vlm.family: {family!r} is unknown; boxes are known of {', '.join(FAMILIES)}")
+    load_family(family)
     if box_format not in BOX_FORMATS:
         raise ConfigError(
             f"detection.box_format: {box_format!r} is unknown; it is {' or '.join(BOX_FORMATS)}"
@@ -224,15 +212,6 @@ def seen_size(grid_thw: Any, patch_size: int) -> SeenSize:
 
 def _twice(size: tuple[int, int]) -> np.ndarray:
     return np.array([*size, *size], dtype=np.float64)
-
-
-def _as_boxes(boxes: Any) -> np.ndarray:
-    array = np.asarray(boxes, dtype=np.float64)
-    if array.size == 0:
-        return array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"boxes are [n, 4], not {list(array.shape)}")
-    return array
 
 
 def _checked_label(label: str) -> str:

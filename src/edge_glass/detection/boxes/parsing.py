@@ -12,22 +12,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import numpy as np
 
 from edge_glass.detection.boxes.objects import Span, says_nothing, written_boxes
 from edge_glass.detection.boxes.values import NUMBER, read_values
+from edge_glass.vlm.family import Grammar
 
-REF_START: Final = "<|object_ref_start|>"
-REF_END: Final = "<|object_ref_end|>"
-BOX_START: Final = "<|box_start|>"
-BOX_END: Final = "<|box_end|>"
-NOTHING: Final = "none"
-"""What an answer in the form of special tokens says where there is no box."""
-
-_ENDS: Final = re.compile(r"<\|(?:im_end|endoftext)\|>")
-_MARKER: Final = re.compile(r"<\|(object_ref_start|object_ref_end|box_start|box_end)\|>")
 _NUMBERS: Final = re.compile(rf"{NUMBER}|[-+]?\b(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 _PAIR: Final = rf"\(\s*+{NUMBER}\s*+,\s*+{NUMBER}\s*+\)"
 _BARE: Final = re.compile(rf"{_PAIR}\s*+(?:,\s*+)?{_PAIR}")
@@ -58,20 +51,30 @@ class ParsedAnswer:
 
 
 def parse_qwen_bbox_output(text: str) -> ParsedAnswer:
-    """Every whole box of an answer, and why there is none if there is none; any text is an answer.
+    """Read every whole box of an answer of a Qwen model, or why there is none; any text is an answer.
 
     Args:
         text: As generated; what follows `<|im_end|>` or `<|endoftext|>` is not looked at.
     """
-    if end := _ENDS.search(text):
+    return parse_boxes(text, Grammar())
+
+
+def parse_boxes(text: str, grammar: Grammar) -> ParsedAnswer:
+    """Read every whole box of an answer, or why there is none; any text is an answer.
+
+    Args:
+        text: As generated; what follows a token that ends an answer is not looked at.
+        grammar: Of the model's family.
+    """
+    if end := _any_of(grammar.ends).search(text):
         text = text[: end.start()]
     found = _Found()
-    if _MARKER.search(text):
-        _read_tokens(text, found)
+    if _any_of((*grammar.name_marks, *grammar.box_marks)).search(text):
+        _read_tokens(text, grammar, found)
     if not found.seen:
         _read_values(text, found)
     if not found.seen and not found.empty and not found.cut_off:
-        _read_bare_pairs(text, found)
+        _read_bare_pairs(text, grammar, found)
     return found.answer(text)
 
 
@@ -139,30 +142,36 @@ def _why_nothing(text: str, cut_off: bool) -> str:
 # Special tokens
 
 
-def _read_tokens(text: str, found: _Found) -> None:
-    """`<|box_start|>(x1,y1),(x2,y2)<|box_end|>`, each named by the last reference before it."""
+@cache
+def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, texts)))
+
+
+def _read_tokens(text: str, grammar: Grammar, found: _Found) -> None:
+    """Read `<|box_start|>(x1,y1),(x2,y2)<|box_end|>`, each named by the last reference before it."""
     label, last = "", ""
-    marks = list(_MARKER.finditer(text))
+    spelled = re.compile(re.escape(grammar.numbers).replace(r"\{\}", NUMBER))
+    marks = list(_any_of((*grammar.name_marks, *grammar.box_marks)).finditer(text))
     for mark, after in zip(marks, [*marks[1:], None], strict=True):
-        last, start = mark[1], mark.end()
+        last, start = mark[0], mark.end()
         end = after.start() if after else len(text)
-        if last == "object_ref_start":
+        if last == grammar.name_marks[0]:
             label = text[start:end]
-        elif last == "box_start":
-            content = text[start:end]
-            if after is not None or _BARE.match(content.strip()):
+        elif last == grammar.box_marks[0]:
+            content = text[start:end].strip()
+            if after is not None or _BARE.match(content) or spelled.match(content):
                 found.add([float(number) for number in _NUMBERS.findall(content)], label, (start, end))
-    found.cut_off = last != "box_end"
+    found.cut_off = last != grammar.box_marks[1]
 
 
-def _read_bare_pairs(text: str, found: _Found) -> None:
-    """`dog(1,2),(3,4)`; a box is named by what stands before it on its line."""
+def _read_bare_pairs(text: str, grammar: Grammar, found: _Found) -> None:
+    """Read `dog(1,2),(3,4)`; a box is named by what stands before it on its line."""
     after = 0
     for pair in _BARE.finditer(text):
         label = text[after : pair.start()].rpartition("\n")[2].strip(" \t\r,;:.-*")
         found.add([float(number) for number in _NUMBERS.findall(pair[0])], label, pair.span())
         after = pair.end()
-    if not found.seen and text[:40].strip(" \t\r\n.`'\"").casefold() in (NOTHING, "null"):
+    if not found.seen and text[:40].strip(" \t\r\n.`'\"").casefold() in (grammar.nothing, "null"):
         found.empty = True
 
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from edge_glass.core.boxes import as_boxes
+
 OVERSHOOT: Final = 0.01
 """Share of a side by which a box may reach over its picture, at least a pixel; it is clipped then."""
 
@@ -80,20 +82,6 @@ class BoxSpec(StrEnum):
     def _scale(self, width: int, height: int) -> np.ndarray:
         sides = (width, height, width, height) if self.relative else (1, 1, 1, 1)
         return np.array(sides, dtype=np.float64)
-
-
-def as_boxes(boxes: Any) -> np.ndarray:
-    """Anything with four numbers a box as float64 `[n, 4]`; nothing as `[0, 4]`. None is NaN.
-
-    Raises:
-        ValueError: A box has not four numbers.
-    """
-    numbers = np.asarray(boxes, dtype=np.float64)
-    if numbers.size == 0:
-        return np.zeros((0, 4))
-    if numbers.ndim != 2 or numbers.shape[1] != 4:
-        raise ValueError(f"expected boxes of four numbers, found an array of shape {numbers.shape}")
-    return numbers
 
 
 def box_problem(box: Any, width: int, height: int) -> str | None:

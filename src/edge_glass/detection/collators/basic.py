@@ -13,6 +13,7 @@ from edge_glass.detection.collators.chat import picture_tokens, process_conversa
 from edge_glass.detection.collators.checks import check_detection_labels
 from edge_glass.detection.collators.rows import Batch, check_processor, empty_batch, open_rows
 from edge_glass.detection.collators.sizes import planned_size
+from edge_glass.migrating import takes_old_calls
 
 if TYPE_CHECKING:
     from edge_glass.detection.boxes.codec import BoxCodec
@@ -47,6 +48,10 @@ class Qwen2VLCollatorV1:
         ConfigError: Another mask, or processor and codec are of two families.
     """
 
+    @takes_old_calls(
+        "Qwen2VLCollatorV1(processor, codec, mask)",
+        refuses=lambda given: isinstance(given["codec"], bool),
+    )
     def __init__(self, processor: Any, codec: BoxCodec, mask: str = "all_tokens") -> None:
         check_processor(processor, codec, mask)
         if mask != "all_tokens":

@@ -11,21 +11,19 @@ from torch import Tensor
 
 from edge_glass.core.errors import ConfigError
 from edge_glass.detection.data.conversations import Conversation
+from edge_glass.vlm.family import family_of
 
-END_OF_TURN: Final = "<|im_end|>"
-_PICTURE_TOKENS: Final = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _KEPT: Final = 4096  # tokenised prompts that are kept
 
 
 def picture_tokens(processor: Any) -> Tensor:
-    """Ids int64 `[4]` of what stands for pictures and around them; they are given, never written by the
-    model."""
-    return torch.tensor(_ids_of(processor, _PICTURE_TOKENS))
+    """Return the ids, int64 `[n]`, of what stands for pictures and around them; no model writes them."""
+    return torch.tensor(_ids_of(processor, family_of(processor).picture_tokens))
 
 
 def end_of_turn(processor: Any) -> int:
     """Id of the token that ends an answer; generation stops at it."""
-    return _ids_of(processor, (END_OF_TURN,))[0]
+    return _ids_of(processor, (family_of(processor).end_of_turn,))[0]
 
 
 def process_conversations(
@@ -53,6 +51,7 @@ def process_conversations(
             "truncation": False,
             "add_special_tokens": False,
         },
+        **family_of(processor).template_options,
     )
     return dict(batch)
 
@@ -96,7 +95,7 @@ _PROMPTS: WeakKeyDictionary[Any, dict[tuple[Any, ...], Prompt]] = WeakKeyDiction
 
 
 def _read_prompt(processor: Any, asked: Conversation) -> Prompt:
-    text = processor.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    text = render(processor, asked, add_generation_prompt=True)
     ids = tokenize(processor, [text])[0]
     if ids.count(processor.image_token_id) != 1:
         raise ConfigError(
@@ -104,6 +103,12 @@ def _read_prompt(processor: Any, asked: Conversation) -> Prompt:
             f"conversation: {text[:200]!r}"
         )
     return Prompt(text, ids, ids.index(processor.image_token_id))
+
+
+def render(processor: Any, conversation: Conversation, **options: Any) -> str:
+    """Return a conversation as the chat template writes it, with one token in place of each picture's."""
+    options = {**family_of(processor).template_options, **options}
+    return str(processor.apply_chat_template(conversation, tokenize=False, **options))
 
 
 def tokenize(processor: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -119,5 +124,5 @@ def _ids_of(processor: Any, names: Sequence[str]) -> list[int]:
     if missing := [
         name for name, number in zip(names, ids, strict=True) if number in (None, tokenizer.unk_token_id)
     ]:
-        raise ConfigError(f"the tokenizer has no {', '.join(missing)}; it is not one of a Qwen-VL model")
+        raise ConfigError(f"the tokenizer has no {', '.join(missing)}; it belongs to another processor")
     return ids

@@ -13,10 +13,18 @@ from torch import Tensor
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversation_batches import pad_rows
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.detection.collators.chat import Prompt, end_of_turn, picture_tokens, read_prompt, tokenize
+from edge_glass.detection.collators.chat import (
+    Prompt,
+    end_of_turn,
+    picture_tokens,
+    read_prompt,
+    render,
+    tokenize,
+)
 from edge_glass.detection.collators.checks import check_detection_labels
 from edge_glass.detection.collators.rows import Batch, Sample, check_processor, empty_batch, open_rows
 from edge_glass.detection.collators.sizes import pixels_per_side, planned_size, tokens_of
+from edge_glass.migrating import takes_old_calls
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,6 +89,10 @@ class Qwen2VLCollatorV3:
         ConfigError: The mask is unknown, or processor and codec are of two families.
     """
 
+    @takes_old_calls(
+        "Qwen2VLCollatorV3(processor, codec, mask)",
+        refuses=lambda given: isinstance(given["codec"], bool),
+    )
     def __init__(
         self,
         processor: Any,
@@ -127,7 +139,7 @@ class Qwen2VLCollatorV3:
     def _closing(self, prompt: Prompt, sample: Sample) -> str:
         """What the template writes behind answers to this prompt: learned, and checked, with the first."""
         if prompt.text not in self._closings:
-            whole = self.processor.apply_chat_template(sample.conversation, tokenize=False)
+            whole = render(self.processor, sample.conversation)
             closing = whole.removeprefix(prompt.text + sample.answer)
             answer = tokenize(self.processor, [sample.answer + closing])[0]
             if (

@@ -15,6 +15,7 @@ from edge_glass.detection.collators.checks import check_detection_labels
 from edge_glass.detection.collators.prompts import prompt_batch
 from edge_glass.detection.collators.rows import Batch, check_processor, empty_batch, open_rows
 from edge_glass.detection.collators.sizes import planned_size
+from edge_glass.migrating import takes_old_calls
 
 if TYPE_CHECKING:
     from edge_glass.detection.boxes.codec import BoxCodec
@@ -48,6 +49,10 @@ class Qwen2VLCollatorV2:
         ConfigError: The mask is unknown, or processor and codec are of two families.
     """
 
+    @takes_old_calls(
+        "Qwen2VLCollatorV2(processor, codec, mask)",
+        refuses=lambda given: isinstance(given["codec"], bool),
+    )
     def __init__(self, processor: Any, codec: BoxCodec, mask: str = "assistant_only") -> None:
         check_processor(processor, codec, mask)
         self.processor, self.codec, self.mask = processor, codec, mask

@@ -13,6 +13,7 @@ from torch import Tensor
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversations import ASSISTANT, USER
 from edge_glass.detection.data.conversations import Conversation, pictures_of, restore_images_in_conversations
+from edge_glass.vlm.family import load_family
 
 if TYPE_CHECKING:
     from edge_glass.detection.boxes.codec import BoxCodec
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 
 MASKS: Final = ("assistant_only", "all_tokens")
-
-_PROCESSORS: Final = {
-    "qwen2_vl": "Qwen2VLProcessor",
-    "qwen2_5_vl": "Qwen2_5_VLProcessor",
-    "qwen3_vl": "Qwen3VLProcessor",
-}
 
 
 class Sample(NamedTuple):
@@ -77,7 +72,7 @@ def check_processor(processor: Any, codec: BoxCodec, mask: str) -> None:
     Raises:
         ConfigError: They do not fit, or the mask is unknown.
     """
-    wanted, found = _PROCESSORS.get(codec.family), type(processor).__name__
+    wanted, found = load_family(codec.family).processor_class, type(processor).__name__
     if wanted not in [known.__name__ for known in type(processor).__mro__]:
         raise ConfigError(
             f"boxes are written as {codec.family} does, which has a {wanted}; this is a {found}"

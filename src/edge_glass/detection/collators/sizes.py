@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_glass.core.errors import DataError
-from edge_glass.detection.boxes.codec import SeenSize
+from edge_glass.vlm.family import SeenSize, family_of
 
 
 def planned_size(
@@ -33,13 +33,11 @@ def planned_size(
     Raises:
         DataError: The picture is more than 200 times as long as wide; these models refuse it.
     """
-    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
     images = processor.image_processor
     most = images.size["longest_edge"] if max_pixels is None else min(max_pixels, images.size["longest_edge"])
     try:
-        seen_height, seen_width = smart_resize(
-            height, width, pixels_per_side(processor), images.size["shortest_edge"], most
+        return family_of(processor).resized(
+            width, height, images.size["shortest_edge"], most, pixels_per_side(processor)
         )
     except ValueError as error:
         where = f"row {name}: " if name is not None else ""
@@ -47,7 +45,6 @@ def planned_size(
             f"{where}a picture of {width}×{height} is more than 200 times as long as wide; "
             "crop it or leave it out"
         ) from error
-    return SeenSize(seen_width, seen_height)
 
 
 def pixels_per_side(processor: Any) -> int:

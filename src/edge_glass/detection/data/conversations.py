@@ -22,6 +22,7 @@ from PIL import Image
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER
 from edge_glass.detection.boxes.spec import box_problem
+from edge_glass.migrating import takes_old_calls
 
 if TYPE_CHECKING:
     from edge_glass.detection.boxes.codec import BoxCodec, SeenSize
@@ -38,6 +39,7 @@ _NO_PICTURE: Final[tuple[Any, ...]] = (None, "", "None", [], {})
 _Row = TypeVar("_Row", bound=Mapping[str, Any])
 
 
+@takes_old_calls("convert_to_conversation_format(example, codec), with boxes, labels, width and height")
 def convert_to_conversation_format(
     example: Mapping[str, Any],
     codec: BoxCodec,
@@ -98,6 +100,9 @@ def convert_to_conversation_format(
     }
 
 
+@takes_old_calls(
+    "restore_images_in_conversations(messages, images)", messages_list="messages", images_list="images"
+)
 def restore_images_in_conversations(
     messages: Sequence[Sequence[Mapping[str, Any]]], images: Sequence[Any]
 ) -> list[Conversation]:

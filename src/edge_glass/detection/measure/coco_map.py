@@ -142,7 +142,7 @@ def _annotations(
     """COCO's annotations (x, y, width, height), numbered from 1: it takes the number 0 for "no match"."""
     annotations: list[dict[str, Any]] = []
     for picture, (own, names) in enumerate(zip(boxes, labels, strict=True)):
-        for place, (box, name) in enumerate(zip(as_boxes(own), names, strict=True)):
+        for place, (box, name) in enumerate(zip(as_boxes(own, finite=True), names, strict=True)):
             if plain_label(name) not in numbers:
                 continue
             x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]

@@ -9,9 +9,9 @@ from typing import Final
 
 from edge_glass.detection.measure.archive import DetectionRecord, picture_of, shown_rows
 from edge_glass.detection.report.matching import OUTCOMES, detections_of, outcome
+from edge_glass.reporting.boxes import ShownBox, shown_boxes
 from edge_glass.reporting.courses import one_line
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.shown_boxes import ShownBox, shown_boxes
 from edge_glass.reporting.wording import format_value
 
 ROOM: Final = (300, 250)  # pixels that a picture takes on the page

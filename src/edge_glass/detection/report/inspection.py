@@ -14,8 +14,8 @@ from edge_glass.data.labels import NOT_TRAINED
 from edge_glass.detection.boxes.codec import BoxCodec
 from edge_glass.detection.report.inspected_rows import InspectedRow, rows_of_batch, seen_picture
 from edge_glass.detection.report.inspection_checks import checks_of_row
-from edge_glass.reporting.inspection_tokens import InspectedInput, InspectedSample, inspected_tokens
-from edge_glass.reporting.shown_boxes import shown_boxes
+from edge_glass.reporting.boxes import shown_boxes
+from edge_glass.reporting.inspection import InspectedInput, InspectedSample, inspected_tokens
 
 
 def inspected_detections(

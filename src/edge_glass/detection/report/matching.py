@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_glass.core.boxes import iou_matrix, plain_label
+from edge_glass.core.boxes import as_boxes, iou_matrix, plain_label
 from edge_glass.detection.measure.archive import DetectionRecord, load_detections
-from edge_glass.reporting.boxes import box_array
 from edge_glass.reporting.run_folder import RunFolder
 
 FOUND: Final = 0.5  # IoU from which on a box counts as found
@@ -61,7 +60,7 @@ def best_pairs(boxes: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Pairs with the greatest sum of IoU, whatever their names: rows, columns, IoU, each `[min(n, m)]`."""
     from scipy.optimize import linear_sum_assignment
 
-    overlaps = iou_matrix(box_array(boxes), box_array(truth))
+    overlaps = iou_matrix(boxes, truth)
     rows, columns = linear_sum_assignment(overlaps, maximize=True)
     return rows, columns, overlaps[rows, columns]
 
@@ -88,8 +87,8 @@ def centres(records: Sequence[DetectionRecord], untouched: bool = False) -> Cent
 
     found, true = [np.zeros((0, 2))], [np.zeros((0, 2))]
     for record in records:
-        boxes = box_array(record.untouched_boxes if untouched else record.boxes)
-        truth = box_array(record.true_boxes)
+        boxes = as_boxes((record.untouched_boxes or []) if untouched else record.boxes)
+        truth = as_boxes(record.true_boxes)
         if not len(truth) or len(boxes) != len(truth):
             continue
         middles = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_glass.detection.report.gallery import detection_gallery
 from edge_glass.detection.report.matching import count_outcomes, detections_of
-from edge_glass.detection.report.tables import measured, metric_rows, primary_metric
+from edge_glass.detection.report.tables import MODELS, metric_rows, primary_metric
 from edge_glass.detection.report.wording import (
     convention_sentence,
     found_sentence,
@@ -15,6 +15,7 @@ from edge_glass.detection.report.wording import (
 from edge_glass.reporting.courses import sample_courses
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import metric_tiles
+from edge_glass.reporting.tables import measured
 
 TILES = ("f1_50", "unparsable", "never_ended")
 
@@ -25,7 +26,7 @@ def detection_context(run: RunFolder) -> dict[str, Any]:
     return {
         "notes": [sentence for sentence in sentences if sentence],
         "tiles": metric_tiles(run, dict.fromkeys((primary_metric(run), "mean_iou", *TILES))),
-        "models": [(key, heading) for key, heading, _ in measured(run)],
+        "models": [(one.key, one.heading) for one in measured(run.results, MODELS)],
         "metric_rows": metric_rows(run),
         "outcomes": count_outcomes(detections_of(run)),
         "gallery": detection_gallery(run),

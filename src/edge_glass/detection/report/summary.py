@@ -10,50 +10,40 @@ from typing import Any, Final
 from rich.text import Text
 
 from edge_glass.detection.report.matching import count_outcomes, detections_of
-from edge_glass.detection.report.tables import measured, ordered_metrics, primary_metric
+from edge_glass.detection.report.tables import MODELS, ordered_metrics, primary_metric
 from edge_glass.detection.report.wording import (
     convention_sentence,
     found_sentence,
     problems_sentence,
 )
-from edge_glass.reporting.inspection_tokens import visible
+from edge_glass.reporting.inspection import visible
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import shorten
-from edge_glass.reporting.terminal import as_text, cell, table
-from edge_glass.reporting.wording import headline, metric_label
+from edge_glass.reporting.tables import measured
+from edge_glass.reporting.terminal import as_text, comparison_table, description, results_table, table
+from edge_glass.reporting.wording import headline
 
 SHOWN_TEXT: Final = 100
 MOST_BOXES: Final = 50
 
 
 def describe_detection(run: RunFolder) -> str:
-    """Verdict, main numbers, what happened, and where to look next."""
+    """Return verdict, main numbers, what happened, and where to look next."""
     sentences = [headline(run.results), found_sentence(run), problems_sentence(run), convention_sentence(run)]
-    lines = ["", *filter(None, sentences), "", detection_comparison(run), ""]
+    names = ordered_metrics(run.results.get("metrics") or {}, primary_metric(run))
+    tables = [comparison_table(run.split, measured(run.results, MODELS), names)]
     if outcomes := count_outcomes(detections_of(run)):
         shown = table("pictures", left=("",))
         for _, words, count in outcomes:
             shown.add_row(f"{count:,}", Text(words))
-        lines += [as_text(shown), ""]
-    lines.append(f"report   {run.path / 'report.html'}")
-    return "\n".join([*lines, *_next_commands(run)])
-
-
-def detection_comparison(run: RunFolder) -> str:
-    """The models side by side, with 95 % intervals."""
-    models = measured(run)
-    headings = {"baseline": "untouched"}
-    shown = table(run.split, right=[headings.get(key, heading) for key, heading, _ in models])
-    for name in ordered_metrics(run.results.get("metrics") or {}, primary_metric(run)):
-        shown.add_row(Text(name), *(cell(metrics.get(name)) for _, _, metrics in models))
-    return as_text(shown)
+        tables.append(as_text(shown))
+    return description(run, sentences, tables, _next_commands(run))
 
 
 def detection_table(results: Mapping[str, Any]) -> str:
-    """All metrics of one evaluation with 95 % intervals."""
-    shown = table("metric", right=("",), left=("",))
-    for name in ordered_metrics(results["metrics"], "mean_iou"):
-        shown.add_row(Text(name), cell(results["metrics"][name]), Text(metric_label(name)))
+    """Return all metrics of one evaluation with 95 % intervals."""
+    metrics = results["metrics"]
+    shown = results_table(metrics, ordered_metrics(metrics, "mean_iou"))
     return f"{results['split']}: {results['rows']} rows\n{as_text(shown)}"
 
 
@@ -93,7 +83,6 @@ def _next_commands(run: RunFolder) -> list[str]:
     kept = sorted((run.path / "evaluation").glob(f"{run.split}_pictures/*.jpg"))
     picture = shlex.quote(str(kept[0])) if kept else "picture.jpg"
     commands = [f"edge-glass detect {folder} {picture} --save out.png"]
-    vlm = run.config.get("vlm")
-    if isinstance(vlm, dict) and vlm.get("mode") == "lora":
+    if run.section("vlm").get("mode") == "lora":
         commands.append(f"edge-glass merge {folder}")
-    return [f"{'try' if place == 0 else '':8} {command}" for place, command in enumerate(commands)]
+    return commands

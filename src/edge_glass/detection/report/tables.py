@@ -9,40 +9,30 @@ from typing import Any
 from edge_glass.detection.report.wording import METRIC_NOTES
 from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import Cell, Row, cells
+from edge_glass.reporting.tables import Cell, Row, cells, measured, ordered
 from edge_glass.reporting.wording import DETECTION_WORDS, metric_label
 
-MODELS = (
-    ("baseline", "untouched model"),
-    ("average_box", "always the average box"),
-    ("metrics", "trained"),
-)
+MODELS = {
+    "baseline": "untouched model",
+    "average_box": "always the average box",
+    "metrics": "trained",
+}
 
 
 def primary_metric(run: RunFolder) -> str:
-    """The metric that decides: of the verdict, else of the config."""
-    evaluation = run.config.get("evaluation")
-    chosen = evaluation.get("primary_metric") if isinstance(evaluation, dict) else None
-    return str((run.results.get("verdict") or {}).get("metric") or chosen or "mean_iou")
-
-
-def measured(run: RunFolder) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """(key, heading, metrics) of the models with numbers."""
-    found = {key: run.results.get(key) or {} for key, _ in MODELS}
-    found["average_box"] = found["average_box"].get("metrics") or {}
-    return [(key, heading, found[key]) for key, heading in MODELS if found[key]]
+    """Return the metric that decides."""
+    return run.primary_metric("mean_iou")
 
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
-    """The primary one first, then in the order of `DETECTION_WORDS`, then others."""
-    known = [name for name in dict.fromkeys((primary, *DETECTION_WORDS)) if name in metrics]
-    return known + [name for name in metrics if name not in known]
+    """Return the primary metric first, then the others in the order of the table of metrics."""
+    return ordered(metrics, primary, DETECTION_WORDS)
 
 
 def metric_rows(run: RunFolder) -> list[Row]:
     """A row for each metric, a cell for each of `measured`."""
     primary = primary_metric(run)
-    models = [metrics for _, _, metrics in measured(run)]
+    models = [one.metrics for one in measured(run.results, MODELS)]
     return [
         Row(
             metric_label(name),

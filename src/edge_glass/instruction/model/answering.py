@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.core.gathering import zero_touching
+from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.decoders.decoder import (
     Decoder,
     DecoderOutput,
     Generation,
     GenerationSettings,
     OnToken,
+    PlacedPrefix,
+    Prefix,
     check_names_and_shapes,
 )
-from edge_glass.decoders.joining import PlacedPrefix, Prefix
-from edge_glass.encoders.freezing import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.encoders.fusion import MultimodalFusion, joined
 from edge_glass.instruction.model.prefix import PrefixTower, spread
 

@@ -6,16 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edge_glass.config.schema import DecoderConfig, ExperimentConfig
-from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.decoders.decoder import Decoder
+from edge_glass.decoders.decoder import Decoder, decoder_kind
 from edge_glass.decoders.gguf_files import find_gguf
-from edge_glass.decoders.lora import LoraSettings
-from edge_glass.decoders.plain import PlainConfig, PlainDecoder
 from edge_glass.decoders.tokenizers import train_tokenizer
-from edge_glass.decoders.trm import TRMConfig, TRMDecoder
 from edge_glass.encoders.fusion import MultimodalFusion
 from edge_glass.encoders.sources import plain_errors, resolve_source
 from edge_glass.encoders.tower import seeded
@@ -24,40 +18,8 @@ from edge_glass.instruction.model.prefix import build_prefix_tower
 
 
 def build_decoder(config: ExperimentConfig, tokenizer: Any = None) -> Decoder:
-    """The decoder of an experiment, as training finds it.
-
-    Args:
-        config: Its sections decoder, seed and tiny.
-        tokenizer: For trm and plain; a causal LM brings its own.
-
-    Raises:
-        ConfigError: Settings that do not fit.
-        AssetError: The language model cannot be loaded.
-    """
-    decoder = config.decoder
-    if decoder.kind == "causal_lm":
-        return _causal_lm(config)
-    with seeded(config.seed, "decoder"):
-        if decoder.kind == "plain":
-            return PlainDecoder(tokenizer, PlainConfig(**decoder.size.model_dump()))
-        return TRMDecoder(tokenizer, TRMConfig(**decoder.size.model_dump(), **decoder.recursion.model_dump()))
-
-
-def _causal_lm(config: ExperimentConfig) -> QwenDecoder:
-    decoder = config.decoder
-    lora = LoraSettings(**decoder.lora.model_dump()) if decoder.mode == "lora" else None
-    if config.tiny:
-        return QwenDecoder.tiny(config.seed, decoder.mode, lora, decoder.gradient_checkpointing)
-    return QwenDecoder.load(
-        decoder.source,
-        mode=decoder.mode,
-        lora=lora,
-        quantization=None if decoder.quantization == "none" else decoder.quantization,
-        attention=decoder.attention,
-        gradient_checkpointing=decoder.gradient_checkpointing,
-        dtype=getattr(torch, decoder.dtype),
-        seed=config.seed,
-    )
+    """Return the decoder of an experiment, as training finds it; see `DecoderKind.build`."""
+    return decoder_kind(config.decoder.kind).build(config, tokenizer)
 
 
 def build_tokenizer(decoder: DecoderConfig, texts: Iterable[str]) -> Any:

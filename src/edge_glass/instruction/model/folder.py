@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -35,13 +34,12 @@ from edge_glass.core.canary import FILE as CANARY
 from edge_glass.core.canary import Canary as Canary
 from edge_glass.core.canary import read_canary as read_canary
 from edge_glass.core.errors import CheckpointError
-from edge_glass.decoders.causal_lm import QwenDecoder
-from edge_glass.decoders.tokenizers import load_tokenizer
+from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.sources import quiet_transformers
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.instruction.model.answering import AnsweringModel
-from edge_glass.instruction.model.build import build_answering_model, build_decoder
+from edge_glass.instruction.model.build import build_answering_model
 
 TRAINED = "trained.safetensors"
 DECODER = "decoder"
@@ -71,9 +69,7 @@ def save_answering_model(
     """
     with atomic_model_folder(folder, USE_RESUME) as temporary:
         (temporary / DECODER).mkdir()
-        model.decoder.tokenizer.save_pretrained(temporary / DECODER)
-        if isinstance(model.decoder, QwenDecoder) and model.decoder.adapter is not None:
-            model.decoder.save_adapter(temporary / DECODER)
+        decoder_kind(config.decoder.kind).save(model.decoder, temporary / DECODER)
         _save_parts(model, temporary, canary)
         write_description(config, temporary)
     return folder
@@ -148,7 +144,7 @@ def load_answering_model(folder: Path) -> tuple[AnsweringModel, ExperimentConfig
     config = read_description(folder)
     model = _load_parts(folder, config)
     stored = read_canary(folder)
-    if config.decoder.kind == "causal_lm" and "opening" not in stored.sample:
+    if not model.decoder.prefix_first and "opening" not in stored.sample:
         raise CheckpointError(
             f"{folder}: saved when pictures still stood before all words (until November 2026); they now "
             "stand where the user begins to speak, so it has to be trained again"
@@ -169,7 +165,8 @@ def load_unquantized_model(folder: Path) -> AnsweringModel:
 
 def _load_parts(folder: Path, config: ExperimentConfig) -> AnsweringModel:
     """The model with its trained tensors, in eval mode."""
-    model = build_answering_model(config, _load_decoder(config, folder), _load_encoders(config, folder))
+    decoder = decoder_kind(config.decoder.kind).load(config, folder / DECODER)
+    model = build_answering_model(config, decoder, _load_encoders(config, folder))
     try:
         state = load_file(folder / TRAINED)
     except (OSError, SafetensorError) as error:
@@ -177,17 +174,6 @@ def _load_parts(folder: Path, config: ExperimentConfig) -> AnsweringModel:
     model.load_trainable_state_dict(state)
     # A quantised language model is on the GPU already: the rest goes where the decoder is.
     return model.to(next(model.decoder.parameters()).device).eval()
-
-
-def _load_decoder(config: ExperimentConfig, folder: Path) -> Any:
-    decoder = config.decoder
-    if decoder.kind != "causal_lm":
-        return build_decoder(config, load_tokenizer(folder / DECODER))
-    if (folder / DECODER).is_dir():
-        return build_decoder(config)
-    return QwenDecoder.load(  # merged: a plain language model stands here
-        folder, mode="frozen", attention=decoder.attention, dtype=getattr(torch, decoder.dtype)
-    )
 
 
 def _load_encoders(config: ExperimentConfig, folder: Path) -> dict[str, Any]:

@@ -60,10 +60,8 @@ def answers_of(run: RunFolder) -> list[AnswerRecord]:
 
 
 def primary_metric(run: RunFolder) -> str:
-    """The metric that decides: of the verdict, else of the config."""
-    evaluation = run.config.get("evaluation")
-    chosen = evaluation.get("primary_metric") if isinstance(evaluation, dict) else None
-    return str((run.results.get("verdict") or {}).get("metric") or chosen or "vqa_accuracy")
+    """Return the metric that decides."""
+    return run.primary_metric("vqa_accuracy")
 
 
 def is_graded(metric: str) -> bool:
@@ -81,8 +79,7 @@ def compared(run: RunFolder) -> list[Companion]:
     if not run.companions:
         return []
     metric = primary_metric(run)
-    decoder = run.config.get("decoder")
-    kind = str(decoder.get("kind", "")) if isinstance(decoder, dict) else ""
+    kind = str(run.section("decoder").get("kind", ""))
     itself = Companion("", f"this run ({kind})" if kind else "this run", "", run.results, *_parameters(run))
     others = []
     for name, other in run.companions.items():

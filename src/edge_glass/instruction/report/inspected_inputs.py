@@ -11,9 +11,10 @@ from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.data.conversation_batches import stack_pixels
+from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.encoders.pooling import build_pooling
 from edge_glass.instruction.data.table import InstructionTable
-from edge_glass.reporting.inspection_tokens import InspectedInput
+from edge_glass.reporting.inspection import InspectedInput
 
 
 class InputInspector:
@@ -26,7 +27,7 @@ class InputInspector:
 
     def __init__(self, config: ExperimentConfig, encoders: Mapping[str, Any]) -> None:
         self.config, self.encoders = config, encoders
-        self.within_text = config.decoder.kind == "causal_lm"  # the other decoders read a prefix first
+        self.within_text = decoder_kind(config.decoder.kind).pretrained  # others read a prefix first
 
     def inspect(
         self, table: InstructionTable, row: int, item: Mapping[str, Any]

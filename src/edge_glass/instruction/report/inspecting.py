@@ -10,6 +10,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
+from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpacked_folder
 from edge_glass.encoders.sources import resolve_source
 from edge_glass.instruction.data.datasets import ConversationDataset
@@ -18,7 +19,7 @@ from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.model.build import build_decoder, build_tokenizer
 from edge_glass.instruction.report.inspected_inputs import InputInspector
 from edge_glass.instruction.report.invariants import checks_of_row
-from edge_glass.reporting.inspection_tokens import InspectedSample, inspected_tokens
+from edge_glass.reporting.inspection import InspectedSample, inspected_tokens
 from edge_glass.tasks.inspection import Inspection
 from edge_glass.tasks.sources import load_audio, load_vision
 
@@ -56,7 +57,7 @@ def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str =
 def _tokenizer(config: ExperimentConfig, learned_from: InstructionTable) -> Any:
     """The decoder's, without the decoder where it is a large one."""
     decoder = config.decoder
-    if decoder.kind != "causal_lm":
+    if not decoder_kind(decoder.kind).pretrained:
         return build_tokenizer(decoder, texts_of(learned_from))
     if config.tiny or decoder.source.endswith(".gguf"):
         return build_decoder(config).tokenizer
@@ -142,7 +143,11 @@ def _overview(
     config: ExperimentConfig, tokenizer: ConversationTokenizer, encoders: Mapping[str, Any]
 ) -> dict[str, str]:
     decoder, prefix = config.decoder, config.prefix
-    model = f"{decoder.source}, {decoder.mode}" if decoder.kind == "causal_lm" else "trained from scratch"
+    model = (
+        f"{decoder.source}, {decoder.mode}"
+        if decoder_kind(decoder.kind).pretrained
+        else "trained from scratch"
+    )
     resampled = "" if prefix.perceiver is None else f", Perceiver of {prefix.perceiver.num_latents} latents"
     joined = "" if config.fusion is None or len(encoders) < 2 else f", {config.fusion.kind} fusion"
     return {

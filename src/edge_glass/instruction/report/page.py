@@ -9,7 +9,7 @@ from edge_glass.instruction.report.gallery import answer_courses, answer_gallery
 from edge_glass.instruction.report.tables import (
     Part,
     compared_lines,
-    measured,
+    measured_models,
     metric_rows,
     mistakes,
     part_metric,
@@ -34,7 +34,7 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
         ],
         "tiles": _tiles(run),
         "metric": metric_label(primary),
-        "models": [(one.key, one.heading) for one in measured(run)],
+        "models": [(one.key, one.heading) for one in measured_models(run)],
         "metric_rows": metric_rows(run),
         "parts": _parts(run),
         "compared": compared_lines(run),
@@ -59,7 +59,7 @@ def _parts(run: RunFolder) -> list[dict[str, Any]]:
     for part, title in PART_TITLES.items():
         metric = part_metric(metrics, part, primary_metric(run))
         if metric is not None:
-            models = [(one.key, one.heading) for one in measured(run, blind=True)]
+            models = [(one.key, one.heading) for one in measured_models(run, blind=True)]
             rows = part_rows(run, part, metric)
             tables.append({"title": title, "metric": metric_label(metric), "models": models, "rows": rows})
     return tables

@@ -14,45 +14,33 @@ from edge_glass.instruction.report.tables import (
     ComparedLine,
     Part,
     compared_lines,
-    measured,
+    measured_models,
     ordered_metrics,
     part_names,
 )
 from edge_glass.instruction.report.wording import blind_sentence, frequent_sentence, shares_sentence
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.terminal import as_text, cell, table
-from edge_glass.reporting.wording import headline, metric_label
+from edge_glass.reporting.terminal import as_text, cell, comparison_table, description, results_table, table
+from edge_glass.reporting.wording import headline
 
 PART_NAMES: tuple[Part, ...] = ("type", "source")
 
 
 def describe_answers(run: RunFolder) -> str:
-    """Verdict, main numbers, comparisons, and where to look next."""
+    """Return verdict, main numbers, comparisons, and where to look next."""
     sentences = [headline(run.results), shares_sentence(run), blind_sentence(run), frequent_sentence(run)]
-    lines = ["", *filter(None, sentences), "", answers_comparison(run), ""]
+    metrics, primary = run.results.get("metrics") or {}, primary_metric(run)
+    names = [*ordered_metrics(metrics, primary), *_parts(metrics, primary)]
+    tables = [comparison_table(run.split, measured_models(run), names)]
     if compared := compared_lines(run):
-        lines += [_compared_table(primary_metric(run), compared), ""]
-    lines.append(f"report   {run.path / 'report.html'}")
-    return "\n".join([*lines, *_next_commands(run)])
-
-
-def answers_comparison(run: RunFolder) -> str:
-    """The models side by side, with 95 % intervals; the primary metric by type and by source below."""
-    models = measured(run)
-    metrics = run.results.get("metrics") or {}
-    headings = {"baseline": "untouched", "most_frequent_answer": "most frequent answer"}
-    shown = table(run.split, right=[headings.get(one.key, one.heading) for one in models])
-    for name in [*ordered_metrics(metrics, primary_metric(run)), *_parts(metrics, primary_metric(run))]:
-        shown.add_row(Text(name), *(cell(one.metrics.get(name)) for one in models))
-    return as_text(shown)
+        tables.append(_compared_table(primary, compared))
+    return description(run, sentences, tables, _next_commands(run))
 
 
 def answers_table(results: Mapping[str, Any]) -> str:
-    """All metrics of one evaluation with 95 % intervals, those by type and source below."""
+    """Return all metrics of one evaluation with 95 % intervals, those by type and source below."""
     metrics = results["metrics"]
-    shown = table("metric", right=("",), left=("",))
-    for name in ordered_metrics(metrics, "vqa_accuracy"):
-        shown.add_row(Text(name), cell(metrics[name]), Text(metric_label(name)))
+    shown = results_table(metrics, ordered_metrics(metrics, "vqa_accuracy"))
     tables = [shown]
     for part in PART_NAMES:
         broken = [name for name in metrics_by_part() if part_names(metrics, part, name)]
@@ -100,7 +88,7 @@ def _next_commands(run: RunFolder) -> list[str]:
     if asked is not None and asked.picture is not None:
         question = shlex.quote(" ".join(asked.question.split()))
         commands.append(f"edge-glass answer {folder} {shlex.quote(str(kept[asked.picture]))} {question}")
-    decoder = run.config.get("decoder")
-    if isinstance(decoder, dict) and (decoder.get("kind"), decoder.get("mode")) == ("causal_lm", "lora"):
+    decoder = run.section("decoder")
+    if (decoder.get("kind"), decoder.get("mode")) == ("causal_lm", "lora"):
         commands.append(f"edge-glass merge {folder}")
-    return [f"{'try' if place == 0 else '':8} {command}" for place, command in enumerate(commands)]
+    return commands

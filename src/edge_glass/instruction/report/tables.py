@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from edge_glass.instruction.measure.text import metrics_by_part
@@ -18,7 +18,7 @@ from edge_glass.instruction.report.companions import (
 )
 from edge_glass.instruction.report.wording import METRIC_NOTES, format_companion_difference
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import Row, cells
+from edge_glass.reporting.tables import Measured, Row, cells, measured, ordered
 from edge_glass.reporting.wording import (
     ANSWER_WORDS,
     format_count,
@@ -28,22 +28,12 @@ from edge_glass.reporting.wording import (
 )
 
 Part = Literal["type", "source"]
+MODELS: Final = {
+    "baseline": "untouched model",
+    "most_frequent_answer": "always the most frequent answer",
+    "metrics": "trained",
+}
 MOST_MISTAKES: Final = 10
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Metrics of one model on the split.
-
-    Attributes:
-        key: `baseline`, `most_frequent_answer`, `blind` or `metrics`.
-        heading: In words.
-        metrics: Name → {"value", "low", "high"}.
-    """
-
-    key: str
-    heading: str
-    metrics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,31 +62,24 @@ class Mistake:
     count: int
 
 
-def measured(run: RunFolder, blind: bool = False) -> list[Measured]:
-    """The models with numbers, weakest first: untouched, most frequent answer, `blind` if asked, trained."""
-    results = run.results
-    frequent = (results.get("most_frequent_answer") or {}).get("metrics") or {}
-    found = [
-        Measured("baseline", "untouched model", results.get("baseline") or {}),
-        Measured("most_frequent_answer", "always the most frequent answer", frequent),
-    ]
+def measured_models(run: RunFolder, blind: bool = False) -> list[Measured]:
+    """Return the models with numbers, weakest first; the one trained without the picture, if asked for."""
+    found = measured(run.results, MODELS)
     if blind and "blind" in run.companions:
-        without = run.companions["blind"].results.get("metrics") or {}
-        found.append(Measured("blind", f"without the {prefix_words(run)}", without))
-    found.append(Measured("metrics", "trained", results.get("metrics") or {}))
-    return [one for one in found if one.metrics]
+        without = measured(run.companions["blind"].results, {"metrics": f"without the {prefix_words(run)}"})
+        found[-1:-1] = [replace(one, key="blind") for one in without]
+    return found
 
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
-    """Metrics of the whole split, the primary one first, then in the order of `ANSWER_WORDS`."""
-    known = [name for name in dict.fromkeys((primary, *ANSWER_WORDS)) if name in metrics]
-    return known + [name for name in metrics if name not in known and "/" not in name]
+    """Return metrics of the whole split, the primary one first, then in the order of the table of metrics."""
+    return ordered(metrics, primary, ANSWER_WORDS)
 
 
 def metric_rows(run: RunFolder) -> list[Row]:
-    """A row for each metric, a cell for each of `measured`."""
+    """A row for each metric, a cell for each of `measured_models`."""
     primary = primary_metric(run)
-    models = [one.metrics for one in measured(run)]
+    models = [one.metrics for one in measured_models(run)]
     return [
         Row(metric_label(name), cells(models, name), primary=name == primary, note=METRIC_NOTES.get(name, ""))
         for name in ordered_metrics(run.results.get("metrics") or {}, primary)
@@ -118,8 +101,8 @@ def part_names(metrics: Mapping[str, Any], part: Part, metric: str) -> list[str]
 
 
 def part_rows(run: RunFolder, part: Part, metric: str) -> list[Row]:
-    """A row for all questions and for each type (or source), a cell for each of `measured` with `blind`."""
-    models = [one.metrics for one in measured(run, blind=True)]
+    """Return a row for all questions and for each type (or source), a cell for each model, `blind` too."""
+    models = [one.metrics for one in measured_models(run, blind=True)]
     counts = _counts(run, part)
     rows = [Row("all", cells(models, metric), note=_questions(sum(counts.values())))]
     for name in part_names(run.results.get("metrics") or {}, part, metric):

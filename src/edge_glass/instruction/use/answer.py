@@ -12,8 +12,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.inputs import Picture, SoundSource, open_picture, open_sound
-from edge_glass.decoders.generation import chosen_settings, generation_settings
-from edge_glass.decoders.streaming import stream_text
+from edge_glass.decoders.generation import chosen_settings, generation_settings, stream_text
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.use.prompts import Asked, Prompts, checked_turns

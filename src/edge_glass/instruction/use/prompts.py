@@ -12,9 +12,10 @@ from torch import Tensor
 
 from edge_glass.config.schema import DatasetConfig
 from edge_glass.core.errors import ConfigError
+from edge_glass.core.labels import NOT_TRAINED
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.conversations import SYSTEM, BadConversation, Turn, question_and_answer
-from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
+from edge_glass.data.labels import ConversationTokenizer
 from edge_glass.instruction.model.answering import AnsweringModel
 
 

@@ -42,13 +42,9 @@ def guessing_loss(run: RunFolder) -> tuple[float, str] | None:
 
     Known for InfoNCE only; None when the config or `train/ln_batch` does not tell.
     """
-    losses = run.config.get("losses")
+    losses = run.section("losses")
     _, ln_batch = run.series("train/ln_batch")
-    if (
-        not isinstance(losses, dict)
-        or losses.get("kind", "infonce") != "infonce"
-        or not np.isfinite(ln_batch).any()
-    ):
+    if not losses or losses.get("kind", "infonce") != "infonce" or not np.isfinite(ln_batch).any():
         return None
     weight = float(losses.get("contrastive", 0.25))
     if len(run.series("train/loss_mrl")[1]):
@@ -116,8 +112,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 def _validation_names(run: RunFolder) -> list[str]:
     """The R@1 series of all directions and their mean, and the primary metric when it is another."""
-    evaluation = run.config.get("evaluation")
-    primary = evaluation.get("primary_metric", "mean_r1") if isinstance(evaluation, dict) else "mean_r1"
+    primary = run.section("evaluation").get("primary_metric", "mean_r1")
     logged = {name.removeprefix("val/") for row in run.metrics for name in row if name.startswith("val/")}
     names = [*(f"val/{side}_r1" for side in measured_sides(logged)), "val/mean_r1"]
     # A median rank has another scale and direction; it is in the table and the CSV.
@@ -154,8 +149,7 @@ def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
 
 
 def _weight(run: RunFolder, pair: str) -> float:
-    section = run.config.get("fusion") if pair == "fused" else run.config.get("losses")
-    weights = section if isinstance(section, dict) else {}
+    weights = run.section("fusion" if pair == "fused" else "losses")
     if pair == "fused":
         return float(weights.get("weight", 1.0))
     pairs = weights.get("pairs")

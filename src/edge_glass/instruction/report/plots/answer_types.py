@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_glass.instruction.report.companions import primary_metric
-from edge_glass.instruction.report.tables import Measured, measured, part_metric, part_names
+from edge_glass.instruction.report.tables import measured_models, part_metric, part_names
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.style import CLOSED_FORM, FAINT, TRAINED, UNTOUCHED, NothingToPlotError, shorten
+from edge_glass.reporting.tables import Measured
 from edge_glass.reporting.wording import format_value, metric_label
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ BAR = 0.2
 
 def draw(run: RunFolder, figure: Figure) -> None:
     """Bars with 95 % intervals for all questions and for every type, one colour per model."""
-    models = measured(run, blind=True)
+    models = measured_models(run, blind=True)
     metrics = run.results.get("metrics") or {}
     if not metrics:
         raise NothingToPlotError("results.json is not there yet")
