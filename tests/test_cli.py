@@ -641,7 +641,7 @@ def test_an_ablation_of_two_poolings_in_the_toy_size(
 ) -> None:
     """A second call runs nothing again. Processes of their own, which test_run.py has, are left out."""
     monkeypatch.setattr(
-        "edge_glass.experiment.ablation.alone", lambda function, *arguments: function(*arguments)
+        "edge_glass.experiment.run.in_own_process", lambda function, *arguments: function(*arguments)
     )
     base = Path(__file__).parents[1] / "configs" / "perceiver_ablation.yaml"
     config, folder = tmp_path / "two.yaml", tmp_path / "runs"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import edge_glass.experiment.companions as companions
+import edge_glass.experiment.run as run
 from edge_glass.cli import main
 from edge_glass.config import load_config
 from edge_glass.instruction.model.folder import load_answering_model
@@ -36,7 +36,7 @@ def test_every_config_passes_tiny(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In one process, its companions too: they have a test of their own processes."""
-    monkeypatch.setattr(companions, "alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(run, "in_own_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(sys, "argv", ["edge-glass", "train", str(file), "--tiny", "--output", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         main()
