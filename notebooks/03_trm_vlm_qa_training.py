@@ -76,7 +76,7 @@ from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
 from edge_glass.data.pictures import decode_image
 from edge_glass.decoders import GenerationSettings, PlainDecoder, Projector, QwenDecoder, TRMConfig
-from edge_glass.decoders.blocks import Sight
+from edge_glass.decoders.blocks import AttentionContext
 from edge_glass.decoders.small_decoder import DecoderSteps
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.normalization import Standardizer
@@ -497,7 +497,7 @@ with torch.no_grad():
 
 
 # %%
-def recursion(x: torch.Tensor, sight: Sight) -> list[torch.Tensor]:
+def recursion(x: torch.Tensor, sight: AttentionContext) -> list[torch.Tensor]:
     """x `[B, S, D]` → the answer y `[B, S, D]` after each supervision step."""
     y, z = decoder.y_start.expand_as(x), decoder.z_start.expand_as(x)
     found = []
@@ -514,7 +514,7 @@ def recursion(x: torch.Tensor, sight: Sight) -> list[torch.Tensor]:
 
 model = AnsweringModel(decoder, {"vision": tower})
 x, real = decoder.join(model.prefix(batch), batch["input_ids"], batch["attention_mask"])
-sight = Sight(real, x.shape[1], decoder.rotary)  # who sees whom, and positions
+sight = AttentionContext(real, x.shape[1], decoder.rotary)  # who sees whom, and positions
 print(f"x: {batch['input_ids'].shape[1]} words and {x.shape[1] - batch['input_ids'].shape[1]} picture token")
 by_hand, packaged = recursion(x, sight), decoder.answers(x, sight)
 print("by hand as in the package:", all(map(torch.equal, by_hand, packaged)))
@@ -746,7 +746,7 @@ def write_by_hand(row: int) -> list[int]:
     prefix, ids, written = model.prefix(batch), batch["input_ids"], []
     while len(written) < longest:
         x, real = decoder.join(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
-        y = decoder.answers(x, Sight(real, x.shape[1], decoder.rotary))[-1]
+        y = decoder.answers(x, AttentionContext(real, x.shape[1], decoder.rotary))[-1]
         token = decoder.lm_head(y[0, -1]).argmax()
         if token == conversation.end:
             break

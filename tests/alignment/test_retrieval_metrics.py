@@ -14,9 +14,9 @@ from edge_glass.alignment.measure.metrics import (
     retrieval_values,
 )
 from edge_glass.alignment.measure.retrieval import RetrievalResult
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.intervals import resample_counts
-from edge_glass.evaluation.metrics import higher_is_better
 
 
 def random_result(images: int, captions_each: int, dimensions=(32, 8), seed: int = 0, spread: int = 40):

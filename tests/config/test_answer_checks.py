@@ -9,10 +9,11 @@ import pytest
 from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.config.checks import unread
-from edge_glass.config.checks.unread import changed
-from edge_glass.config.fields import known_keys, section_of, walk
+from edge_glass.config.alignment import AlignmentConfig
+from edge_glass.config.fields import known_keys, walk
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.config.metrics import answer_metrics
+from edge_glass.config.schema import TASKS, changed, config_class
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -78,10 +79,10 @@ class TestMetrics:
         for name in ("never_ended", "exact_match/type/color", "token_f1/source/easy-vqa"):
             assert load_answers(table.format(name)).ablation is not None
         assert answers_error(table.format("bleu/type/color")) == (
-            "small.yaml line 5: ablation.metrics[1]: 'bleu/type/color' is not a metric: "
-            "expected exact_match, vqa_accuracy or token_f1, then /type/ or /source/ and its name"
+            "small.yaml line 5: ablation.metrics[1]: expected exact_match, vqa_accuracy, token_f1, then "
+            "/type/NAME or /source/NAME; got 'bleu/type/color'"
         )
-        assert "then /type/ or /source/" in answers_error(table.format("exact_match/color"))
+        assert "then /type/NAME or /source/" in answers_error(table.format("exact_match/color"))
         assert "did you mean never_ended?" in answers_error(table.format("never_end"))
 
     @pytest.mark.parametrize(
@@ -142,8 +143,8 @@ class TestGPU:
 
 def test_blind_and_frozen_leaves_nothing_to_train(answers_error: ErrorOf) -> None:
     assert answers_error("", "decoder.mode=frozen", "prefix.blind=true") == (
-        "override prefix.blind=true: prefix.blind: is true and decoder.mode is frozen: "
-        "nothing would be trained; set decoder.mode to lora"
+        "override prefix.blind=true: prefix.blind: is true and decoder.mode is frozen, "
+        "so nothing would be trained; set decoder.mode to lora"
     )
     assert answers_error("", "decoder.mode=frozen", "evaluation.compare_with=[blind]").endswith(
         "evaluation.compare_with: has blind, a run without the prefix, but with decoder.mode frozen only the "
@@ -186,7 +187,7 @@ def test_columns_mean_nothing_to_conversations(answers_error: ErrorOf) -> None:
 
 def test_weight_of_the_fused_loss(answers_error: ErrorOf) -> None:
     assert answers_error("", "audio_encoder={}", "fusion.weight=0.5").endswith(
-        "fusion.weight: is not read by the task instruction; leave it out"
+        "fusion.weight: is not an option of task instruction; it belongs to alignment"
     )
     assert answers_error("", "audio_encoder.head.kind=mlp").endswith("use prefix.projector")
 
@@ -206,14 +207,16 @@ def test_a_folder_without_its_file(answers_error: ErrorOf) -> None:
 
 
 def test_tiny_still_finds_what_is_not_read(answers_error: ErrorOf) -> None:
-    assert "losses.mrl: is not read" in answers_error("losses: {mrl: 0.5}\n", tiny=True)
+    assert "losses: is not an option of task instruction" in answers_error("losses: {mrl: 0.5}\n", tiny=True)
     assert "is not read with decoder.kind trm" in answers_error("", TRM, "decoder.dtype=bfloat16", tiny=True)
 
 
 class TestChanged:
     def test_nothing_of_the_defaults(self) -> None:
-        config = ExperimentConfig(name="x")
-        assert [path for key, _ in walk() if key != "name" for path in changed(config, key)] == []
+        config = AlignmentConfig(name="x")
+        assert [
+            path for key, _ in walk(AlignmentConfig) if key != "name" for path in changed(config, key)
+        ] == []
 
     @pytest.mark.parametrize(
         ("override", "key", "paths"),
@@ -234,17 +237,22 @@ class TestChanged:
     def test_what_differs(self, load: Load, override: str, key: str, paths: list[tuple[str, ...]]) -> None:
         assert list(changed(load("", override), key)) == paths
 
-    def test_the_tables_name_options_that_exist(self) -> None:
-        named = [key for keys in unread._OF_OTHER_TASKS.values() for key in keys]
-        named += [f"dataset.{name}" for name in unread._COLUMNS]
-        named += [f"decoder.{name}" for name in unread._CAUSAL_LM]
-        assert set(named) <= set(known_keys())
 
-    def test_what_says_instruction_is_for_that_task_alone(self) -> None:
-        said = [
-            key
-            for key, field in walk()
-            if (field.description or "").startswith("Instruction:") and section_of(field.annotation) is None
-        ]
-        for other in ("alignment", "detection"):
-            assert set(said) <= set(unread._OF_OTHER_TASKS[other])
+def test_options_that_other_options_leave_unread_exist() -> None:
+    keys = set(known_keys(InstructionConfig))
+    for changes in (
+        {},
+        {"decoder": {"kind": "plain"}},
+        {"decoder": {"kind": "trm"}},
+        {"dataset": {"train_conversations": "x"}},
+    ):
+        config = InstructionConfig.model_validate({"name": "x", **changes})
+        for section, names, _ in config.unread_by_other_options():
+            assert {f"{section}.{name}" for name in names} <= keys
+
+
+def test_what_to_use_instead_is_of_options_that_other_tasks_have() -> None:
+    classes = {task: config_class(task) for task in TASKS.names()}
+    for task, schema in classes.items():
+        others = {key for other in classes.values() if other is not schema for key in known_keys(other)}
+        assert set(schema.instead) <= others - set(known_keys(schema)), task

@@ -68,9 +68,7 @@ def test_a_folder_of_pictures(load: Load, error_of: ErrorOf) -> None:
     Path("captions.csv").touch()
     whole = "dataset={train_parquet: null, image_folder: pictures, metadata_file: captions.csv}"
     assert load("", whole).dataset.image_folder == "pictures"
-    assert "expected a folder, but captions.csv is a file" in error_of(
-        "", whole, "dataset.image_folder=captions.csv"
-    )
+    assert "expected a folder, got captions.csv" in error_of("", whole, "dataset.image_folder=captions.csv")
     assert "no such folder: pictues (looked" in error_of("", whole, "dataset.image_folder=pictues")
 
 
@@ -96,7 +94,10 @@ def test_tiny_still_finds_mistakes_of_the_full_size(error_of: ErrorOf) -> None:
 
 def test_metrics_of_the_ablation_table(error_of: ErrorOf, load: Load) -> None:
     message = error_of("ablation: {variants: {a: {losses.mrl: 0}}, metrics: [i2t_r1, i2t_r3]}\n")
-    assert message.startswith("small.yaml line 9: ablation.metrics[1]: 'i2t_r3' is not a metric")
+    assert (
+        message.startswith("small.yaml line 9: ablation.metrics[1]: expected a metric")
+        and "'i2t_r3'" in message
+    )
     sound = "ablation: {variants: {a: {losses.mrl: 0}}, metrics: [i2t_r1, mean_medr@64]}\n"
     assert load(sound).ablation is not None
 

@@ -9,9 +9,7 @@ import pytest
 from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config, variant_config
-from edge_glass.config.checks import unread
-from edge_glass.config.checks.detection_data import BoxSource, box_source
-from edge_glass.config.fields import section_of, walk
+from edge_glass.config.checks.box_sources import BoxSource, box_source
 from edge_glass.config.sections.detection import FAMILIES, token_side
 from edge_glass.core.errors import ConfigError
 from edge_glass.detection.boxes.codec import box_codec
@@ -201,19 +199,8 @@ class TestPresets:
             assert all(lora.vision == ["attention", "mlp"] for lora in variants)
 
 
-def test_what_says_detection_is_for_that_task_alone() -> None:
-    said = {
-        key
-        for key, field in walk()
-        if (field.description or "").startswith("Detection:") and section_of(field.annotation) is None
-    }
-    assert said
-    for other in ("alignment", "instruction"):
-        assert said <= set(unread._OF_OTHER_TASKS[other])
-
-
 def test_tiny_still_finds_what_is_not_read(boxes_error: ErrorOf) -> None:
-    assert "dataset.id_column: is not read" in boxes_error("", "dataset.id_column=x", tiny=True)
+    assert "dataset.id_column: is not an option" in boxes_error("", "dataset.id_column=x", tiny=True)
     assert "vlm.components: is not read" in boxes_error("", "vlm.components=[llm]", tiny=True)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from edge_glass.config import json_schema, write_json_schema
 from edge_glass.config.fields import known_keys
+from edge_glass.config.schema import TASKS, config_class
 
 COMMITTED = Path(__file__).parents[2] / "configs" / "schema.json"
 
@@ -39,6 +40,10 @@ def test_it_is_a_json_schema() -> None:
         {"base": "other.yaml", "ablation": {"seeds": [1]}},
         {"name": "x", "ablation": {"variants": {"a": {"losses.mrl": 0, "training": {"epochs": 3}}}}},
         {"name": "x", "optimization": {"betas": [0.9, 0.95]}},
+        {"name": "x", "losses": {"mrl": 0}},
+        {"name": "x", "task": "instruction", "decoder": {"kind": "trm"}},
+        {"name": "x", "task": "detection", "vlm": {"mode": "full"}},
+        {"base": "other.yaml", "vlm": {"mode": "full"}},
     ],
 )
 def test_valid_files(data: dict[str, Any]) -> None:
@@ -54,6 +59,10 @@ def test_valid_files(data: dict[str, Any]) -> None:
         {"name": "x", "training": {"epochs": 0}},
         {"name": "x", "ablation": {"variants": {"a": {"losses.mlr": 0}}}},
         {"base": 3},
+        {"name": "x", "task": "search"},
+        {"name": "x", "decoder": {"kind": "trm"}},
+        {"name": "x", "task": "instruction", "losses": {"mrl": 0}},
+        {"base": "other.yaml", "vlm": {"mode": "fully"}},
     ],
 )
 def test_invalid_files(data: dict[str, Any]) -> None:
@@ -62,5 +71,5 @@ def test_invalid_files(data: dict[str, Any]) -> None:
 
 def test_every_option_explains_itself() -> None:
     text = json.dumps(json_schema())
-    for key in known_keys():
+    for key in (key for task in TASKS.names() for key in known_keys(config_class(task))):
         assert f'"{key.rpartition(".")[2]}"' in text

@@ -68,8 +68,8 @@ class TestBase:
     def test_an_error_names_the_file_it_stands_in(self, load: Load, error_of: ErrorOf) -> None:
         Path("base.yaml").write_text("training:\n  epochs: 0\n  max_steps: 0\n")
         assert error_of("base: base.yaml\ntraining:\n  max_steps: -1\n") == (
-            "base.yaml line 2: training.epochs: expected a whole number of at least 1, found 0\n"
-            "small.yaml line 11: training.max_steps: expected a whole number of at least 1, or null, found -1"
+            "base.yaml line 2: training.epochs: expected a whole number of at least 1, got 0\n"
+            "small.yaml line 11: training.max_steps: expected a whole number of at least 1, or null, got -1"
         )
 
     def test_only_one_level(self, load: Load, error_of: ErrorOf) -> None:
@@ -84,7 +84,7 @@ class TestBase:
             "small.yaml line 9: base: no such file: nope.yaml (the path is relative to small.yaml)"
         )
         assert error_of("base: [a, b]\n") == (
-            "small.yaml line 9: base: expected the path of a YAML file, found the list ['a', 'b']"
+            "small.yaml line 9: base: expected the path of a YAML file, got the list ['a', 'b']"
         )
         assert error_of("training: {base: x}\n").startswith("small.yaml line 9: training.base: unknown key")
 
@@ -160,7 +160,7 @@ class TestMessages:
         assert error_of(text="", tiny=True).startswith("small.yaml: name: missing")
 
     def test_a_bad_name(self, error_of: ErrorOf) -> None:
-        assert error_of("", "name=a/b").endswith("starting with a letter or digit, found the text 'a/b'")
+        assert error_of("", "name=a/b").endswith("starting with a letter or digit, got the text 'a/b'")
 
     def test_all_problems_at_once_unknown_keys_first(self, error_of: ErrorOf) -> None:
         message = error_of("training: {epochs: 0, max_steps: 0, keep_checkpoints: 0, nope: 1, epochz: 1}\n")
@@ -177,7 +177,7 @@ class TestMessages:
 
     def test_the_top_must_be_a_mapping(self, error_of: ErrorOf) -> None:
         assert error_of(text="- a\n") == (
-            "small.yaml: expected keys and values such as name: my-run, found the list ['a']"
+            "small.yaml: expected keys and values such as name: my-run, got the list ['a']"
         )
 
     def test_a_missing_file_names_the_nearest(self, load: Load) -> None:
@@ -235,12 +235,6 @@ class TestOriginalProject:
         ("wrote", "today"),
         [
             ("audio_encoder: {model_name: x}", "audio_encoder.source"),
-            ("decoder: {model_name: x}", "decoder.source"),
-            ("decoder: {load_in_4bit: true}", "decoder.quantization: 4bit"),
-            ("decoder: {load_in_8bit: true}", "decoder.quantization: 8bit"),
-            ("decoder: {lora_r: 32}", "decoder.lora.rank"),
-            ("decoder: {lora_alpha: 64}", "decoder.lora.alpha"),
-            ("decoder: {lora_target_modules: [q_proj]}", "decoder.lora.targets"),
             ("use_attention_pooling: true", "vision_encoder.use_attention_pooling"),
             ("projection_dim: 512", "vision_encoder.projection_dim"),
             ("text_encoder: {projection_dim: 512}", "vision_encoder.projection_dim"),
@@ -251,3 +245,22 @@ class TestOriginalProject:
     def test_today_s_key(self, error_of: ErrorOf, wrote: str, today: str) -> None:
         (line,) = error_of(f"{wrote}\n").splitlines()
         assert line.startswith("small.yaml line 9: ") and "unknown key" in line and today in line
+
+    @pytest.mark.parametrize(
+        ("wrote", "today"),
+        [
+            ("decoder: {model_name: x}", "decoder.source"),
+            ("decoder: {load_in_4bit: true}", "decoder.quantization: 4bit"),
+            ("decoder: {load_in_8bit: true}", "decoder.quantization: 8bit"),
+            ("decoder: {lora_r: 32}", "decoder.lora.rank"),
+            ("decoder: {lora_alpha: 64}", "decoder.lora.alpha"),
+            ("decoder: {lora_target_modules: [q_proj]}", "decoder.lora.targets"),
+            ("vision_encoder: {use_perceiver: true}", "vision_encoder"),
+        ],
+    )
+    def test_today_s_key_of_a_decoder(self, answers_error: ErrorOf, wrote: str, today: str) -> None:
+        (line,) = answers_error(f"{wrote}\n").splitlines()
+        assert "unknown key" in line and today in line
+
+    def test_a_key_of_another_task(self, error_of: ErrorOf) -> None:
+        assert "decoder.quantization: 4bit in the task instruction" in error_of("load_in_4bit: true\n")

@@ -15,7 +15,8 @@ from edge_glass.config import ExperimentConfig, dump_config
 from edge_glass.config.fields import Expected, section_of, without_none
 from edge_glass.config.loading import validate
 from edge_glass.config.problems import Origins
-from edge_glass.config.schema import Section
+from edge_glass.config.schema import TASKS, config_class
+from edge_glass.config.sections.base import Section
 from edge_glass.config.yaml_loader import parse_yaml
 
 TRICKY = [
@@ -97,15 +98,19 @@ def sections(section: type[Section]) -> st.SearchStrategy[dict[str, Any]]:
         name: strategy_of(Expected(field.annotation, tuple(field.metadata)))
         for name, field in section.model_fields.items()
     }
-    required = {name: fields.pop(name) for name, field in section.model_fields.items() if field.is_required()}
+    required = {
+        name: fields.pop(name)
+        for name, field in section.model_fields.items()
+        if field.is_required() or name == "task"
+    }
     return st.fixed_dictionaries(required, optional=fields)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(sections(ExperimentConfig))
+@given(st.sampled_from(TASKS.names()).flatmap(lambda task: sections(config_class(task))))
 def test_round_trip_of_any_config(raw: dict[str, Any]) -> None:
     config = ExperimentConfig.model_validate(raw)
-    again = validate(parse_yaml(dump_config(config), "f.yaml").value, Origins("f.yaml"))
+    again = validate(parse_yaml(dump_config(config), "f.yaml").value, type(config), Origins("f.yaml"))
     assert again == config
     assert isinstance(again.optimization.betas, tuple)
 

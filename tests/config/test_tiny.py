@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config
-from edge_glass.config.checks import problems_across
 from edge_glass.config.tiny import shrink
 
 Load = Callable[..., ExperimentConfig]
@@ -137,9 +136,9 @@ def test_a_sound_config_stays_sound(width: int, shares: list[int], metric: str, 
             "evaluation": {"primary_metric": metric + at},
         }
     )
-    assert problems_across(config, surroundings=False) == []
+    assert config.problems(surroundings=False) == []
     tiny = ExperimentConfig.model_validate(shrink(config))
-    assert problems_across(tiny, surroundings=True) == []
+    assert tiny.problems(surroundings=True) == []
     assert tiny.vision_encoder.projection_dim <= 32
     assert len(set(tiny.vision_encoder.mrl_dimensions)) == len(set(dimensions))
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config, variant_config
-from edge_glass.config.checks import problems_across
-from edge_glass.config.schema import RecursionConfig, SmallDecoderConfig
+from edge_glass.config.sections.answers import RecursionConfig, SmallDecoderConfig
 from edge_glass.config.tiny import shrink
 
 Load = Callable[..., ExperimentConfig]
@@ -166,9 +165,9 @@ def test_a_sound_config_stays_sound(
             "decoder": {"kind": kind, **of_kind[kind]},
         }
     )
-    assert problems_across(config, surroundings=False) == []
+    assert config.problems(surroundings=False) == []
     tiny = ExperimentConfig.model_validate(shrink(config))
-    assert problems_across(tiny, surroundings=True) == []
+    assert tiny.problems(surroundings=True) == []
     assert tiny.decoder.kind == kind and (tiny.fusion is None) == (fusion is None)
     again = ExperimentConfig.model_validate(shrink(tiny))
     assert again == tiny

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.config.checks import problems_across
 from edge_glass.config.tiny import shrink
 
 Load = Callable[..., ExperimentConfig]
@@ -155,8 +154,8 @@ def test_a_sound_config_stays_sound(
             },
         }
     )
-    assert problems_across(config, surroundings=False) == []
+    assert config.problems(surroundings=False) == []
     tiny = ExperimentConfig.model_validate(shrink(config))
-    assert problems_across(tiny, surroundings=True) == []
+    assert tiny.problems(surroundings=True) == []
     assert (tiny.vlm.family, tiny.vlm.mode, tiny.detection.collator) == (family, mode, collator)
     assert ExperimentConfig.model_validate(shrink(tiny)) == tiny

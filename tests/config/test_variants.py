@@ -8,7 +8,7 @@ import pytest
 from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ConfigError, ExperimentConfig, dump_config, variant_config
-from edge_glass.config.schema import DecoderConfig, RecursionConfig
+from edge_glass.config.sections.answers import DecoderConfig, RecursionConfig
 
 Load = Callable[..., ExperimentConfig]
 ErrorOf = Callable[..., str]
@@ -76,7 +76,7 @@ def test_a_column_that_a_variant_does_not_measure(error_of: ErrorOf) -> None:
     extra = ablation("vision_encoder.mrl_dimensions: [128]") + "  metrics: [i2t_r1, i2t_r1@64]\n"
     assert error_of(extra) == (
         "small.yaml line 12: ablation.variants.odd.vision_encoder.mrl_dimensions: "
-        "i2t_r1@64: there is no dimension 64 below the full one; vision_encoder has 128"
+        "i2t_r1@64: expected a dimension of vision_encoder.mrl_dimensions below the full one (128), got 64"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.decoders.blocks import Sight
+from edge_glass.decoders.blocks import AttentionContext
 from edge_glass.decoders.decoder import Generation, GenerationSettings
 from edge_glass.decoders.generation import generate, stream_text
 from edge_glass.decoders.kinds.plain import PlainDecoder
@@ -40,7 +40,7 @@ def make(kind: str, seed: int = 0) -> SmallDecoder:
         decoder.embedding.weight[decoder.tokenizer.eos_token_id] *= 2.0
         if isinstance(decoder, TRMDecoder) and decoder.halt_head is not None:
             x, mask = decoder.join(*prompts())
-            ends = decoder.answers(x, Sight(mask, x.shape[1], decoder.rotary))[0][:, -1]
+            ends = decoder.answers(x, AttentionContext(mask, x.shape[1], decoder.rotary))[0][:, -1]
             direction = (ends - ends.mean(0))[1]
             decoder.halt_head.weight.copy_(direction[None])
             decoder.halt_head.bias.fill_(-float(direction @ ends.mean(0)))

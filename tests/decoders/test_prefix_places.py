@@ -105,9 +105,9 @@ def logits_of(made: QwenDecoder | PlainDecoder, row: Tensor) -> Tensor:
     """`[S, width]` → `[S, V]`, without padding."""
     if isinstance(made, QwenDecoder):
         return made.lm(inputs_embeds=row[None]).logits[0]
-    from edge_glass.decoders.blocks import Sight
+    from edge_glass.decoders.blocks import AttentionContext
 
-    sight = Sight(torch.ones(1, len(row)).bool(), len(row), made.rotary)
+    sight = AttentionContext(torch.ones(1, len(row)).bool(), len(row), made.rotary)
     return made.lm_head(made.answers(row[None], sight)[-1][0])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
-from edge_glass.decoders.blocks import Sight
+from edge_glass.decoders.blocks import AttentionContext
 from edge_glass.decoders.kinds.plain import PlainConfig, PlainDecoder
 from edge_glass.decoders.kinds.trm import TRMConfig, TRMDecoder
 from edge_glass.decoders.small_decoder import SmallDecoder
@@ -74,7 +74,7 @@ def test_no_position_sees_the_future(kind: str) -> None:
     x = torch.randn(1, 7, 32)
     changed = torch.cat([x[:, :4], torch.randn(1, 3, 32)], dim=1)
     mask = torch.ones(1, 7, dtype=torch.bool)
-    before, after = (decoder.answers(one, Sight(mask, 7, decoder.rotary)) for one in (x, changed))
+    before, after = (decoder.answers(one, AttentionContext(mask, 7, decoder.rotary)) for one in (x, changed))
     for old, new in zip(before, after, strict=True):
         torch.testing.assert_close(old[:, :4], new[:, :4], rtol=1e-5, atol=1e-5)
         assert (old[:, 4:] - new[:, 4:]).abs().amax(-1).min() > 1e-3
@@ -114,7 +114,7 @@ def test_the_loss_is_the_mean_over_supervision_steps() -> None:
     decoder = TRMDecoder.tiny(supervision_steps=3)
     _, ids, mask, labels = batch()
     output = decoder(None, ids, mask, labels)
-    sight = Sight(mask, ids.shape[1], decoder.rotary)
+    sight = AttentionContext(mask, ids.shape[1], decoder.rotary)
     losses = [
         torch.nn.functional.cross_entropy(
             decoder.lm_head(answer)[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
@@ -137,7 +137,7 @@ def test_halting_learns_whether_the_whole_row_is_right() -> None:
         decoder.embedding.weight[9] *= 20
         labels[1, :3] = torch.tensor([-100, -100, 9])
         output = decoder(None, ids, mask, labels)
-        answers = decoder.answers(decoder.embed_tokens(ids), Sight(mask, 8, decoder.rotary))
+        answers = decoder.answers(decoder.embed_tokens(ids), AttentionContext(mask, 8, decoder.rotary))
         expected, targets = torch.zeros(()), []
         for answer in answers:
             for row in range(3):
@@ -175,7 +175,7 @@ def test_recursion_by_hand(cycles: int) -> None:
     mask = torch.ones(2, 5, dtype=torch.bool)
 
     def net(inside: Tensor) -> Tensor:
-        return decoder.block(inside, Sight(mask, 5, decoder.rotary))
+        return decoder.block(inside, AttentionContext(mask, 5, decoder.rotary))
 
     y, z = decoder.y_start.expand(2, 5, 32), decoder.z_start.expand(2, 5, 32)
     expected = []
@@ -187,7 +187,7 @@ def test_recursion_by_hand(cycles: int) -> None:
                 y = net(y + z)
         expected.append(y)
         y, z = y.detach(), z.detach()
-    found = decoder.answers(x, Sight(mask, 5, decoder.rotary))
+    found = decoder.answers(x, AttentionContext(mask, 5, decoder.rotary))
     weights = torch.randn(2, 5, 32)
     for one, right in zip(found, expected, strict=True):
         torch.testing.assert_close(one, right, rtol=1e-5, atol=1e-5)

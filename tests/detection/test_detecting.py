@@ -98,7 +98,7 @@ def write_run(folder: Path, config: ExperimentConfig) -> Any:
     codec = box_codec(config.vlm.family, config.detection.box_format)
     batch = Qwen2VLCollatorV2(model.processor, codec)(rows_of(config, model, boxes=1, answer=True)[:1])
     sample = canary.canary_sample(batch)
-    sung = canary.sing(model, sample)
+    sung = canary.compute_logits(model, sample)
     save_detection_model(model, config, folder / "model", Canary(sample, sung, sung + 1.0))
     return model
 

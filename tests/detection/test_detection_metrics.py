@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_glass.config import ExperimentConfig
-from edge_glass.config.checks import metrics as checks
+from edge_glass.config import metrics as table
 from edge_glass.core.errors import ConfigError
 from edge_glass.detection.measure import metrics as detection
 from edge_glass.detection.measure.coco_map import COCO_METRICS
@@ -23,7 +23,6 @@ from edge_glass.detection.measure.metrics import (
     picture_scores,
 )
 from edge_glass.evaluation.intervals import resample_counts
-from edge_glass.evaluation.metrics import higher_is_better
 
 WITHOUT_MAP = [name for name in DETECTION_METRICS if name not in COCO_METRICS]
 UNIT = [[0, 0, 10, 10]]
@@ -211,10 +210,14 @@ def test_many_boxes_do_not_take_long():
 
 
 def test_names_and_directions():
-    assert checks.DETECTION_METRICS == DETECTION_METRICS
-    assert checks.COCO_METRICS == COCO_METRICS
-    lower = {name for name in DETECTION_METRICS if not higher_is_better(name)}
-    assert lower == {"unparsable", "never_ended"} < set(checks.NOT_BETTER_WHEN_HIGHER)
+    rows = {row.name: row for row in table.DETECTION_METRICS}
+    assert set(rows) == set(DETECTION_METRICS)
+    assert {name for name, row in rows.items() if row.package} == set(COCO_METRICS)
+    assert {name for name, row in rows.items() if row.higher_is_better is False} == {
+        "unparsable",
+        "never_ended",
+    }
+    assert rows["boxes_per_picture"].higher_is_better is None
     with pytest.raises(ValueError, match="unknown metric 'iou'; it is one of mean_iou, "):
         detection_values(of((UNIT, UNIT)), ["iou"])
 
@@ -242,19 +245,20 @@ def test_without_pycocotools_the_rest_is_measured(monkeypatch):
 
 def problems(name: str, primary: bool) -> list[str]:
     config = ExperimentConfig(name="x", task="detection")
-    return [one.text for one in checks.metric_problems(config, ("evaluation",), name, primary=primary)]
+    return [one.text for one in config.metric_problems(("evaluation",), name, primary=primary)]
 
 
 @pytest.mark.parametrize("name", DETECTION_METRICS)
 def test_primary_metrics_are_better_when_higher(name):
     assert problems(name, primary=False) == []
-    assert (problems(name, primary=True) == []) == (name not in checks.NOT_BETTER_WHEN_HIGHER)
+    refused = ("unparsable", "boxes_per_picture", "never_ended")
+    assert (problems(name, primary=True) == []) == (name not in refused)
 
 
 def test_unknown_metrics_and_missing_packages(monkeypatch):
-    assert problems("mean_iuo", primary=False)[0].endswith("map_75; did you mean mean_iou?")
-    assert "mean_iou, precision_50, " in problems("vqa_accuracy", primary=True)[0]
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    assert problems("mean_iuo", primary=False)[0].endswith("got 'mean_iuo'; did you mean mean_iou?")
+    assert "mean_iou, f1_50, precision_50, " in problems("vqa_accuracy", primary=True)[0]
+    monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
     assert problems("map_50", primary=True) == [
         "map_50 needs pycocotools, which is not installed; pip install 'edge-glass[detection]', "
         "or choose another metric"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import edge_glass
 import edge_glass.experiment.run as run_module
-from edge_glass.core.canary import sing
+from edge_glass.core.canary import compute_logits
 from edge_glass.core.errors import AssetError, CheckpointError
 from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
 from edge_glass.instruction.task import InstructionTask
@@ -160,12 +160,12 @@ import json, sys
 from pathlib import Path
 from safetensors.torch import load_file
 from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
-from edge_glass.core.canary import sing
+from edge_glass.core.canary import compute_logits
 found = {}
 for folder in map(Path, sys.argv[1:]):
     model, config = load_answering_model(folder)
     stored = Canary.of(load_file(folder / CANARY))
-    sung = sing(model, stored.sample)
+    sung = compute_logits(model, stored.sample)
     found[folder.parent.name] = [float((sung - stored.trained).abs().max()), config.decoder.kind]
 print(json.dumps(found))
 """
@@ -208,7 +208,7 @@ def test_training_changed_what_the_canary_sings(runs: dict[str, Path]) -> None:
         assert stored.trained.shape == stored.untouched.shape and stored.trained.shape[0] >= 3
         assert float((stored.trained - stored.untouched).abs().max()) > 0.05
         model, _ = load_answering_model(run / "model")
-        assert torch.equal(sing(model, stored.sample), stored.trained), name
+        assert torch.equal(compute_logits(model, stored.sample), stored.trained), name
 
 
 # Checkpoints

@@ -50,9 +50,9 @@ def trained(settings: ExperimentConfig) -> tuple[DetectionModel, Canary]:
     """A model after some training, and its canary."""
     model = build_detection_model(settings)
     sample = canary.canary_sample(batch(model, [0]))
-    untouched = canary.sing(model, sample)
+    untouched = canary.compute_logits(model, sample)
     moved(model, by=0.1)
-    return model, Canary(sample, canary.sing(model, sample), untouched)
+    return model, Canary(sample, canary.compute_logits(model, sample), untouched)
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,13 @@ def test_what_the_folder_says_of_itself(finished: Callable[[str, str], Path]) ->
 READ = """
 import json, sys
 from pathlib import Path
-from edge_glass.core.canary import read_canary, sing
+from edge_glass.core.canary import compute_logits, read_canary
 from edge_glass.vlm.folder import load_detection_model
 found = {}
 for folder in map(Path, sys.argv[1:]):
     model, _ = load_detection_model(folder)
     stored = read_canary(folder)
-    found[model.family] = float((sing(model, stored.sample) - stored.trained).abs().max())
+    found[model.family] = float((compute_logits(model, stored.sample) - stored.trained).abs().max())
 print(json.dumps(found))
 """
 
@@ -332,7 +332,7 @@ def test_plain_transformers_reads_a_merged_model(
     with pytest.raises(CheckpointError, match="merge it first"):
         save_merged_detector(model, settings, tmp_path / "merged", stored, {})
     difference = model.merge(canary.BOUND)
-    signed = Canary(stored.sample, canary.sing(model, stored.sample), stored.untouched)
+    signed = Canary(stored.sample, canary.compute_logits(model, stored.sample), stored.untouched)
     merged = save_merged_detector(model, settings, tmp_path / "merged", signed, {"logits": difference})
 
     plain = AutoModelForImageTextToText.from_pretrained(merged).eval()

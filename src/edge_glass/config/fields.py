@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from edge_glass.config.schema import ExperimentConfig, Section
-from edge_glass.config.sections.base import OneOf
+from edge_glass.config.sections.base import OneOf, Section
 
 # Regular expressions of the schema, in words.
 PATTERN_WORDS = {
@@ -96,7 +95,7 @@ def without_none(annotation: Any) -> Any:
     return annotation
 
 
-def walk(section: type[Section] = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every dotted key with its field, sections included, in the order of the schema."""
     for name, field in section.model_fields.items():
         yield prefix + name, field
@@ -106,14 +105,14 @@ def walk(section: type[Section] = ExperimentConfig, prefix: str = "") -> Iterato
 
 
 @cache
-def known_keys() -> tuple[str, ...]:
-    """All dotted keys of the schema, sections included."""
-    return tuple(key for key, _ in walk())
+def known_keys(schema: type[Section]) -> tuple[str, ...]:
+    """Return all dotted keys of a schema, sections included."""
+    return tuple(key for key, _ in walk(schema))
 
 
-def expected_at(path: tuple[str | int, ...]) -> Expected | None:
-    """What the schema expects at a path of keys and list indices; None where it has no such place."""
-    found = Expected(ExperimentConfig)
+def expected_at(path: tuple[str | int, ...], schema: type[Section]) -> Expected | None:
+    """Return what a schema expects at a path of keys and list indices; None where it has no such place."""
+    found = Expected(schema)
     for part in path:
         annotation = without_none(found.annotation)
         section = section_of(annotation)
@@ -134,13 +133,14 @@ def expected_at(path: tuple[str | int, ...]) -> Expected | None:
     return found
 
 
-def default_at(path: tuple[str | int, ...]) -> Any:
-    """The default of an option that has one."""
-    *above, name = path
-    section: type[Section] = ExperimentConfig
-    for part in above:
-        section = section_of(section.model_fields[str(part)].annotation) or section
-    return section.model_fields[str(name)].default
+def field_at(path: tuple[str | int, ...], schema: type[Section]) -> FieldInfo | None:
+    """Return the field at a path of keys; None where there is none."""
+    section: type[Section] | None = schema
+    field = None
+    for part in path:
+        field = section.model_fields.get(str(part)) if section is not None else None
+        section = section_of(field.annotation) if field is not None else None
+    return field
 
 
 def in_words(expected: Expected) -> str:
@@ -158,26 +158,26 @@ def choices_of(expected: Expected) -> list[str]:
     return [str(choice) for choice in typing.get_args(annotation)] if _is_literal(annotation) else []
 
 
-def nearest_keys(dotted: str) -> list[str]:
-    """The known keys an unknown one may stand for, best first: at most three, often one, maybe none.
+def nearest_keys(dotted: str, schema: type[Section]) -> list[str]:
+    """Return the known keys an unknown one may stand for, best first: at most three, often one, maybe none.
 
     A near name in the same section wins; then the same name in another section, as `epochs` is for
     `training.epochs`; then weaker likenesses.
     """
     parent, _, name = dotted.rpartition(".")
-    siblings = [key for key in known_keys() if key.rpartition(".")[0] == parent]
+    siblings = [key for key in known_keys(schema) if key.rpartition(".")[0] == parent]
     best_sibling, score = _best(name, siblings)
     if best_sibling and score >= _SAME_SECTION_SURE and name not in RENAMED:
         return [best_sibling]
     for wanted, _, value in (one.partition(": ") for one in RENAMED.get(name, (name,))):
-        same_name = [key for key in known_keys() if key.rpartition(".")[2] == wanted and key != dotted]
+        same_name = [key for key in known_keys(schema) if key.rpartition(".")[2] == wanted and key != dotted]
         inside = [key for key in same_name if parent and key.startswith(f"{parent}.")]
         if same_name:
             return [f"{key}: {value}" if value else key for key in (inside or same_name)[:3]]
     # Sections run into the name, as in vision_encoder_source.
     below = {
         key.removeprefix(f"{parent}.").replace(".", "_"): key
-        for key in known_keys()
+        for key in known_keys(schema)
         if key.startswith(parent)
     }
     run_together = nearest_word(name, list(below), cutoff=_RUN_TOGETHER)
@@ -185,7 +185,7 @@ def nearest_keys(dotted: str) -> list[str]:
         return [below[run_together]]
     if best_sibling and score >= (_SAME_SECTION if len(name) > 2 else _SAME_SECTION_SHORT):
         return [best_sibling]
-    elsewhere, score = _best(name, list(known_keys()))
+    elsewhere, score = _best(name, list(known_keys(schema)))
     return [elsewhere] if elsewhere and score >= _ELSEWHERE else []
 
 
@@ -226,7 +226,7 @@ def _is_literal(annotation: Any) -> bool:
 
 def _kinds(metadata: tuple[Any, ...]) -> list[str]:
     """The kinds of a registry that a text may name; empty where it is not of one."""
-    return next((one.registry.names() for one in metadata if isinstance(one, OneOf)), [])
+    return next((one.names() for one in metadata if isinstance(one, OneOf)), [])
 
 
 def _phrase(annotation: Any, metadata: tuple[Any, ...]) -> str:

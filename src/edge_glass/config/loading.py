@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from edge_glass.config.checks import problems_across
 from edge_glass.config.checks.data import build_command
-from edge_glass.config.overrides import leaf_paths, merged, nested, parse_override, presets_first
-from edge_glass.config.problems import Origins, Problem, config_error, dotted, found, problems_of
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.fields import Expected
+from edge_glass.config.overrides import (
+    key_path,
+    key_problem,
+    leaf_paths,
+    merged,
+    nested,
+    parse_override,
+    presets_first,
+)
+from edge_glass.config.problems import Origins, config_error, dotted, found, problems_of, wrong_value
+from edge_glass.config.schema import DEFAULT_TASK, TASKS, ExperimentConfig, config_class
+from edge_glass.config.sections.base import Problem
 from edge_glass.config.tiny import shrink
 from edge_glass.config.variants import variant_problems
 from edge_glass.config.yaml_loader import YamlDocument, read_yaml
@@ -85,36 +94,58 @@ def _examined(
     """
     origins = Origins(str(path))
     raw = _read_with_base(path, origins)
+    changes = presets_first(map(parse_override, overrides))
+    for override in changes:
+        if override.key == "task":
+            raw["task"] = override.value
+            origins.note(("task",), override.where)
+    schema = _class_of(raw.get("task", DEFAULT_TASK), origins)
     overridden: set[str] = set()
-    for override in presets_first(map(parse_override, overrides)):
-        change = nested(override.path, override.value)
+    for override in changes:
+        where = key_path(override.key, schema)
+        if problem := key_problem(where, schema):
+            origins.note(where[:1], override.where)
+            raise config_error([problem], origins)
+        change = nested(where, override.value)
         raw = merged(raw, change)
         for leaf in leaf_paths(change):
             origins.note(leaf, override.where)
             overridden.add(dotted(leaf))
-    config = validate(raw, origins)
+    config = validate(raw, schema, origins)
     problems = _problems(config, surroundings=not tiny, packages=packages)
     if not tiny or problems:  # at full size first: toy settings must not hide a mistake
         return config, problems, origins
-    config = validate(shrink(config, keep=overridden), origins)
+    config = validate(shrink(config, keep=overridden), schema, origins)
     return config, _problems(config, surroundings=False), origins
 
 
-def validate(raw: Mapping[str, Any], origins: Origins) -> ExperimentConfig:
-    """Plain data → config, by the schema alone.
+def _class_of(written: Any, origins: Origins) -> type[ExperimentConfig]:
+    """Return the class of the task.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    if not isinstance(written, str) or written not in TASKS.names():
+        wrong = wrong_value(Expected(Literal[tuple(TASKS.names())]), written)
+        raise config_error([Problem(("task",), wrong)], origins)
+    return config_class(written)
+
+
+def validate(raw: Mapping[str, Any], schema: type[ExperimentConfig], origins: Origins) -> ExperimentConfig:
+    """Return plain data as a config, by the schema alone.
 
     Raises:
         ConfigError: unknown keys, missing keys and values of the wrong type, in plain words.
     """
     try:
-        return ExperimentConfig.model_validate(raw)
+        return schema.model_validate(raw)
     except ValidationError as error:
-        raise config_error(problems_of(error, raw), origins) from error
+        raise config_error(problems_of(error, raw, schema), origins) from error
 
 
 def _problems(config: ExperimentConfig, *, surroundings: bool, packages: bool = True) -> list[Problem]:
     return [
-        *problems_across(config, surroundings=surroundings, packages=packages),
+        *config.problems(surroundings=surroundings, packages=packages),
         *variant_problems(config, surroundings=surroundings),
     ]
 
@@ -128,7 +159,7 @@ def _read_with_base(path: Path, origins: Origins) -> dict[str, Any]:
         return raw
     name, where = raw.pop("base"), f"{path} line {document.lines[('base',)]}"
     if not isinstance(name, str):
-        raise ConfigError(f"{where}: base: expected the path of a YAML file, found {found(name)}")
+        raise ConfigError(f"{where}: base: expected the path of a YAML file, got {found(name)}")
     base_path = path.parent / name
     if not base_path.is_file():
         raise ConfigError(f"{where}: base: no such file: {base_path} (the path is relative to {path.name})")
@@ -151,7 +182,7 @@ def _read_mapping(path: Path) -> YamlDocument:
         return YamlDocument({}, document.lines)
     if not isinstance(document.value, dict):
         raise ConfigError(
-            f"{path}: expected keys and values such as name: my-run, found {found(document.value)}"
+            f"{path}: expected keys and values such as name: my-run, got {found(document.value)}"
         )
     return document
 

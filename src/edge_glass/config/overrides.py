@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from edge_glass.config.fields import expected_at, in_words, section_of, without_none
-from edge_glass.config.problems import Origins, Problem, config_error, unknown_key
+from edge_glass.config.problems import unknown_key
+from edge_glass.config.schema import ExperimentConfig, other_classes
+from edge_glass.config.sections.base import KeyPath, Problem
 from edge_glass.config.sections.detection import LORA_PRESETS
-from edge_glass.config.yaml_loader import KeyPath, parse_yaml
+from edge_glass.config.yaml_loader import parse_yaml
 from edge_glass.core.errors import ConfigError
 
 RIGHT_FORM = "write KEY=VALUE, such as training.epochs=3 or 'vision_encoder.mrl_dimensions=[256, 64]'"
@@ -19,9 +21,9 @@ _FROM_PRESET = {key for preset in LORA_PRESETS.values() for key in preset}
 
 
 class Override(NamedTuple):
-    """One override: where it goes, what is put there, and how the user wrote it."""
+    """One override: the dotted key, what is put there, and how the user wrote it."""
 
-    path: KeyPath
+    key: str
     value: Any
     text: str
 
@@ -32,50 +34,46 @@ class Override(NamedTuple):
 
 
 def parse_override(text: str) -> Override:
-    """`"training.epochs=3"` → path and value; the value follows the rules of the YAML file.
+    """Split `"training.epochs=3"` into key and value; the value follows the rules of the YAML file.
 
     Raises:
-        ConfigError: for a bad form, a key the schema does not have, or a value that is not YAML.
+        ConfigError: for a bad form, or a value that is not YAML.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not all(part.strip() == part and part for part in key.split(".")):
         raise ConfigError(f"override {text}: not of the right form; {RIGHT_FORM}")
-    origins = Origins("")
-    path = key_path(key)
-    origins.note((path[0],), f"override {text}")
-    problem = key_problem(path)
-    if problem is not None:
-        raise config_error([problem], origins)
     try:
         parsed = parse_yaml(value, "").value
     except ConfigError as error:
         problem_text = str(error).partition(": ")[2]  # without the line: there is only one
         raise ConfigError(f"override {text}: {problem_text}; {RIGHT_FORM}") from error
-    return Override(path, parsed, text)
+    return Override(key, parsed, text)
 
 
-def key_path(dotted_key: str) -> KeyPath:
-    """A dotted key as a path. Inside a variant, which has free keys, the rest is one key: "losses.mrl"."""
+def key_path(dotted_key: str, schema: type[ExperimentConfig]) -> KeyPath:
+    """Return a dotted key as a path. Inside a variant, whose keys are free, the rest is one: "losses.mrl"."""
     path: KeyPath = ()
     rest = dotted_key.split(".")
     while rest:
-        if path and _is_free_mapping(path) and _is_free_mapping(path[:-1]):
+        if path and _is_free_mapping(path, schema) and _is_free_mapping(path[:-1], schema):
             return (*path, ".".join(rest))
         path = (*path, rest.pop(0))
     return path
 
 
-def key_problem(path: KeyPath) -> Problem | None:
-    """What is wrong with a key, if the schema has no such place."""
+def key_problem(path: KeyPath, schema: type[ExperimentConfig]) -> Problem | None:
+    """Return what is wrong with a key, if no task has such a place; another task's may have its default."""
+    if any(expected_at(path, other) is not None for other in other_classes(schema).values()):
+        return None
     for length in range(1, len(path) + 1):
-        if expected_at(path[:length]) is not None:
+        if expected_at(path[:length], schema) is not None:
             continue
-        parent = expected_at(path[: length - 1])
+        parent = expected_at(path[: length - 1], schema)
         if parent is not None and section_of(parent.annotation) is None:
             name = ".".join(str(part) for part in path[: length - 1])
             return Problem(path, f"{name} has no keys below it; it takes {in_words(parent)}")
-        return Problem(path[:length], unknown_key(path[:length]))
+        return Problem(path[:length], unknown_key(path[:length], schema))
     return None
 
 
@@ -95,7 +93,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def presets_first(overrides: Iterable[Override]) -> list[Override]:
     """Overrides in an order in which a preset does not undo another one of the same command."""
-    return sorted(overrides, key=lambda override: override.path[-1:] != ("preset",))
+    return sorted(overrides, key=lambda override: override.key.rpartition(".")[2] != "preset")
 
 
 def nested(path: KeyPath, value: Any) -> dict[str, Any]:
@@ -114,6 +112,6 @@ def leaf_paths(settings: Mapping[str, Any], prefix: KeyPath = ()) -> Iterator[Ke
             yield (*prefix, key)
 
 
-def _is_free_mapping(path: KeyPath) -> bool:
-    here = expected_at(path)
+def _is_free_mapping(path: KeyPath, schema: type[ExperimentConfig]) -> bool:
+    here = expected_at(path, schema)
     return here is not None and typing.get_origin(without_none(here.annotation)) is dict

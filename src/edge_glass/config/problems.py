@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,22 +17,14 @@ from edge_glass.config.fields import (
     nearest_keys,
     nearest_word,
 )
-from edge_glass.config.yaml_loader import KeyPath, plain_value
+from edge_glass.config.schema import ExperimentConfig, other_classes
+from edge_glass.config.sections.base import KeyPath, Problem
+from edge_glass.config.yaml_loader import plain_value
 from edge_glass.core.errors import ConfigError
 
 MAX_REPORTED = 50
 _MAX_SHOWN = 60
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong: the path of its key, and the rest of the sentence.
-
-    `missing` is the data file or folder that is not there, where that is all that is wrong.
-    """
-
-    path: KeyPath
-    text: str
-    missing: Path | None = None
+_UNKNOWN = ("unknown key", "is not an option")
 
 
 class Origins:
@@ -56,11 +47,12 @@ class Origins:
                 self._written[path] = f"{file} line {line}"
 
     def where(self, path: KeyPath) -> str:
-        """Where the key, or the nearest key above it, was written; else the file."""
+        """Return where the key, or the nearest key above or below it, was written; else the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self._written:
                 return self._written[path[:length]]
-        return self.file
+        below = (where for known, where in self._written.items() if known[: len(path)] == path)
+        return next(below, self.file)
 
 
 def dotted(path: KeyPath) -> str:
@@ -79,53 +71,67 @@ def config_error(problems: Sequence[Problem], origins: Origins) -> ConfigError:
     return ConfigError("\n".join(lines))
 
 
-def problems_of(error: ValidationError, raw: Mapping[str, Any]) -> list[Problem]:
-    """Pydantic's report as sentences, one per key, in the order of the report.
+def problems_of(
+    error: ValidationError, raw: Mapping[str, Any], schema: type[ExperimentConfig]
+) -> list[Problem]:
+    """Return pydantic's report as sentences, one per key, in the order of the report.
 
     Only unknown and missing keys get sentences of their own. Everything else is said from the schema
-    ("expected a whole number of at least 1, found 0"), so that every error type of pydantic is covered.
+    ("expected a whole number of at least 1, got 0"), so that every error type of pydantic is covered.
     """
     problems: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
-        kind, path = detail["type"], _path_in(detail["loc"], raw)
+        kind, path = detail["type"], _path_in(detail["loc"], raw, schema)
         if kind == "extra_forbidden":
-            text = unknown_key(path)
-        elif kind == "missing" and expected_at(path) is not None and not isinstance(path[-1], int):
-            text = f"missing; expected {in_words(_expected(path))}"
+            text = unknown_key(path, schema)
+        elif kind == "missing" and expected_at(path, schema) is not None and not isinstance(path[-1], int):
+            text = f"missing; expected {in_words(_expected(path, schema))}"
         elif kind in ("value_error", "assertion_error"):
             text = detail["msg"].partition(", ")[2] or detail["msg"]
         else:
             if kind == "missing":  # an item of a list that has to have a certain length
                 path = path[:-1]
-            text = wrong_value(_expected(path), value_at(raw, path))
+            text = wrong_value(_expected(path, schema), value_at(raw, path))
         problems.setdefault(path, Problem(path, text))
     # A misspelt key is often the cause of the others, so it comes first.
-    return sorted(problems.values(), key=lambda problem: not problem.text.startswith("unknown key"))
+    return sorted(problems.values(), key=lambda problem: not problem.text.startswith(_UNKNOWN))
 
 
-def unknown_key(path: KeyPath) -> str:
-    """The sentence for a key that the schema does not have."""
-    name = str(path[-1])
-    if name in known_keys() and "." in name:
-        section, _, key = name.rpartition(".")
-        return f"unknown key; dotted keys are for the command line: here, write {key}: under {section}:"
+def unknown_key(path: KeyPath, schema: type[ExperimentConfig]) -> str:
+    """Return the sentence for a key that the task's schema does not have."""
+    name, key = str(path[-1]), ".".join(str(part) for part in path)
+    if name in known_keys(schema) and "." in name:
+        section, _, last = name.rpartition(".")
+        return f"unknown key; dotted keys are for the command line: here, write {last}: under {section}:"
     if path == ("base",):
         return "unknown key; base can only stand at the top of a file"
-    nearest = nearest_keys(".".join(str(part) for part in path))
-    if nearest and name in RENAMED:
-        return f"unknown key; here it is called {' or '.join(nearest)}"
+    others = other_classes(schema)
+    owners = [task for task, other in others.items() if expected_at(path, other) is not None]
+    if owners:
+        own = schema.model_fields["task"].default
+        text = f"is not an option of task {own}; it belongs to {' and '.join(owners)}"
+        above = [option for option in schema.instead if f"{key}.".startswith(f"{option}.")]
+        return f"{text}; here, {schema.instead[max(above, key=len)]}" if above else text
+    nearest = nearest_keys(key, schema)
+    if name in RENAMED:
+        if nearest:
+            return f"unknown key; here it is called {' or '.join(nearest)}"
+        elsewhere = {task: found for task, other in others.items() if (found := nearest_keys(key, other))}
+        named = [f"{' or '.join(found)} in the task {task}" for task, found in elsewhere.items()]
+        if named:
+            return f"unknown key; it is called {' and '.join(named)}"
     if nearest:
-        *others, last = nearest
-        return f"unknown key; did you mean {', '.join(others) + ' or ' if others else ''}{last}?"
+        *first, last = nearest
+        return f"unknown key; did you mean {', '.join(first) + ' or ' if first else ''}{last}?"
     section = ".".join(str(part) for part in path[:-1])
-    siblings = [key for key in known_keys() if key.rpartition(".")[0] == section]
-    names = ", ".join(key.rpartition(".")[2] for key in siblings)
+    siblings = [known for known in known_keys(schema) if known.rpartition(".")[0] == section]
+    names = ", ".join(known.rpartition(".")[2] for known in siblings)
     return f"unknown key; {section or 'the top level'} has {names}"
 
 
 def wrong_value(expected: Expected, value: Any) -> str:
-    """The sentence for a value that does not fit: expected …, found …; and a hint where one helps."""
-    text = f"expected {in_words(expected)}, found {found(value)}"
+    """Return the sentence for a value that does not fit: expected …, got …; and a hint where one helps."""
+    text = f"expected {in_words(expected)}, got {found(value)}"
     hint = _hint(expected, value)
     return f"{text}; {hint}" if hint else text
 
@@ -164,18 +170,20 @@ def _hint(expected: Expected, value: Any) -> str | None:
     return None
 
 
-def _expected(path: KeyPath) -> Expected:
-    return expected_at(path) or Expected(Any)
+def _expected(path: KeyPath, schema: type[ExperimentConfig]) -> Expected:
+    return expected_at(path, schema) or Expected(Any)
 
 
-def _path_in(location: tuple[str | int, ...], raw: Mapping[str, Any]) -> KeyPath:
+def _path_in(
+    location: tuple[str | int, ...], raw: Mapping[str, Any], schema: type[ExperimentConfig]
+) -> KeyPath:
     """Pydantic's location without the names it inserts for union members and dictionary keys."""
     path: KeyPath = ()
     for part in location:
         here = value_at(raw, path)
         is_item = isinstance(part, int) and isinstance(here, list | tuple)
         if is_item or (
-            isinstance(here, Mapping) and (part in here or expected_at((*path, part)) is not None)
+            isinstance(here, Mapping) and (part in here or expected_at((*path, part), schema) is not None)
         ):
             path = (*path, part)
     return path

@@ -7,18 +7,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edge_glass.config.checks import metric_problems, problems_across
-from edge_glass.config.checks.unread import unread_options
-from edge_glass.config.fields import Expected, default_at, expected_at, in_words
+from edge_glass.config.fields import Expected, expected_at, field_at, in_words
 from edge_glass.config.overrides import key_path, key_problem, leaf_paths, merged, nested
-from edge_glass.config.problems import Origins, Problem, config_error, dotted, problems_of
+from edge_glass.config.problems import Origins, config_error, dotted, problems_of
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.config.yaml_loader import KeyPath
+from edge_glass.config.sections.base import KeyPath, Problem
 from edge_glass.core.errors import ConfigError
 
 # What an ablation sets itself, and what to do instead.
 _FIXED = {
     "name": "its key names it",
+    "task": "an ablation is of one task",
     "seed": "use ablation.seeds",
     "ablation": "it is one",
     "tiny": "use --tiny",
@@ -45,29 +44,29 @@ def variant_config(config: ExperimentConfig, variant: str, seed: int | None = No
     changes: dict[str, Any] = {"name": f"{config.name}-{variant}"}
     if seed is not None:
         changes = {"name": f"{config.name}-{variant}-seed{seed}", "seed": seed}
-    return ExperimentConfig.model_validate(merged(result.model_dump(), changes))
+    return type(config).model_validate(merged(result.model_dump(), changes))
 
 
 def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterator[Problem]:
     """Problems of the ablation section, each at the variant's key in the file.
 
     A fault of the experiment itself is not repeated under every variant. For `surroundings` see
-    `problems_across`.
+    `ExperimentConfig.problems`.
     """
     if config.ablation is None:
         return
     here: KeyPath = ("ablation", "variants")
     if not config.ablation.variants:
         yield Problem(here, "is empty; give at least one variant: NAME: {dotted.key: value}")
-    own = {problem.text for problem in problems_across(config, surroundings=surroundings)}
-    name_wanted = in_words(expected_at(("name",)) or Expected(str))
+    own = {problem.text for problem in config.problems(surroundings=surroundings)}
+    name_wanted = in_words(expected_at(("name",), type(config)) or Expected(str))
     for variant, overrides in config.ablation.variants.items():
         if not _is_run_name(config, variant):
             yield Problem((*here, variant), f"becomes part of a folder's name; expected {name_wanted}")
             continue
         result, problems = apply_variant(config, overrides)
         if result is not None:
-            problems = [*problems_across(result, surroundings=surroundings), *_unmeasured(config, result)]
+            problems = [*result.problems(surroundings=surroundings), *_unmeasured(config, result)]
         for problem in problems:
             if problem.text not in own:
                 written = _as_written(problem.path, overrides)
@@ -84,11 +83,12 @@ def apply_variant(
     Options of the experiment that the variant leaves unread, such as the recursion where it sets decoder.kind
     to plain, go back to their defaults; what it sets itself stays, for the checks to see.
     """
+    schema = type(config)
     raw = merged(config.model_dump(), {"ablation": None})
     written: set[KeyPath] = set()
     for key in sorted(overrides, key=lambda key: not key.endswith(".preset")):  # it undoes what is before it
-        path, value = key_path(key), overrides[key]
-        problem = key_problem(path)
+        path, value = key_path(key, schema), overrides[key]
+        problem = key_problem(path, schema)
         if problem is None and path[0] in _FIXED:
             problem = Problem(path, f"a variant cannot set it; {_FIXED[str(path[0])]}")
         if problem is not None:
@@ -96,25 +96,26 @@ def apply_variant(
         raw = merged(raw, nested(path, value))
         written.update(leaf_paths(nested(path, value)))
     try:
-        result = ExperimentConfig.model_validate(raw)
+        result = schema.model_validate(raw)
     except ValidationError as error:
-        return None, problems_of(error, raw)
-    already = {problem.path for problem in unread_options(config)}
-    for path in (problem.path for problem in unread_options(result)):
-        if path not in already and not any(path[: len(leaf)] == leaf for leaf in written):
-            raw = merged(raw, nested(path, default_at(path)))
-    return ExperimentConfig.model_validate(raw), []
+        return None, problems_of(error, raw, schema)
+    already = {problem.path for problem in config.unread()}
+    for path in (problem.path for problem in result.unread()):
+        field = field_at(path, schema)
+        if field and path not in already and not any(path[: len(leaf)] == leaf for leaf in written):
+            raw = merged(raw, nested(path, field.default))
+    return schema.model_validate(raw), []
 
 
 def _unmeasured(config: ExperimentConfig, variant: ExperimentConfig) -> Iterator[Problem]:
     """Columns of the table at dimensions that the variant does not have."""
     for name in config.ablation.metrics if config.ablation else []:
-        yield from metric_problems(variant, ("vision_encoder", "mrl_dimensions"), name)
+        yield from variant.metric_problems(("vision_encoder", "mrl_dimensions"), name)
 
 
 def _is_run_name(config: ExperimentConfig, variant: str) -> bool:
     try:
-        ExperimentConfig.model_validate(merged(config.model_dump(), {"name": variant}))
+        type(config).model_validate(merged(config.model_dump(), {"name": variant}))
     except ValidationError:
         return False
     return True

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from edge_glass.config.sections.base import KeyPath
 from edge_glass.core.errors import ConfigError
-
-KeyPath = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 

@@ -25,8 +25,8 @@ HALF_BOUND = 5e-2  # the same with bfloat16 weights
 _INPUTS = ("input_ids", "attention_mask", "labels", "opening")
 
 
-class Singer(Protocol):
-    """What is asked to sing: `AnsweringModel`, `DetectionModel`."""
+class HasLogits(Protocol):
+    """A model whose logits a canary compares: `AnsweringModel`, `DetectionModel`."""
 
     @property
     def device(self) -> torch.device:
@@ -78,7 +78,7 @@ def read_canary(folder: Path) -> Canary:
         raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error
 
 
-def sing(model: Singer, sample: Mapping[str, Tensor]) -> Tensor:
+def compute_logits(model: HasLogits, sample: Mapping[str, Tensor]) -> Tensor:
     """Logits float32 `[K, V]` of the first few supervised tokens of a sample (`canary_sample`)."""
     return model.logits(_batch(sample, model.device))[:POSITIONS].float().cpu()
 
@@ -104,7 +104,7 @@ def _copied(sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check(
-    model: Singer, sample: Mapping[str, Tensor], expected: Tensor, untouched: Tensor, what: str
+    model: HasLogits, sample: Mapping[str, Tensor], expected: Tensor, untouched: Tensor, what: str
 ) -> None:
     """Compare the loaded model's logits with those of training.
 
@@ -118,7 +118,7 @@ def check(
     Raises:
         CheckpointError: They differ, or are those of the untouched model.
     """
-    found = sing(model, sample)
+    found = compute_logits(model, sample)
     half = any(parameter.dtype != torch.float32 for parameter in model.parameters())
     bound = (HALF_BOUND if half else BOUND) * float(expected.abs().max().clamp(min=1e-6))
     difference = float((found - expected).abs().max())

@@ -47,7 +47,7 @@ class KeyValueCache:
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
-class Sight:
+class AttentionContext:
     """What one pass needs beside its vectors: angles, who sees whom, the cache.
 
     Args:
@@ -68,7 +68,7 @@ class Sight:
         self._slot = 0
 
     def next_slot(self) -> int:
-        """The how-manieth attention application of this pass is about to run."""
+        """Return the index of the attention application of this pass that is about to run."""
         self._slot += 1
         return self._slot - 1
 
@@ -121,21 +121,21 @@ class CausalLayer(nn.Module):
         for linear in (self.to_heads, self.from_heads, self.feed_in, self.feed_out):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
-    def forward(self, x: Tensor, sight: Sight) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         """`[B, S, D]` → `[B, S, D]`."""
-        x = x + self._attend(self.attention_norm(x), sight)
+        x = x + self._attend(self.attention_norm(x), context)
         gate, value = self.feed_in(self.feed_norm(x)).chunk(2, dim=-1)
         return x + self.feed_out(F.silu(gate) * value)
 
-    def _attend(self, x: Tensor, sight: Sight) -> Tensor:
+    def _attend(self, x: Tensor, context: AttentionContext) -> Tensor:
         parts = self.to_heads(x).unflatten(-1, (3, self.heads, -1))
-        turned = rotate(parts[:, :, :2], sight.cosine, sight.sine)
+        turned = rotate(parts[:, :, :2], context.cosine, context.sine)
         query, key, value = (
             one.transpose(1, 2) for one in (turned[:, :, 0], turned[:, :, 1], parts[:, :, 2])
         )
-        if sight.cache is not None:
-            key, value = sight.cache.extend(sight.next_slot(), key, value)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=sight.seen)
+        if context.cache is not None:
+            key, value = context.cache.extend(context.next_slot(), key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=context.seen)
         return self.from_heads(mixed.transpose(1, 2).flatten(2))
 
 
@@ -149,8 +149,8 @@ class CausalBlock(nn.Module):
         self.layers = nn.ModuleList(CausalLayer(width, heads, hidden) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
 
-    def forward(self, x: Tensor, sight: Sight) -> Tensor:
+    def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
         """`[B, S, D]` → `[B, S, D]`."""
         for layer in self.layers:
-            x = layer(x, sight)
+            x = layer(x, context)
         return self.norm(x)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError, DataError
 from edge_glass.core.labels import NOT_TRAINED
-from edge_glass.decoders.blocks import KeyValueCache, Rotary, Sight
+from edge_glass.decoders.blocks import AttentionContext, KeyValueCache, Rotary
 from edge_glass.decoders.decoder import (
     DecoderOutput,
     Generation,
@@ -86,7 +86,7 @@ class SmallDecoder(nn.Module, ABC):
         """Layer applications of one pass, each with keys and values of its own."""
 
     @abstractmethod
-    def answers(self, x: Tensor, sight: Sight, depth: int | None = None) -> list[Tensor]:
+    def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
         """`[B, S, D]` → what the LM head reads, `[B, S, D]`, after each supervised depth (up to `depth`)."""
 
     def choose_depth(self, answers: list[Tensor]) -> Tensor:
@@ -117,7 +117,7 @@ class SmallDecoder(nn.Module, ABC):
             return self._nothing(prefix, ids)
         x, seen = self.join(prefix, ids, mask)
         supervision = find_supervision(seen, join_labels(prefix, mask, labels))
-        answers = self.answers(x, Sight(seen, x.shape[1], self.rotary))
+        answers = self.answers(x, AttentionContext(seen, x.shape[1], self.rotary))
         heads = [
             supervised_cross_entropy(answer, self.lm_head, self.vocabulary, supervision) for answer in answers
         ]
@@ -132,7 +132,7 @@ class SmallDecoder(nn.Module, ABC):
         """Logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
         x, seen = self.join(prefix, ids, mask)
         supervision = find_supervision(seen, join_labels(prefix, mask, labels))
-        hidden = self.answers(x, Sight(seen, x.shape[1], self.rotary))[-1]
+        hidden = self.answers(x, AttentionContext(seen, x.shape[1], self.rotary))[-1]
         return self.lm_head(hidden[supervision.rows, supervision.positions]).float()
 
     def _nothing(self, prefix: Prefix | None, ids: Tensor) -> DecoderOutput:
@@ -274,8 +274,8 @@ class DecoderSteps:
             return self.x.new_zeros(0, decoder.vocabulary)
         if self.cached:
             self.cache = KeyValueCache(decoder.applications, length + self.room)
-        sight = Sight(self.mask, length, decoder.rotary, self.cache)
-        ends = [answer[:, -1] for answer in decoder.answers(self.x, sight)]
+        context = AttentionContext(self.mask, length, decoder.rotary, self.cache)
+        ends = [answer[:, -1] for answer in decoder.answers(self.x, context)]
         if self.cache is not None:
             self.cache.length = length
         self.depth = decoder.choose_depth(ends)
@@ -287,8 +287,8 @@ class DecoderSteps:
         self.mask = F.pad(self.mask, (0, 1), value=True)
         if not self.cached:
             new = self.x = torch.cat([self.x, new], dim=1)
-        sight = Sight(self.mask, new.shape[1], self.decoder.rotary, self.cache)
-        answers = self.decoder.answers(new, sight, depth=int(self.depth.max()) + 1)
+        context = AttentionContext(self.mask, new.shape[1], self.decoder.rotary, self.cache)
+        answers = self.decoder.answers(new, context, depth=int(self.depth.max()) + 1)
         if self.cache is not None:
             self.cache.length += 1
         return self._read([answer[:, -1] for answer in answers])

@@ -21,7 +21,7 @@ from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.results import assemble_results, metrics_dict
 from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.sample_answers import SampleAnswers
-from edge_glass.tasks.text_generation_run import WritingRun
+from edge_glass.tasks.text_generation_run import TextGenerationRun
 from edge_glass.training.gradients import GradientCheck, GradNormCallback
 from edge_glass.vlm.folder import save_detection_model
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 GUESSED = ("mean_iou", "f1_50", "precision_50", "recall_50", "f1_75", "precision_75", "recall_75")
 
 
-class DetectionExperiment(DetectionTask, WritingRun):
+class DetectionExperiment(DetectionTask, TextGenerationRun):
     """A detection task as a run sees it; see `edge_glass.tasks.experiment.Experiment`."""
 
     written = Detections

@@ -35,7 +35,7 @@ from edge_glass.detection.iou_callback import within
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
 from edge_glass.detection.use.detections import find_boxes
 from edge_glass.tasks.sources import training_device
-from edge_glass.tasks.text_generation import WritingTask, shown_places
+from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
 from edge_glass.training.task import Batch
 from edge_glass.vlm.model import DetectionModel, build_detection_model
 
@@ -69,7 +69,7 @@ class Detections:
     dropped: list[int]
 
 
-class DetectionTask(WritingTask):
+class DetectionTask(TextGenerationTask):
     """Teaches a vision-language model to find things; see `edge_glass.training.Task`.
 
     Args:
@@ -237,7 +237,7 @@ class DetectionTask(WritingTask):
                 "answer": found.texts[at],
                 "ended": found.ended[at],
             }
-            for at in shown_places(found.rows)
+            for at in evenly_spread(found.rows)
         ]
 
     def _right_answer(self, table: DetectionTable, row: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.intervals import Estimate, Interval
-from edge_glass.evaluation.metrics import higher_is_better
 
 Status = Literal["improved", "unchanged", "worse"]
 

@@ -21,14 +21,14 @@ from edge_glass.instruction.model.folder import save_answering_model
 from edge_glass.instruction.task import Answers, InstructionTask
 from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.sample_answers import SampleAnswers
-from edge_glass.tasks.text_generation_run import WritingRun
+from edge_glass.tasks.text_generation_run import TextGenerationRun
 
 logger = logging.getLogger(__name__)
 
 GUESSED = ("exact_match", "vqa_accuracy")
 
 
-class InstructionExperiment(InstructionTask, WritingRun):
+class InstructionExperiment(InstructionTask, TextGenerationRun):
     """An instruction task as a run sees it; see `edge_glass.tasks.experiment.Experiment`."""
 
     written = Answers

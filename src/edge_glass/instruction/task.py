@@ -31,7 +31,7 @@ from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
 from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
-from edge_glass.tasks.text_generation import WritingTask, shown_places
+from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
 from edge_glass.training.task import Batch
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Answers:
     ended: list[bool]
 
 
-class InstructionTask(WritingTask):
+class InstructionTask(TextGenerationTask):
     """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`.
 
     Args:
@@ -237,7 +237,7 @@ class InstructionTask(WritingTask):
                 "answer": answers.texts[at],
                 "ended": answers.ended[at],
             }
-            for at in shown_places(answers.rows)
+            for at in evenly_spread(answers.rows)
         ]
 
     def _richest_row(self, split: str) -> int:

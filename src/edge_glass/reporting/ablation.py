@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.core.errors import DataError
-from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.ablation_plot import draw_ablation, figure_size
 from edge_glass.reporting.html import write_page
 from edge_glass.reporting.run_folder import number

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.reporting.run_folder import number
 from edge_glass.reporting.wording import format_value
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.evaluation.intervals import CONFIDENCE, Interval
-from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.reporting.run_folder import number
 
 Mark = Literal["best", "even", ""]

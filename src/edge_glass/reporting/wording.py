@@ -6,45 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from edge_glass.config import metrics
 from edge_glass.reporting.run_folder import number
 
-SIDES = {
-    "i2t": "picture → words",
-    "t2i": "words → picture",
-    "a2t": "sound → words",
-    "t2a": "words → sound",
-    "v2a": "picture → sound",
-    "a2v": "sound → picture",
-    "at2v": "sound and words → picture",
-    "vt2a": "picture and words → sound",
-    "va2t": "picture and sound → words",
-    "mean": "mean",
-}
-ANSWER_WORDS = {
-    "vqa_accuracy": "VQA accuracy",
-    "exact_match": "exact match",
-    "token_f1": "token F1",
-    "rouge_l": "ROUGE-L",
-    "meteor": "METEOR",
-    "bleu": "BLEU",
-    "cider": "CIDEr-D",
-    "never_ended": "never ended",
-}
-DETECTION_WORDS = {
-    "mean_iou": "mean IoU",
-    "f1_50": "F1 at IoU 0.5",
-    "precision_50": "precision at IoU 0.5",
-    "recall_50": "recall at IoU 0.5",
-    "f1_75": "F1 at IoU 0.75",
-    "precision_75": "precision at IoU 0.75",
-    "recall_75": "recall at IoU 0.75",
-    "map": "COCO mAP",
-    "map_50": "mAP at IoU 0.5",
-    "map_75": "mAP at IoU 0.75",
-    "boxes_per_picture": "boxes per picture",
-    "unparsable": "unparsable answers",
-    "never_ended": "never ended",
-}
+SIDES = {side: words for side, (_, words) in metrics.SIDES.items()}
+DETECTION_WORDS = {row.name: row.words for row in metrics.DETECTION_METRICS}
 STATUS_WORDS = {"improved": "Improved", "unchanged": "Unchanged", "worse": "Worse"}
 
 
@@ -53,20 +19,14 @@ def metric_label(metric: str) -> str:
 
     `token_f1/type/color` → "token F1, color"; `token_f1/source/easy-vqa` → "token F1 from easy-vqa".
     """
-    if metric in DETECTION_WORDS:
-        return DETECTION_WORDS[metric]
-    answers, _, part = metric.partition("/")
-    if answers in ANSWER_WORDS:
-        kind, _, name = part.partition("/")
-        return ANSWER_WORDS[answers] + (
-            "" if not name else f" from {name}" if kind == "source" else f", {name}"
-        )
-    base, _, dimension = metric.partition("@")
-    side, _, measure = base.partition("_")
-    if side not in SIDES or not measure:
+    whole, _, part = metric.partition("/")
+    base, _, dimension = whole.partition("@")
+    if base in ("train", "val"):
         return metric
-    words = "median rank" if measure == "medr" else f"R@{measure[1:]}" if measure[1:].isdigit() else measure
-    return f"{SIDES[side]} {words}" + (f" at {dimension} numbers" if dimension else "")
+    words = metrics.metric(base).words
+    kind, _, of = part.partition("/")
+    words += f" at {dimension} numbers" if dimension else ""
+    return words + ("" if not of else f" from {of}" if kind == "source" else f", {of}")
 
 
 def format_value(metric: str, value: float | None) -> str:

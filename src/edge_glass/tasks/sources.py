@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.sections.data import CaptionsConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
@@ -72,7 +73,7 @@ def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTabl
         path,
         dataset.image_column,
         dataset.text_column,
-        dataset.extra_captions_column,
+        dataset.extra_captions_column if isinstance(dataset, CaptionsConfig) else None,
         dataset.id_column,
         dataset.audio_column if sounds else None,
         dataset.group_column,
@@ -131,7 +132,7 @@ def cache_obstacle(config: ExperimentConfig) -> str | None:
     """Why features cannot be cached; None when they can."""
     if config.training.feature_cache == "off":
         return "training.feature_cache is off"
-    encoders = (config.vision_encoder, config.text_encoder, config.audio_encoder)
+    encoders = [getattr(config, f"{kind}_encoder", None) for kind in ("vision", "text", "audio")]
     if not all(encoder.frozen for encoder in encoders if encoder is not None):
         return "an encoder is trained, so its features change"
     if config.dataset.augmentation != "none":

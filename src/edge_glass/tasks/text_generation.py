@@ -22,7 +22,7 @@ from edge_glass.training.task import Batch, Report
 SHOWN_SAMPLES = 8
 
 
-class WritingTask(ABC):
+class TextGenerationTask(ABC):
     """Base of tasks whose model is taught by labels and measured by what it writes.
 
     Attributes:
@@ -87,11 +87,11 @@ class WritingTask(ABC):
     def keep_canary(self, batch: Batch) -> None:
         """Remember what the untouched model makes of a batch of one row."""
         self._canary_sample = canary.canary_sample(batch)
-        self._untouched = canary.sing(self.model, self._canary_sample)
+        self._untouched = canary.compute_logits(self.model, self._canary_sample)
 
     def canary(self, model: Any) -> Canary:
         """A stored sample with the logits that this model gives it, and those of the untouched one."""
-        return Canary(self._canary_sample, canary.sing(model, self._canary_sample), self._untouched)
+        return Canary(self._canary_sample, canary.compute_logits(model, self._canary_sample), self._untouched)
 
     def check_canary(self, model: Any, tensors: Mapping[str, Tensor], what: str) -> None:
         """Refuse weights that do not answer as they did when they were stored.
@@ -103,7 +103,7 @@ class WritingTask(ABC):
         canary.check(model, stored.sample, stored.trained, stored.untouched, what)
 
 
-def shown_places(rows: Sized) -> list[int]:
+def evenly_spread(rows: Sized) -> list[int]:
     """Places of a few of these rows, evenly spread."""
     count = len(rows)
     return sorted({count * number // SHOWN_SAMPLES for number in range(SHOWN_SAMPLES)}) if count else []

@@ -21,8 +21,8 @@ from edge_glass.tasks.sources import training_device
 UNTOUCHED = "evaluation/untouched.json"
 
 
-class WritingRun(ABC):
-    """Beside a `WritingTask`, the part of an `Experiment` that does not depend on what is written.
+class TextGenerationRun(ABC):
+    """Beside a `TextGenerationTask`, the part of an `Experiment` that does not depend on what is written.
 
     Attributes:
         written: Dataclass of lists, what `measure` gives.

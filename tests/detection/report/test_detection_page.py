@@ -16,13 +16,13 @@ import pytest
 from detection_run_folder import FAILURES, HOSTILE, build_detection_run, scene
 from PIL import Image
 
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.detection.measure.archive import DetectionRecord, load_detections, shown_rows
 from edge_glass.detection.report.gallery import detection_gallery
 from edge_glass.detection.report.matching import centres, count_outcomes, detections_of, outcome
 from edge_glass.detection.report.summary import detection_lines
 from edge_glass.detection.report.tables import metric_rows
 from edge_glass.detection.report.wording import convention_sentence
-from edge_glass.evaluation.metrics import higher_is_better
 from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import describe_run, metrics_table, write_report
 from edge_glass.experiment.visualizer import TrainingVisualizer

@@ -1,40 +1,50 @@
-"""Checks of where the data comes from: one kind of source, complete, and on the disk."""
+"""Checks of where the rows come from: one kind of source, complete, and on the disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
+from typing import Final
 
-from edge_glass.config.problems import Problem
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.sections.base import Problem
+from edge_glass.config.sections.data import DatasetConfig, TablesConfig
 
-# The options of each kind of source; the first says what is trained on.
-_KINDS = {
+Sources = Mapping[str, tuple[str, ...]]
+
+TABLE_SOURCES: Final[Sources] = {
     "parquet files": ("train_parquet", "val_parquet", "test_parquet"),
-    "conversations": ("train_conversations", "val_conversations", "test_conversations"),
     "a folder of pictures": ("image_folder", "metadata_file"),
 }
+"""Kind of source → its options; the first says what is trained on."""
+
+TABLE_PATHS: Final = (*(name for names in TABLE_SOURCES.values() for name in names), "extra_train_parquet")
 _FOLDERS = ("image_folder", "image_root")
 _SPLITS = ("train.parquet", "val.parquet", "test.parquet")
 _BUILT = dict.fromkeys(("emoji", "easy-vqa", "nutrition-scenes", "emoji-scenes"), _SPLITS)
 
 
-def data_source(config: ExperimentConfig) -> Iterator[Problem]:
-    """Rows come from one kind of source, and it is complete. For detection see `detection_data`."""
-    dataset = config.dataset
-    if config.task == "detection":
-        return
+def table_source(
+    dataset: TablesConfig, *, sounds: bool, sources: Sources = TABLE_SOURCES, grouped: bool = True
+) -> Iterator[Problem]:
+    """Yield what is wrong when rows do not come from one complete kind of source.
+
+    Args:
+        dataset: The section.
+        sounds: There is an audio encoder.
+        sources: The kinds of source that the task has.
+        grouped: `group_column` is read.
+    """
     given = {
         kind: names
-        for kind, options in _KINDS.items()
+        for kind, options in sources.items()
         if (names := [name for name in options if getattr(dataset, name) is not None])
     }
     if not given:
-        or_talk = ", or dataset.train_conversations" if config.task == "instruction" else ""
+        firsts = [f"dataset.{names[0]}" for kind, names in sources.items() if kind != "a folder of pictures"]
         yield Problem(
             ("dataset", "train_parquet"),
-            f"missing: no data is given; set dataset.train_parquet{or_talk}, "
-            "or dataset.image_folder and dataset.metadata_file",
+            f"missing: no data is given; set {' or '.join(firsts)}, or dataset.image_folder and "
+            "dataset.metadata_file",
         )
         return
     (kind, names), *others = given.items()
@@ -42,86 +52,54 @@ def data_source(config: ExperimentConfig) -> Iterator[Problem]:
         yield Problem(("dataset", unwanted[0]), f"stands beside {names[0]}; give {kind} or {other}, not both")
     if others:
         return
-    if kind == "a folder of pictures":
-        yield from _folder(config, names)
-    elif names[0] != _KINDS[kind][0]:
-        yield Problem(("dataset", _KINDS[kind][0]), f"missing: {names[0]} is given, but nothing to train on")
-    if kind != "parquet files":
-        yield from _parquet_only(config, kind, names[0])
-
-
-def _folder(config: ExperimentConfig, names: list[str]) -> Iterator[Problem]:
-    """A folder of pictures goes with a file of captions."""
+    first = sources[kind][0]
     if names == ["image_folder"]:
         yield Problem(
             ("dataset", "image_folder"),
             "needs dataset.metadata_file: JSON, JSONL or CSV with the columns file_name "
-            f"and {config.dataset.text_column} (dataset.text_column)",
+            f"and {dataset.text_column} (dataset.text_column)",
         )
     elif names == ["metadata_file"]:
         yield Problem(
             ("dataset", "metadata_file"), "needs dataset.image_folder: the folder its file names are in"
         )
-    elif config.task == "instruction" and config.dataset.caption_question is None:
-        yield Problem(
-            ("dataset", "image_folder"),
-            "comes with captions, not with questions; set dataset.caption_question to what every picture is "
-            "asked",
-        )
-
-
-def _parquet_only(config: ExperimentConfig, kind: str, name: str) -> Iterator[Problem]:
-    """What a folder of pictures, or conversations, cannot give."""
-    dataset = config.dataset
-    if dataset.extra_captions_column is not None and config.task == "alignment":
-        yield Problem(
-            ("dataset", "extra_captions_column"),
-            "is read from parquet files only; in a metadata file, give a picture a row for each caption",
-        )
+    elif names[0] != first:
+        yield Problem(("dataset", first), f"missing: {names[0]} is given, but nothing to train on")
+    if kind == "parquet files":
+        return
     if dataset.extra_train_parquet:
         yield Problem(
             ("dataset", "extra_train_parquet"),
-            f"stands beside {name}; give parquet files or {kind}, not both",
+            f"stands beside {names[0]}; give parquet files or {kind}, not both",
         )
-    if dataset.group_column is not None and (config.task == "alignment" or dataset.caption_question):
-        yield Problem(("dataset", "group_column"), f"is read from parquet files only, not from {name}")
-    if config.audio_encoder is not None:
+    if dataset.group_column is not None and grouped:
+        yield Problem(("dataset", "group_column"), f"is read from parquet files only, not from {names[0]}")
+    if sounds:
         yield Problem(
-            ("audio_encoder",), f"needs sounds, which are read from parquet files only, not from {name}"
+            ("audio_encoder",), f"needs sounds, which are read from parquet files only, not from {names[0]}"
         )
 
 
-def data_files(config: ExperimentConfig) -> Iterator[Problem]:
-    """The files of the data set exist; relative paths start at the working directory."""
-    dataset = config.dataset
-    options = ["image_root"]
-    if config.task != "detection":  # which reads none of the others, and says so
-        options += [name for names in _KINDS.values() for name in names]
-    named = [(name, getattr(dataset, name)) for name in options]
-    named += [("extra_train_parquet", written) for written in dataset.extra_train_parquet]
-    for name, written in named:
-        if written is None:
-            continue
-        path, folder_wanted = Path(written), name in _FOLDERS
-        if not path.exists():
-            yield Problem(
-                ("dataset", name),
-                f"no such {'folder' if folder_wanted else 'file'}: {missing_path(path)}",
-                missing=path,
-            )
-        elif path.is_dir() != folder_wanted:
-            kinds = ("a folder", "a file") if folder_wanted else ("a file", "a folder")
-            yield Problem(("dataset", name), f"expected {kinds[0]}, but {written} is {kinds[1]}")
+def missing_files(dataset: DatasetConfig, options: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield files and folders that do not exist; relative paths start at the working directory."""
+    for name in options:
+        written = getattr(dataset, name)
+        for one in written if isinstance(written, list) else [written]:
+            if one is not None:
+                yield from missing_path(name, Path(one), folder=name in _FOLDERS)
 
 
-def missing_path(path: Path) -> str:
-    """The path, and what helps: the command that writes it, or the place a relative path starts at."""
-    command = build_command(path)
-    if command is not None:
-        return f"{path}; `{command}` writes it"
-    if not path.is_absolute():
-        return f"{path} (looked in the working directory {Path.cwd()})"
-    return str(path)
+def missing_path(name: str, path: Path, *, folder: bool) -> Iterator[Problem]:
+    """Yield what is wrong with one path of the section `dataset`."""
+    wanted, other = ("folder", "file") if folder else ("file", "folder")
+    if not path.exists():
+        command = build_command(path)
+        help_ = f"; `{command}` writes it" if command else ""
+        if not command and not path.is_absolute():
+            help_ = f" (looked in the working directory {Path.cwd()})"
+        yield Problem(("dataset", name), f"no such {wanted}: {path}{help_}", missing=path)
+    elif path.is_dir() != folder:
+        yield Problem(("dataset", name), f"expected a {wanted}, got {path}, which is a {other}")
 
 
 def build_command(path: Path) -> str | None:

@@ -1,57 +1,64 @@
-"""Checks of the settings that language and vision-language models share: quantization and attention."""
+"""Checks of the settings that language and vision-language models share: quantization, attention, writing."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Literal
 
-from edge_glass.config.problems import Problem
-from edge_glass.config.schema import ExperimentConfig
-
-Section = Literal["decoder", "vlm"]
+from edge_glass.config.sections.base import Problem
+from edge_glass.config.sections.large_models import GenerationConfig, LargeModelOptions
+from edge_glass.config.sections.training import TrainingConfig
 
 
-def trained_quantized(config: ExperimentConfig, name: Section) -> Iterator[Problem]:
-    """Quantised weights stay as they are."""
-    section = getattr(config, name)
-    if section.quantization != "none" and section.mode == "full":
+def large_model_settings(name: str, model: LargeModelOptions, training: TrainingConfig) -> Iterator[Problem]:
+    """Yield quantised weights that are trained, and what needs a GPU in a run that is kept off it.
+
+    Args:
+        name: The section that the model stands in.
+        model: The section.
+        training: Says on which device.
+    """
+    quantized = model.quantization != "none"
+    if quantized and model.mode == "full":
         yield Problem(
             (name, "quantization"),
-            f"is {section.quantization}, but {name}.mode full trains the weights themselves; "
+            f"is {model.quantization}, but {name}.mode full trains the weights themselves; "
             "set it to none, or mode to lora",
         )
-
-
-def without_gpu(config: ExperimentConfig, name: Section) -> Iterator[Problem]:
-    """Flash attention needs a GPU, and quantised weights are loaded onto it where there is one."""
-    section = getattr(config, name)
-    if config.training.device != "cpu":
+    if training.device != "cpu":
         return
-    if section.quantization != "none":
+    if quantized:
         yield Problem(
             (name, "quantization"),
-            f"is {section.quantization}, which uses a GPU where there is one, but training.device is cpu; "
+            f"is {model.quantization}, which uses a GPU where there is one, but training.device is cpu; "
             "leave training.device at auto, or set it to none",
         )
-    if section.attention == "flash":
+    if model.attention == "flash":
         yield Problem(
             (name, "attention"), "is flash, which needs a GPU, but training.device is cpu; use sdpa"
         )
 
 
-def missing_packages(config: ExperimentConfig, name: Section) -> Iterator[Problem]:
-    """What quantization and flash attention need is installed."""
-    section = getattr(config, name)
-    if section.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
+def large_model_packages(name: str, model: LargeModelOptions) -> Iterator[Problem]:
+    """Yield packages that quantization and flash attention need and that are not installed."""
+    if model.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
         yield Problem(
             (name, "quantization"),
-            f"is {section.quantization}, which needs bitsandbytes, which is not installed; "
+            f"is {model.quantization}, which needs bitsandbytes, which is not installed; "
             "pip install 'edge-glass[quantization]', or set it to none",
         )
-    if section.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
+    if model.attention == "flash" and importlib.util.find_spec("flash_attn") is None:
         yield Problem(
             (name, "attention"),
             "is flash, which needs a GPU and flash-attn, which is not installed; "
             "pip install flash-attn, or use sdpa",
+        )
+
+
+def generation_settings(generation: GenerationConfig) -> Iterator[Problem]:
+    """Yield sampling beside beam search."""
+    if generation.do_sample and generation.num_beams > 1:
+        yield Problem(
+            ("generation", "do_sample"),
+            f"is true, but generation.num_beams is {generation.num_beams}; sample, or search with beams",
         )

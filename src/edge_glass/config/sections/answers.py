@@ -1,4 +1,4 @@
-"""From features to words: prefix, decoder, generation."""
+"""From features to words: prefix and decoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edge_glass.config.sections.base import OneOf, Section
 from edge_glass.config.sections.encoders import PerceiverConfig
+from edge_glass.config.sections.large_models import LargeModelOptions, LoraOptions
 from edge_glass.core.registry import Registry
 
 DECODERS: Final = Registry("edge_glass.decoders.kinds", "decoder")
@@ -29,19 +30,14 @@ class PrefixConfig(Section):
     )
 
 
-class LoraConfig(Section):
+class LoraConfig(LoraOptions):
     """Adapters on the linear layers of a causal LM."""
 
-    rank: int = Field(16, ge=1, description="Width of the adapters.")
-    alpha: float = Field(32.0, gt=0.0, description="Their contribution is multiplied by alpha / rank.")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="On the input of the adapters.")
     targets: list[str] = Field(
         default=["attention", "mlp"],
         min_length=1,
         description="attention, mlp, all-linear, or ends of layer names such as q_proj.",
     )
-    rslora: bool = Field(False, description="Scale by the root of the rank instead.")
-    dora: bool = Field(False, description="Train the magnitudes of the weights too.")
 
 
 class SmallDecoderConfig(Section):
@@ -63,8 +59,8 @@ class RecursionConfig(Section):
     halting_weight: float = Field(0.5, ge=0.0, description="Weight of the halting loss.")
 
 
-class DecoderConfig(Section):
-    """What writes the answer."""
+class DecoderConfig(LargeModelOptions):
+    """What writes the answer. The options of a large model are those of a causal_lm."""
 
     kind: Annotated[str, OneOf(DECODERS)] = Field(
         "causal_lm",
@@ -74,32 +70,10 @@ class DecoderConfig(Section):
         "asset:smollm2-135m-instruct",
         description="causal_lm: asset:NAME, a local folder (safetensors or GGUF) or a Hugging Face hub id.",
     )
-    mode: Literal["frozen", "lora", "full"] = Field("lora", description="causal_lm: what of it is trained.")
     lora: LoraConfig = LoraConfig()
-    quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="causal_lm: bitsandbytes; slow on a CPU. Only the language model is quantised."
-    )
-    attention: Literal["sdpa", "flash", "eager"] = Field("sdpa", description="causal_lm: attention kernels.")
-    gradient_checkpointing: bool = Field(
-        False, description="causal_lm: compute activations again in the backward pass, to save memory."
-    )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="causal_lm: of frozen weights.")
     tokenizer: str | None = Field(
         None, description="trm, plain: take the tokenizer of this source; default: learn one from the texts."
     )
     vocabulary: int = Field(2048, ge=261, description="trm, plain: most tokens of a learned tokenizer.")
     size: SmallDecoderConfig = SmallDecoderConfig()
     recursion: RecursionConfig = RecursionConfig()
-
-
-class GenerationConfig(Section):
-    """How answers are written, when measuring and when asked."""
-
-    max_new_tokens: int | None = Field(
-        None, ge=1, description="Longest answer in tokens; default: dataset.max_answer_length."
-    )
-    do_sample: bool = Field(False, description="Draw tokens instead of taking the best.")
-    temperature: float = Field(1.0, gt=0.0, description="Of the sampling.")
-    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Of the sampling.")
-    num_beams: int = Field(1, ge=1, description="Beam search; 1 is greedy.")
-    batch_size: int = Field(64, ge=1, description="Questions answered at a time.")

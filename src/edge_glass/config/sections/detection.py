@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from edge_glass.config.sections.base import OneOf, Section
+from edge_glass.config.sections.large_models import LargeModelOptions, LoraOptions
 from edge_glass.core.registry import Registry
 
 FAMILIES: Final = Registry("edge_glass.vlm.families", "vision-language model family")
@@ -26,7 +27,7 @@ LORA_PRESETS: dict[str, dict[str, Any]] = {
 """Where adapters of a vision-language model begin; what a config says beside a preset wins."""
 
 
-class VlmLoraConfig(Section):
+class VlmLoraConfig(LoraOptions):
     """Adapters on a vision-language model, by component."""
 
     preset: Literal["none", "lightweight", "aggressive"] = Field(
@@ -34,17 +35,12 @@ class VlmLoraConfig(Section):
         description="lightweight: rank 8 on the queries and values of the language model. aggressive: rank "
         "64 on all of it, the projector and the vision tower. Other keys beside it win.",
     )
-    rank: int = Field(16, ge=1, description="Width of the adapters.")
-    alpha: float = Field(32.0, gt=0.0, description="Their contribution is multiplied by alpha / rank.")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="On the input of the adapters.")
     llm: list[str] = Field(
         default=["attention", "mlp"],
         description="Layers of the language model: attention, mlp, all-linear, or ends of their names.",
     )
     projector: list[str] = Field(default=[], description="The same of what joins vision to words (merger).")
     vision: list[str] = Field(default=[], description="The same of the vision tower.")
-    rslora: bool = Field(False, description="Scale by the root of the rank instead.")
-    dora: bool = Field(False, description="Train the magnitudes of the weights too.")
 
     @model_validator(mode="before")
     @classmethod
@@ -66,7 +62,7 @@ class VlmSizeConfig(Section):
     vision_heads: int = Field(4, ge=1, description="Its attention heads.")
 
 
-class VlmConfig(Section):
+class VlmConfig(LargeModelOptions):
     """The vision-language model that is trained to find things."""
 
     family: Annotated[str, OneOf(FAMILIES)] = Field(
@@ -77,19 +73,10 @@ class VlmConfig(Section):
         None, description="A folder or a Hugging Face hub id; default: small, from random weights (size)."
     )
     size: VlmSizeConfig = VlmSizeConfig()
-    mode: Literal["frozen", "lora", "full"] = Field("lora", description="What of it is trained.")
     components: list[Literal["vision", "projector", "llm"]] = Field(
         default=["vision", "projector", "llm"], min_length=1, description="mode full: what is trained."
     )
     lora: VlmLoraConfig = VlmLoraConfig()
-    quantization: Literal["none", "8bit", "4bit"] = Field(
-        "none", description="bitsandbytes; slow on a CPU. Vision tower, projector and head stay bfloat16."
-    )
-    attention: Literal["sdpa", "flash", "eager"] = Field("sdpa", description="Attention kernels.")
-    gradient_checkpointing: bool = Field(
-        False, description="Compute activations again in the backward pass, to save memory."
-    )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of frozen weights.")
     min_pixels: int = Field(
         56 * 56, ge=784, description="Smaller pictures are enlarged to so many pixels before the model."
     )
@@ -111,7 +98,7 @@ PROMPTS = {"json": f"{_LOCATE} Report bbox coordinates in JSON format.", "tokens
 """What is asked where the experiment does not say, by the form of the answer."""
 
 
-class DetectionConfig(Section):
+class BoxesConfig(Section):
     """How boxes are asked for, written, learned and watched."""
 
     prompt: str = Field(

@@ -40,8 +40,14 @@ class PerceiverConfig(Section):
     )
 
 
-class VisionEncoderConfig(Section):
-    """The picture side: frozen encoder, pooling, projection, Matryoshka dimensions."""
+class EncoderConfig(Section):
+    """What every encoder has."""
+
+    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
+
+
+class VisionEncoderConfig(EncoderConfig):
+    """The picture side: where the encoder comes from, and which of its features are used."""
 
     source: str = Field(
         "asset:efficientnet-lite0",
@@ -50,21 +56,37 @@ class VisionEncoderConfig(Section):
     image_size: int | None = Field(
         None, ge=16, description="Side of the square picture; default: the encoder's."
     )
-    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
     feature_layers: list[str] = Field(
         default=[],
         description="Join features of these layers, each pooled over its places, instead of the last one; "
         "* stands for anything between two dots.",
     )
     layer_pooling: Literal["max", "mean"] = Field("max", description="How feature_layers are pooled.")
-    pooling_type: Literal["cls", "mean", "grid", "none", "simple", "multihead", "perceiver"] | None = Field(
-        None,
-        description="How tokens become one vector; default: mean, or simple with use_attention_pooling. "
-        "Instruction: what is kept for the prefix; grid averages over grid_size x grid_size fields, none "
-        "(the default there) keeps every token.",
+
+
+class AudioEncoderConfig(EncoderConfig):
+    """The sound side: where the Whisper encoder comes from."""
+
+    source: str = Field(
+        "asset:whisper-tiny-en",
+        description="asset:NAME, a local folder (transformers or CTranslate2 Whisper) or a hub id.",
     )
-    grid_size: int = Field(3, ge=1, description="Fields per side of pooling_type grid.")
+
+
+class TowerOptions(Section):
+    """Alignment: what stands on an encoder, besides its pooling."""
+
     perceiver: PerceiverConfig = PerceiverConfig()
+    head: HeadConfig = HeadConfig()
+
+
+class VisionTowerConfig(VisionEncoderConfig, TowerOptions):
+    """Alignment, the picture side: frozen encoder, pooling, projection, Matryoshka dimensions."""
+
+    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] | None = Field(
+        None,
+        description="How tokens become one vector; default: mean, or simple with use_attention_pooling.",
+    )
     use_attention_pooling: bool = Field(
         False, description="Learn the pooling (simple unless pooling_type says)."
     )
@@ -72,44 +94,58 @@ class VisionEncoderConfig(Section):
     mrl_dimensions: list[int] = Field(
         default=[1024, 512, 256, 128], description="Matryoshka dimensions; the full one is always among them."
     )
-    head: HeadConfig = HeadConfig()
 
 
-class TextEncoderConfig(Section):
-    """The words side: frozen encoder, pooling, projection into the pictures' space."""
+class TextEncoderConfig(EncoderConfig, TowerOptions):
+    """Alignment, the words side: frozen encoder, pooling, projection into the pictures' space."""
 
     source: str = Field("asset:all-minilm-l6-v2", description="asset:NAME, a local folder or a hub id.")
-    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
     feature_layers: list[int] = Field(
         default=[], description="Join the hidden states of these layers instead of the last; 0: embeddings."
     )
     pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] = Field(
         "mean", description="How tokens become one vector."
     )
-    perceiver: PerceiverConfig = PerceiverConfig()
-    head: HeadConfig = HeadConfig()
 
 
-class AudioEncoderConfig(Section):
-    """The sound side: a Whisper encoder, pooling, projection into the pictures' space."""
+class AudioTowerConfig(AudioEncoderConfig, TowerOptions):
+    """Alignment, the sound side: a Whisper encoder, pooling, projection into the pictures' space."""
 
-    source: str = Field(
-        "asset:whisper-tiny-en",
-        description="asset:NAME, a local folder (transformers or CTranslate2 Whisper) or a hub id.",
-    )
-    frozen: bool = Field(True, description="Keep the encoder's weights as they are.")
-    pooling_type: Literal["mean", "mean_max", "codebook", "none", "simple", "multihead", "perceiver"] = Field(
+    pooling_type: Literal["mean", "mean_max", "codebook", "simple", "multihead", "perceiver"] = Field(
         "mean_max",
         description="How tokens become one vector; codebook: their mean and a histogram of typical ones, "
-        "measured on the training rows. Instruction: none keeps every token for prefix.perceiver.",
+        "measured on the training rows.",
     )
-    perceiver: PerceiverConfig = PerceiverConfig()
-    head: HeadConfig = HeadConfig()
+
+
+class VisionPrefixConfig(VisionEncoderConfig):
+    """Instruction, the picture side: which of the encoder's tokens the prefix is made of."""
+
+    pooling_type: Literal["none", "grid", "mean", "cls"] | None = Field(
+        None,
+        description="What is kept for the prefix: every token (none, the default), averages over grid_size x "
+        "grid_size fields, or one vector.",
+    )
+    grid_size: int = Field(3, ge=1, description="Fields per side of pooling_type grid.")
+
+
+class AudioPrefixConfig(AudioEncoderConfig):
+    """Instruction, the sound side: which of the encoder's tokens the prefix is made of."""
+
+    pooling_type: Literal["none", "mean", "mean_max"] = Field(
+        "mean_max",
+        description="What is kept for the prefix: every token (none, for prefix.perceiver), or one vector.",
+    )
 
 
 class FusionConfig(Section):
-    """Two modalities as one query for the third; in the task instruction, as one prefix."""
+    """Two modalities as one: the prefix of the task instruction."""
 
     kind: Literal["concat", "cross_attention", "gated"] = Field("gated", description="How they are joined.")
     num_heads: int = Field(8, ge=1, description="Attention heads of cross_attention.")
+
+
+class QueryFusionConfig(FusionConfig):
+    """Alignment: two modalities as one query for the third."""
+
     weight: float = Field(1.0, ge=0.0, description="Weight of the loss between fused queries and the third.")

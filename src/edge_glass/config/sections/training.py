@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.sections.base import Section
+from edge_glass.config.sections.base import OneOf, Section
+from edge_glass.core.registry import Registry
+
+OPTIMIZERS: Final = Registry("edge_glass.training.optimizers", "optimizer")
+TRACKERS: Final = Registry("edge_glass.training.trackers", "tracker")
+OTHER_TRACKERS: Final = ("aim", "clearml", "comet_ml", "dvclive", "swanlab")
+"""Trackers by their names, through accelerate, without a file of ours."""
 
 
 class PairWeightsConfig(Section):
@@ -33,8 +39,8 @@ class LossesConfig(Section):
 class OptimizationConfig(Section):
     """The optimizer and its schedule."""
 
-    optimizer: str = Field(
-        "adamw", description="A file of edge_glass/training/optimizers: adafactor, adamw, adamw_8bit, muon."
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(
+        "adamw", description="A file of edge_glass/training/optimizers."
     )
     lr: float = Field(2e-4, gt=0.0, description="Peak learning rate.")
     weight_decay: float = Field(0.01, ge=0.0, description="On matrices only, never on the temperature.")
@@ -46,6 +52,10 @@ class OptimizationConfig(Section):
 
 class TrainingConfig(Section):
     """How long, how precisely, and what is kept."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     epochs: int = Field(10, ge=1, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever epochs says.")
@@ -61,16 +71,10 @@ class TrainingConfig(Section):
     logging_steps: int | None = Field(
         None, ge=1, description="Steps per log line; default: about 200 lines a run."
     )
-    warm_start: Literal["none", "closed_form"] = Field(
-        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
-    )
     early_stopping_patience: int | None = Field(
         None, ge=1, description="Stop after this many evaluations without a better primary metric."
     )
     keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept, besides the best.")
-    feature_cache: str = Field(
-        "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
-    )
     sharding: Literal["none", "fsdp"] = Field(
         "none", description="fsdp spreads weights, gradients and optimizer state over the processes."
     )
@@ -79,10 +83,8 @@ class TrainingConfig(Section):
     compile: bool = Field(
         False, description="Compile the model's forward pass with torch.compile; the first step takes longer."
     )
-    report_to: list[str] = Field(
-        default=["tensorboard"],
-        description="Trackers besides metrics.jsonl: tensorboard, wandb, mlflow, trackio, comet_ml, aim, "
-        "clearml, dvclive, swanlab.",
+    report_to: list[Annotated[str, OneOf(TRACKERS, OTHER_TRACKERS)]] = Field(
+        default=["tensorboard"], description="Trackers besides metrics.jsonl."
     )
     wandb_project: str = Field("edge-glass", description="Project of the run in these trackers.")
     run_id: str | None = Field(
@@ -92,29 +94,40 @@ class TrainingConfig(Section):
     run_tags: list[str] = Field(default=[], description="Words to find the run by.")
 
 
+class CachedTrainingConfig(TrainingConfig):
+    """Training on the features of frozen encoders."""
+
+    feature_cache: str = Field(
+        "auto", description="auto, off, or a folder: frozen features are computed once and kept there."
+    )
+
+
+class HeadTrainingConfig(CachedTrainingConfig):
+    """Alignment: training of heads."""
+
+    warm_start: Literal["none", "closed_form"] = Field(
+        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
+    )
+
+
 class EvaluationConfig(Section):
     """How the numbers are made."""
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    primary_metric: str = Field("loss", description="Chooses the best epoch and the verdict.")
+    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
+
+
+class RetrievalEvaluationConfig(EvaluationConfig):
+    """Alignment: searches, and the baseline that they have to beat."""
+
     primary_metric: str = Field(
         "mean_r1",
-        description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1, a2t_r10. Instruction: "
-        "vqa_accuracy (the default there), exact_match, token_f1, rouge_l, meteor, bleu or cider. Detection: "
-        "mean_iou (the default there), f1_50, f1_75, precision_50, recall_50 or map.",
+        description="Chooses the best epoch and the verdict, such as mean_r1, i2t_r1 or a2t_r10.",
     )
-    validation_rows: int = Field(
-        512,
-        ge=1,
-        description="Instruction, detection: rows, evenly spread, whose answers are written at a validation.",
-    )
-    test_rows: int | None = Field(
-        None, ge=1, description="Instruction, detection: the same for the final numbers; default: all."
-    )
-    compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
-        default=[],
-        description="Instruction: further runs, trained alike and reported beside this one: without the "
-        "picture, and for a trm plain decoders of its size and of its compute.",
-    )
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")
     closed_form_baseline: bool = Field(
         True, description="Also fit regularised CCA in closed form; a trained model has to beat it."
     )
@@ -128,13 +141,43 @@ class EvaluationConfig(Section):
     )
 
 
+class GenerationEvaluationConfig(EvaluationConfig):
+    """Tasks whose model writes: on how many rows."""
+
+    validation_rows: int = Field(
+        512, ge=1, description="Rows, evenly spread, whose answers are written at a validation."
+    )
+    test_rows: int | None = Field(None, ge=1, description="The same for the final numbers; default: all.")
+
+
+class AnswerEvaluationConfig(GenerationEvaluationConfig):
+    """Instruction: answers, and the runs that they are compared with."""
+
+    primary_metric: str = Field(
+        "vqa_accuracy",
+        description="Chooses the best epoch and the verdict: vqa_accuracy, exact_match, token_f1, rouge_l, "
+        "meteor, bleu or cider.",
+    )
+    compare_with: list[Literal["blind", "same_size", "same_compute"]] = Field(
+        default=[],
+        description="Further runs, trained alike and reported beside this one: without the picture, and for "
+        "a trm plain decoders of its size and of its compute.",
+    )
+
+
+class BoxEvaluationConfig(GenerationEvaluationConfig):
+    """Detection: boxes."""
+
+    primary_metric: str = Field(
+        "mean_iou",
+        description="Chooses the best epoch and the verdict: mean_iou, f1_50, f1_75, precision_50, recall_50 "
+        "or map.",
+    )
+
+
 class AblationConfig(Section):
     """Variants of this experiment, run by `edge-glass ablate`."""
 
     variants: dict[str, dict[str, Any]] = Field(description="Name → dotted overrides.")
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1, description="Each variant runs once per seed.")
-    metrics: list[str] = Field(
-        default=["i2t_r1", "t2i_r1"],
-        min_length=1,
-        description="Columns of the table; default for instruction: exact_match and vqa_accuracy.",
-    )
+    metrics: list[str] = Field(min_length=1, description="Columns of the table; default: two of the task.")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from edge_glass.decoders.blocks import CausalBlock, Sight
+from edge_glass.decoders.blocks import AttentionContext, CausalBlock
 from edge_glass.decoders.decoder import DecoderKind
 from edge_glass.decoders.kinds.trm import TRMDecoder, swiglu_width
 from edge_glass.decoders.small_decoder import SmallDecoder
@@ -60,9 +60,9 @@ class PlainDecoder(SmallDecoder):
         """Layer applications of one pass."""
         return self.config.layers
 
-    def answers(self, x: Tensor, sight: Sight, depth: int | None = None) -> list[Tensor]:
+    def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
         """The last hidden states, alone."""
-        return [self.block(x, sight)]
+        return [self.block(x, context)]
 
     @classmethod
     def same_size(cls, trm: TRMDecoder) -> Self:

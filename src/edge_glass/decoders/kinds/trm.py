@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.decoders.blocks import CausalBlock, Sight
+from edge_glass.decoders.blocks import AttentionContext, CausalBlock
 from edge_glass.decoders.decoder import DecoderKind
 from edge_glass.decoders.small_decoder import SmallDecoder
 from edge_glass.decoders.supervised_head import HeadLoss, Supervision
@@ -110,26 +110,26 @@ class TRMDecoder(SmallDecoder):
         """Layer applications of one pass."""
         return self.block_applications * self.config.layers
 
-    def answers(self, x: Tensor, sight: Sight, depth: int | None = None) -> list[Tensor]:
+    def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
         """y after each supervision step, up to `depth` of them."""
         y, z = self.y_start.to(x.dtype).expand_as(x), self.z_start.to(x.dtype).expand_as(x)
         found = []
         for _ in range(depth or self.config.supervision_steps):
             with torch.no_grad():
                 for _ in range(self.config.cycles - 1):
-                    y, z = self._cycle(x, y, z, sight)
+                    y, z = self._cycle(x, y, z, context)
             if self.config.cycles > 1 and torch.is_autocast_enabled(x.device.type):
                 torch.clear_autocast_cache()  # torch may keep what it cast without gradient
-            y, z = self._cycle(x, y, z, sight)
+            y, z = self._cycle(x, y, z, context)
             found.append(y)
             y, z = y.detach(), z.detach()
         return found
 
-    def _cycle(self, x: Tensor, y: Tensor, z: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
+    def _cycle(self, x: Tensor, y: Tensor, z: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
         asked = x + y
         for _ in range(self.config.refinements):
-            z = self.block(asked + z, sight)
-        return self.block(y + z, sight), z
+            z = self.block(asked + z, context)
+        return self.block(y + z, context), z
 
     def choose_depth(self, answers: list[Tensor]) -> Tensor:
         """The first supervision step whose halting head says right, else the last."""

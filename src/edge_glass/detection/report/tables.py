@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_glass.detection.report.wording import METRIC_NOTES
-from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.config.metrics import metric
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.tables import Cell, Row, cells, measured, ordered
 from edge_glass.reporting.wording import DETECTION_WORDS, metric_label
@@ -38,7 +37,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
             metric_label(name),
             _cells(models, name),
             primary=name == primary,
-            note=METRIC_NOTES.get(name, ""),
+            note=metric(name).note,
         )
         for name in ordered_metrics(run.results.get("metrics") or {}, primary)
     ]
@@ -46,6 +45,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
 
 def _cells(models: list[Mapping[str, Any]], name: str) -> list[Cell]:
     found = cells(models, name)
-    if name == "boxes_per_picture":  # neither good nor bad
+    higher = metric(name).higher_is_better
+    if higher is None:  # neither good nor bad
         return [replace(cell, share=None, best=False) for cell in found]
-    return found if higher_is_better(name) else [replace(cell, share=None) for cell in found]
+    return found if higher else [replace(cell, share=None) for cell in found]

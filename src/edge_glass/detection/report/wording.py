@@ -13,20 +13,6 @@ from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.style import shorten
 from edge_glass.reporting.wording import format_count
 
-_SCORES = "; boxes ordered by the probabilities of their own tokens, since the model gives no scores"
-METRIC_NOTES: Final = {
-    "mean_iou": "overlap with the true boxes, over all pictures; a box too many or too few costs as much as "
-    "a missed one",
-    "f1_50": "boxes that overlap by half or more count as right: precision and recall in one",
-    "precision_50": "of the boxes that were drawn, so many are right",
-    "recall_50": "of the boxes that are there, so many were found",
-    "f1_75": "the same, asking for three quarters",
-    "map": "average precision, mean over IoU 0.5 to 0.95 and the categories" + _SCORES,
-    "boxes_per_picture": "how many are drawn; neither good nor bad",
-    "unparsable": "answers in which no boxes can be read; they count as nothing found",
-    "never_ended": "cut off because no tokens were left; less is better",
-}
-"""Metric → how to read it."""
 ENOUGH_PAIRS: Final = 20  # below, a line through them says nothing
 CLOSE: Final = 0.8  # correlation above which two coordinates go together
 APART: Final = 0.5

@@ -73,7 +73,7 @@ def merge_scenes(
 
     def observe() -> Tensor:
         looked.append(_look(Detector(adapted, config), table, progress))
-        return canary.sing(adapted, stored.sample)
+        return canary.compute_logits(adapted, stored.sample)
 
     difference = adapted.merge(bound, observe)
     before, after = looked
@@ -84,7 +84,7 @@ def merge_scenes(
     measured = Merged(folder, difference, len(same), equal, metric, unmerged, merged, quantization)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
-    signed = Canary(stored.sample, canary.sing(adapted, stored.sample), stored.untouched)
+    signed = Canary(stored.sample, canary.compute_logits(adapted, stored.sample), stored.untouched)
     save_merged_detector(adapted, config, folder, signed, {**numbers, "run": str(run)})
     return measured
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.alignment import AlignmentConfig
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Alignment(TaskKind):
     """See `TaskKind`."""
 
     name = "alignment"
-    config = ExperimentConfig
+    config = AlignmentConfig
     does = "searches pictures"
     example = 'edge-glass search {folder} "a sad animal"'
     plots = "edge_glass.alignment.report.plots"

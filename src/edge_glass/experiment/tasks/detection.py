@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Detection(TaskKind):
     """See `TaskKind`."""
 
     name = "detection"
-    config = ExperimentConfig
+    config = DetectionConfig
     does = "finds things"
     example = "edge-glass detect {folder} picture.png --save out.png"
     plots = "edge_glass.detection.report.plots"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.config.overrides import merged
-from edge_glass.config.schema import ExperimentConfig
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Instruction(TaskKind):
     """See `TaskKind`."""
 
     name = "instruction"
-    config = ExperimentConfig
+    config = InstructionConfig
     does = "answers questions"
     example = 'edge-glass answer {folder} picture.png "what is it?"'
     plots = "edge_glass.instruction.report.plots"
@@ -78,7 +78,7 @@ class Instruction(TaskKind):
         return merge_answering(run, output, bound, rows, progress)
 
 
-def companion_config(config: ExperimentConfig, kind: str) -> ExperimentConfig:
+def companion_config(config: InstructionConfig, kind: str) -> InstructionConfig:
     """Return the same experiment but for one thing, to compare it with.
 
     Args:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.gathering import zero_touching
 from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
+from edge_glass.core.passes import evaluating
 from edge_glass.decoders.decoder import (
     Decoder,
     DecoderOutput,
@@ -99,28 +100,19 @@ class AnsweringModel(nn.Module):
         self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
     ) -> Generation:
         """Answers to a batch of prompts, padded on the left (see `Decoder.generate`); the mode is kept."""
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                prefix = self.prefix(batch)
-                return self.decoder.generate(
-                    prefix, batch["input_ids"], batch["attention_mask"], settings, on_token
-                )
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.no_grad():
+            prefix = self.prefix(batch)
+            return self.decoder.generate(
+                prefix, batch["input_ids"], batch["attention_mask"], settings, on_token
+            )
 
     @torch.no_grad()
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.decoder.supervised_logits(
                 self.prefix(batch), batch["input_ids"], batch["attention_mask"], batch["labels"]
             )
-        finally:
-            self.train(was_training)
 
     def parameter_counts(self) -> list[ParameterCount]:
         """One row per component."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from edge_glass.config.metrics import NEVER_ENDED, answer_metrics, metric
 from edge_glass.instruction.measure.text import metrics_by_part
 from edge_glass.instruction.report.companions import (
     Companion,
@@ -16,11 +17,10 @@ from edge_glass.instruction.report.companions import (
     prefix_words,
     primary_metric,
 )
-from edge_glass.instruction.report.wording import METRIC_NOTES, format_companion_difference
+from edge_glass.instruction.report.wording import format_companion_difference
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import Measured, Row, cells, measured, ordered
 from edge_glass.reporting.wording import (
-    ANSWER_WORDS,
     format_count,
     format_seconds,
     format_value,
@@ -73,7 +73,7 @@ def measured_models(run: RunFolder, blind: bool = False) -> list[Measured]:
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
     """Return metrics of the whole split, the primary one first, then in the order of the table of metrics."""
-    return ordered(metrics, primary, ANSWER_WORDS)
+    return ordered(metrics, primary, [row.name for row in (*answer_metrics(), NEVER_ENDED)])
 
 
 def metric_rows(run: RunFolder) -> list[Row]:
@@ -81,7 +81,7 @@ def metric_rows(run: RunFolder) -> list[Row]:
     primary = primary_metric(run)
     models = [one.metrics for one in measured_models(run)]
     return [
-        Row(metric_label(name), cells(models, name), primary=name == primary, note=METRIC_NOTES.get(name, ""))
+        Row(metric_label(name), cells(models, name), primary=name == primary, note=metric(name).note)
         for name in ordered_metrics(run.results.get("metrics") or {}, primary)
     ]
 

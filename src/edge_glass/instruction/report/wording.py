@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from edge_glass.instruction.report.companions import (
     Companion,
     answers_of,
@@ -14,18 +12,6 @@ from edge_glass.instruction.report.companions import (
 )
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.wording import format_count, format_difference, format_value, signed
-
-METRIC_NOTES: Final = {
-    "vqa_accuracy": "right, whatever its case, punctuation and articles",
-    "exact_match": "right to the letter, but for its case",
-    "token_f1": "words shared with the right answer",
-    "rouge_l": "words shared in the same order",
-    "meteor": "words and stems shared; one right word alone counts 0.5",
-    "bleu": "phrases of up to four words shared; says little about short answers",
-    "cider": "a tenth of CIDEr-D: phrases shared, rare ones counting more; one right word alone counts 0.25",
-    "never_ended": "cut off because no tokens were left; less is better",
-}
-"""Metric → how to read it."""
 
 
 def shares_sentence(run: RunFolder) -> str | None:

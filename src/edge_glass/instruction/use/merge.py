@@ -88,14 +88,14 @@ def merge_answering(
 
     def observe() -> Tensor:
         answered.append(_answers(Answerer(model, config), table, progress))
-        return canary.sing(model, stored.sample)
+        return canary.compute_logits(model, stored.sample)
 
     difference = model.decoder.merge(bound, observe)
     before, after = answered
     measured = _compare(folder, config, table, before, after, difference)
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
-    signed = Canary(stored.sample, canary.sing(model, stored.sample), stored.untouched)
+    signed = Canary(stored.sample, canary.compute_logits(model, stored.sample), stored.untouched)
     save_merged_model(model, config, folder, signed, {**numbers, "run": str(run)})
     return measured
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from edge_glass.config.schema import DatasetConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.labels import NOT_TRAINED
+from edge_glass.core.passes import moved
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.conversations import SYSTEM, BadConversation, Turn, question_and_answer
 from edge_glass.data.labels import ConversationTokenizer
@@ -82,7 +82,7 @@ class Prompts:
 
     def batch(self, asked: Sequence[Asked]) -> dict[str, Any]:
         """What `AnsweringModel.generate` takes, on the model's device."""
-        return _moved(self._collate([self._item(one) for one in asked]), self.model.device)
+        return moved(self._collate([self._item(one) for one in asked]), self.model.device)
 
     def _item(self, one: Asked) -> dict[str, Any]:
         ids = self.tokenizer.prompt(one.turns)
@@ -95,10 +95,3 @@ class Prompts:
         if one.sound is not None and "audio" in towers:
             item["mel"] = towers["audio"].encoder.preprocess(one.sound())
         return item
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Tensors within mappings, on a device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return {name: _moved(part, device) for name, part in value.items()} if isinstance(value, dict) else value

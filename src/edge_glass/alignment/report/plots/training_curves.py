@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_glass.alignment.report.sides import BACK, measured_sides, pairs_of
-from edge_glass.evaluation.metrics import higher_is_better
+from edge_glass.config.metrics import higher_is_better
 from edge_glass.reporting.curves import level, mark_best, raw_and_smooth, usual
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import GOOD, INK, TRAINED, WORDS, NothingToPlotError, note

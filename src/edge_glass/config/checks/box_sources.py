@@ -1,4 +1,4 @@
-"""Checks of where the rows of the task detection come from: a form that is known, files that are there."""
+"""Where the rows of the task detection come from: the forms of `dataset.train`, and checks of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from edge_glass.config.checks.data import missing_path
 from edge_glass.config.fields import nearest_word
-from edge_glass.config.problems import Problem, found
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.sections.base import Problem
+from edge_glass.config.sections.data import ScenesConfig
 
 _FORMS = "FILE.parquet, coco:FILE.json, yolo:data.yaml, voc:FOLDER or a hub id (owner/name)"
 _PREFIXES = ("coco", "yolo", "voc")
@@ -27,7 +27,7 @@ class BoxSource(NamedTuple):
 
 
 def box_source(written: str) -> BoxSource | None:
-    """What `dataset.train` names, without `#SPLIT`; None when it has none of the known forms."""
+    """Return what `dataset.train` names, without `#SPLIT`; None when it has none of the known forms."""
     place = written.partition("#")[0]
     prefix, colon, rest = place.partition(":")
     if colon and prefix in _PREFIXES and rest:
@@ -39,40 +39,26 @@ def box_source(written: str) -> BoxSource | None:
     return None
 
 
-def box_sources(dataset: DatasetConfig) -> list[BoxSource]:
-    """The sources that are given and known."""
+def box_sources(dataset: ScenesConfig) -> list[BoxSource]:
+    """Return the sources that are given and known."""
     written = (getattr(dataset, split) for split in _SPLITS)
     return [source for one in written if one is not None and (source := box_source(one)) is not None]
 
 
-def detection_source(config: ExperimentConfig) -> Iterator[Problem]:
-    """There are rows to train on, each source has a known form, and its file or folder exists."""
-    dataset = config.dataset
-    if config.task != "detection":
-        return
+def source_problems(dataset: ScenesConfig) -> Iterator[Problem]:
+    """Yield what is missing: rows to train on, a known form of each source, its file or folder."""
     given = [split for split in _SPLITS if getattr(dataset, split) is not None]
     if not given:
         yield Problem(("dataset", "train"), f"missing: no data is given; set dataset.train to {_FORMS}")
     elif "train" not in given:
         yield Problem(("dataset", "train"), f"missing: {given[0]} is given, but nothing to train on")
     for split in given:
-        yield from _source_problems(split, getattr(dataset, split))
-
-
-def _source_problems(split: str, written: str) -> Iterator[Problem]:
-    path, source = ("dataset", split), box_source(written)
-    if source is None:
-        yield Problem(path, f"expected {_FORMS}, found {found(written)}{_meant(written)}")
-        return
-    if source.kind == "hub":
-        return
-    place, folder_wanted = Path(source.where), source.kind == "voc"
-    if not place.exists():
-        what = "folder" if folder_wanted else "file"
-        yield Problem(path, f"no such {what}: {missing_path(place)}", missing=place)
-    elif place.is_dir() != folder_wanted:
-        kinds = ("a folder", "a file") if folder_wanted else ("a file", "a folder")
-        yield Problem(path, f"expected {kinds[0]}, but {place} is {kinds[1]}")
+        written = getattr(dataset, split)
+        source = box_source(written)
+        if source is None:
+            yield Problem(("dataset", split), f"expected {_FORMS}, got the text {written!r}{_meant(written)}")
+        elif source.kind != "hub":
+            yield from missing_path(split, Path(source.where), folder=source.kind == "voc")
 
 
 def _meant(written: str) -> str:
