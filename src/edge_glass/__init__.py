@@ -97,9 +97,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    from edge_glass import migrating
+    from edge_glass.migrating import find
 
-    return migrating.find(name)
+    return find(name)
 
 
 def __dir__() -> list[str]:

@@ -105,9 +105,13 @@ def takes_old_calls(
             for name in [name for name in options if name in (elsewhere or {})]:
                 logger.warning("%s has no effect here: it is %s now", name, (elsewhere or {})[name])
                 del options[name]
-            if old and fill is not None:
-                options = {**fill(options), **options}
             try:
+                if old and fill is not None:
+                    given = signature.bind_partial(*args, **options).arguments
+                    implied = fill(options).items()
+                    options.update(
+                        (name, value) for name, value in implied if name not in {**given, **options}
+                    )
                 bound = signature.bind(*args, **options)
             except TypeError as error:
                 raise OldCallError(f"expected {today}; {error} (docs/migrating.md)") from error

@@ -25,6 +25,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from edge_glass.core import distributed
 from edge_glass.core.errors import TrainingError
+from edge_glass.migrating import takes_old_calls
 from edge_glass.training import saving, sharding
 from edge_glass.training.callbacks import obey_main_process
 from edge_glass.training.log_lines import Averages
@@ -60,6 +61,7 @@ class MultimodalTrainer:
         wait_seconds: How long the loop waited for data.
     """
 
+    @takes_old_calls("edge_glass.train(config), or MultimodalTrainer(task, model, args)")
     def __init__(
         self,
         task: Task,
