@@ -75,6 +75,6 @@ def test_an_experiment_names_it_and_its_model_learns() -> None:
 
 
 def test_an_unknown_family_is_answered_with_those_there_are() -> None:
-    known = "expected one of qwen2_5_vl, qwen2_vl, qwen3_vl, found the text 'toy_vl'"
+    known = "expected one of qwen2_5_vl, qwen2_vl, qwen3_vl, got the text 'toy_vl'"
     with pytest.raises(ConfigError, match=rf"vlm\.family: {known}"):
         scene_config("qwen2_vl", "vlm.family=toy_vl")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import annotated_types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_glass.config import ExperimentConfig, dump_config
-from edge_glass.config.fields import Expected, section_of, without_none
+from edge_glass.config.fields import Expected, choices_of, section_of, without_none
 from edge_glass.config.loading import validate
 from edge_glass.config.problems import Origins
 from edge_glass.config.schema import TASKS, config_class
@@ -64,8 +64,10 @@ def strategy_of(expected: Expected) -> st.SearchStrategy[Any]:
         (one.min_length for one in expected.metadata if isinstance(one, annotated_types.MinLen)), default=0
     )
     patterns = [one.pattern for one in expected.metadata if getattr(one, "pattern", None)]
-    if origin is Literal:
-        return st.sampled_from(arguments)
+    if choices := choices_of(expected):
+        return st.sampled_from(choices)
+    if origin is typing.Annotated:
+        return strategy_of(Expected(arguments[0], tuple(arguments[1:])))
     if origin is list:
         return st.lists(strategy_of(Expected(arguments[0])), min_size=least, max_size=4)
     if origin is tuple:

@@ -132,7 +132,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ) as caught:
             require_trackers([name])
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"expected one of .*aim.*tensorboard.*wandb, got the text 'stone'"):
+    with pytest.raises(ConfigError, match=r"expected some of .*aim.*tensorboard.*wandb; got 'stone'"):
         require_trackers(["stone"])
 
 
