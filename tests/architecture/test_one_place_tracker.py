@@ -73,7 +73,7 @@ def test_a_tracker_is_one_file(tmp_path: Path) -> None:
 
 
 def test_without_the_file_the_trackers_are_named(tmp_path: Path) -> None:
-    with pytest.raises(edge_glass.ConfigError, match=r"tensorboard.*wandb.*got 'csv'"):
+    with pytest.raises(edge_glass.ConfigError, match=r"tensorboard.*wandb.*'csv'"):
         edge_glass.train(
             edge_glass.load_config(QUICKSTART, ["training.report_to=[csv]"], tiny=True),
             output=tmp_path / "run",
