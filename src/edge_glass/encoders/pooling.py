@@ -20,7 +20,7 @@ class Pooling(nn.Module, ABC):
 
     Attributes:
         learned: Gradients train it, so that what it gives cannot be cached.
-        measured: It has `fit(tokens)`, which looks once at tokens `[N, D]` of training rows.
+        measured: Its `fit` has to see tokens of training rows first.
         keeps_tokens: It gives `TokenFeatures` `[B, M, D]`, made for a prefix, instead of vectors `[B, D]`.
         out_dim: Numbers of what it gives; None: as many as a token has.
     """
@@ -34,6 +34,9 @@ class Pooling(nn.Module, ABC):
     def fingerprint(self) -> str:
         """Name what is computed, in the key of the feature cache; only of a pooling that is not learned."""
         return type(self).__name__
+
+    def fit(self, tokens: Tensor) -> None:
+        """Look once at tokens `[N, D]` of training rows, where `measured`."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor | TokenFeatures:

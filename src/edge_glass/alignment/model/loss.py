@@ -132,6 +132,8 @@ class AlignmentLoss(nn.Module):
         ConfigError: There is no such kind, or both weights are 0.
     """
 
+    logit_scale: nn.Parameter
+
     @takes_old_calls(
         "AlignmentLoss(dimensions, contrastive=0.25, mrl=1.0, sample_single_mrl_dim=True)",
         contrastive_weight="contrastive",

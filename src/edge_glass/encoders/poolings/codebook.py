@@ -42,7 +42,7 @@ class CodebookPooling(Pooling):
     def __init__(self, width: int, codes: int = 512, components: int = 128) -> None:
         super().__init__()
         components = min(components, width)
-        self.out_dim = width + codes
+        self.out_dim: int = width + codes
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("whitening", torch.randn(width, components) / width**0.5)
         self.register_buffer("codes", torch.randn(codes, components))
