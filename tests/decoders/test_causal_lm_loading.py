@@ -66,7 +66,7 @@ def test_what_needs_a_gpu_says_so(tmp_path: Path) -> None:
 
 
 def test_sources_that_are_no_language_model(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match="there is no folder"):
+    with pytest.raises(AssetError, match="expected a folder, asset:NAME or a hub id"):
         QwenDecoder.load(tmp_path / "nothing")
     with pytest.raises(AssetError, match="cannot be loaded"):
         QwenDecoder.load(tmp_path)

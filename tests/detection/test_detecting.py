@@ -317,5 +317,5 @@ def test_other_tasks_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"toy finds things; .*edge-glass detect"):
         AnswerModel(run)
     (tmp_path / "model.json").write_text('{"config": {"task": "instruction"}}')
-    with pytest.raises(ConfigError, match="answers questions; one that finds things is needed"):
+    with pytest.raises(ConfigError, match="answers questions; expected one that finds things"):
         DetectModel(tmp_path)

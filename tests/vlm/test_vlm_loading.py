@@ -103,7 +103,7 @@ def test_a_processor_of_another_model(folders: dict[str, Path], tmp_path: Path) 
 
 
 def test_sources_that_are_no_model(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match="there is no folder"):
+    with pytest.raises(AssetError, match="expected a folder, asset:NAME or a hub id"):
         load_model(config(source=str(tmp_path / "nothing")))
     with pytest.raises(AssetError, match="cannot be loaded"):
         load_model(config(source=str(tmp_path)))
