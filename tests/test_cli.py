@@ -567,7 +567,7 @@ class TestAnswering:
         code, _, err = run("answer", finished, picture, "what is it?")
         assert code == 2 and "searches pictures" in error_of(err) and "edge-glass search" in err
         code, _, err = run("merge", finished)
-        assert code == 2 and "searches pictures" in error_of(err)
+        assert code == 2 and "is of task alignment" in error_of(err) and "instruction" in err
 
     def test_merge_then_answer(self, run: Run, answering: Path, picture: Path, tmp_path: Path) -> None:
         target = tmp_path / "merged"
@@ -614,7 +614,7 @@ class TestTrainingWithSounds:
         write_rows(tmp_path / "rows.parquet", rows())
         code, _, err = run("train", experiment, "audio_encoder={}", "fusion.kind=sum")
         assert code == 2
-        assert "fusion.kind: expected one of concat, cross_attention, gated, found the text 'sum'" in err
+        assert "fusion.kind: expected one of concat, cross_attention, gated, got the text 'sum'" in err
         assert len(lines(error_of(err))) == 1 and not (tmp_path / "runs").exists()
 
     def test_fusion_without_sounds(self, run: Run, experiment: Path, tmp_path: Path) -> None:

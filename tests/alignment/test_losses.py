@@ -167,7 +167,7 @@ def test_weights_of_the_two_parts() -> None:
     torch.testing.assert_close(only.detach(), 2 * report["loss_clip"])
     with pytest.raises(ConfigError, match="got 0 for both"):
         AlignmentLoss(DIMENSIONS, contrastive=0.0, mrl=0.0)
-    with pytest.raises(ConfigError, match="infonce or siglip"):
+    with pytest.raises(ConfigError, match="infonce, siglip"):
         AlignmentLoss(DIMENSIONS, kind="triplet")  # type: ignore[arg-type]
 
 

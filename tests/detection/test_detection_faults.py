@@ -24,6 +24,7 @@ from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.run import DetectionExperiment
 from edge_glass.detection.task import DetectionTask
 from edge_glass.experiment import overfit, run
+from edge_glass.tasks.registry import task_kind
 from edge_glass.vlm.folder import load_detection_model, save_detection_model
 
 torch.set_num_threads(1)
@@ -127,7 +128,8 @@ def test_a_learning_rate_a_thousand_times_too_high(tmp_path: Path, monkeypatch: 
     wrong = good.optimization.model_copy(update={"lr": 3.0})
     task.config = good.model_copy(update={"optimization": wrong})
     task.keep_canary(task.batch("test", [0]))
-    monkeypatch.setattr(run, "build_experiment", lambda *arguments: task)
+    kind = type(task_kind("detection"))
+    monkeypatch.setattr(kind, "experiment", lambda *arguments, **options: task)
     monkeypatch.setattr(run, "write_report", lambda folder: None)
     try:
         verdict = run.train(task.config, output=tmp_path / "run", progress=False).results["verdict"]

@@ -80,7 +80,7 @@ def test_a_score_that_is_no_number_is_refused_before_anything_is_written(tmp_pat
     ("line", "says"),
     [
         ("{", "test_answers.jsonl:2: not JSON"),
-        ("[]", "test_answers.jsonl:2: no answer: a list"),
+        ("[]", "test_answers.jsonl:2: no answer: expected an object, got a list"),
         ('{"id": "a"}', "picture is missing"),
         ("EXTRA", "more is unknown"),
         ("SCORE", "score is 'high'"),

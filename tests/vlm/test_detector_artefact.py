@@ -124,7 +124,8 @@ found = {}
 for folder in map(Path, sys.argv[1:]):
     model, _ = load_detection_model(folder)
     stored = read_canary(folder)
-    found[model.family.model_type] = float((compute_logits(model, stored.sample) - stored.trained).abs().max())
+    apart = compute_logits(model, stored.sample) - stored.trained
+    found[model.family.model_type] = float(apart.abs().max())
 print(json.dumps(found))
 """
 

@@ -255,7 +255,7 @@ class LoraAdapter:
                 self._peft.unmerge_adapter()
                 raise CheckpointError(
                     f"the merged model's logits differ from the unmerged one's by {difference:.2g} of the "
-                    f"largest; at most {bound:g} would be right. Load the base without quantization"
+                    f"largest; expected at most {bound:g}. Load the base without quantization"
                 )
         return self._peft.unload(), difference
 
