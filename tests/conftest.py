@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import setuptools  # noqa: F401 - before anything imports the standard distutils: torch.compile needs its own
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
