@@ -111,8 +111,12 @@ def searched_as_archived(folder: Path, test: SampleTable) -> None:
     unit = archive.audio_embeddings / np.linalg.norm(archive.audio_embeddings, axis=1, keepdims=True)
     np.testing.assert_allclose(heard, unit, rtol=0, atol=1e-5)
     pictures = archive.image_embeddings / np.linalg.norm(archive.image_embeddings, axis=1, keepdims=True)
-    scores = pictures @ unit[0]
-    hits = model.search(audio=test.sounds[test.positions[rows[0]]][0], k=10_000)
+    sound = test.sounds[test.positions[rows[0]]][0]
+    alone = model.encode_audio([sound])[0]
+    # A sound by itself takes other float32 kernels than a batch; on some processors they are 3e-4 apart.
+    np.testing.assert_allclose(alone, unit[0], rtol=0, atol=1e-3)
+    scores = pictures @ alone
+    hits = model.search(audio=sound, k=10_000)
     found = {hit.identifier: hit.score for hit in hits if hit.split == "test"}
     assert found == pytest.approx(dict(zip(archive.image_ids, scores.tolist(), strict=True)), abs=1e-5)
 
