@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import edge_glass
 from edge_glass.cli import cli
@@ -30,21 +32,18 @@ def code(cell: str) -> str:
     return found[1]
 
 
+def _png(number: int) -> bytes:
+    data = BytesIO()
+    picture = Image.new("RGB", (32, 32), (number * 8, 255 - number * 7, number * 5 % 256))
+    picture.putpixel((number, number), (255, 0, 0))
+    picture.resize((64, 64)).rotate(number * 3).save(data, "PNG")
+    return data.getvalue()
+
+
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from io import BytesIO
-
-    from PIL import Image
-
-    def png(number: int) -> bytes:
-        data = BytesIO()
-        picture = Image.new("RGB", (32, 32), (number * 8, 255 - number * 7, number * 5 % 256))
-        picture.putpixel((number, number), (255, 0, 0))
-        picture.resize((64, 64)).rotate(number * 3).save(data, "PNG")
-        return data.getvalue()
-
     path = tmp_path_factory.mktemp("data") / "pairs.parquet"
-    columns = {"image_bytes": [png(i) for i in range(30)], "caption": [f"caption {i}" for i in range(30)]}
+    columns = {"image_bytes": [_png(i) for i in range(30)], "caption": [f"caption {i}" for i in range(30)]}
     pq.write_table(pa.table(columns), path)
     return path
 
@@ -69,13 +68,22 @@ def test_calls(original: str, today: str, outcome: str, parquet: Path) -> None:
     assert code(today) in str(error.value) or code(today).removesuffix("()") in str(error.value)
 
 
-def test_old_words_mean_the_same(parquet: Path) -> None:
+def test_old_words_mean_the_same(parquet: Path, tmp_path: Path) -> None:
     transforms = edge_glass.get_image_transforms(image_size=32)
     loss = edge_glass.AlignmentLoss([8, 4], contrastive_weight=0.5, mrl_weight=2.0)
     assert (loss.contrastive, loss.mrl) == (0.5, 2.0)
     old = edge_glass.PixmoParquetImageTextDataset(parquet_path=parquet, image_transforms=transforms)
     new = edge_glass.PixmoParquetImageTextDataset(parquet, transforms)
     assert old[3]["id"] == new[3]["id"] and (old[3]["pixels"] == new[3]["pixels"]).all()
+    picture = Image.new("RGB", (8, 8))
+    (tmp_path / "one.png").write_bytes(_png(1))
+    (tmp_path / "two.png").write_bytes(_png(2))
+    (tmp_path / "captions.csv").write_text("file_name,caption\none.png,a\ntwo.png,b\n")
+    beside = edge_glass.ImageTextDataset(metadata_path=tmp_path / "captions.csv", transforms=transforms)
+    assert [beside[row]["text"] for row in (0, 1)] == ["a", "b"]
+    stored = [{"role": "user", "content": [{"type": "image", "image": "IMAGE_PLACEHOLDER"}]}]
+    ((turn,),) = edge_glass.restore_images_in_conversations([stored], [picture])
+    assert turn["content"] == [{"type": "image", "image": picture}]
     with pytest.raises(edge_glass.ConfigError, match="got both"):
         edge_glass.AlignmentLoss([8], contrastive=1.0, contrastive_weight=1.0)
 
