@@ -148,10 +148,11 @@ def processes(device: str = "auto", timeout_seconds: float = TIMEOUT_SECONDS) ->
         timeout_seconds: How long to wait for all processes to come, and in one collective.
 
     Raises:
-        ConfigError: The environment is incomplete.
+        ConfigError: The environment is incomplete, or asks for a plan of sharing that is not ours.
         TrainingError: A process never came, or died.
     """
     global _liveness
+    _refuse_other_plans()
     if not _is_launched() or _is_joined():
         yield
         return
@@ -181,6 +182,17 @@ def _release_model(error: BaseException | None) -> None:
 def _is_joined() -> bool:
     """Return whether this process is one of a group already."""
     return dist.is_available() and dist.is_initialized()
+
+
+def _refuse_other_plans() -> None:
+    """Refuse what `accelerate launch` may ask for and the training loop does not do, before it goes wrong."""
+    for plan, name in (("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM"), ("FSDP", "its own FSDP")):
+        if os.environ.get(f"ACCELERATE_USE_{plan}", "false").lower() == "true":
+            raise ConfigError(
+                f"expected to be started with torchrun; got accelerate launch with {name}, which the "
+                "training loop does not use.\ntraining.sharding=fsdp spreads weights, gradients and "
+                "optimizer state over the processes, as ZeRO stage 3 does."
+            )
 
 
 def _is_launched() -> bool:
