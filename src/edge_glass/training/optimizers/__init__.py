@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.core.registry import Registry
+from edge_glass.config.sections.training import OPTIMIZERS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-OPTIMIZERS = Registry("edge_glass.training.optimizers", "optimizer")
 
 
 def build_optimizer(

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from edge_glass.config.sections.training import TRACKERS
 from edge_glass.core.errors import ConfigError
-from edge_glass.core.registry import Registry
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-TRACKERS = Registry("edge_glass.training.trackers", "tracker")
+EXTRAS: Final = ("mlflow", "trackio", "wandb")
+"""Trackers whose package is an extra of edge-glass, of versions that work."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def require_trackers(names: Sequence[str]) -> None:
         if name not in TRACKERS.names():
             _require_known(name)
         if importlib.util.find_spec(name) is None:
+            package = f"'edge-glass[{name}]'" if name in EXTRAS else name
             raise ConfigError(
-                f"training.report_to: {name} is not installed; pip install {name}, or leave {name} out"
+                f"training.report_to: {name} is not installed; pip install {package}, or leave {name} out"
             )
 
 
