@@ -11,7 +11,7 @@ import torch
 from edge_glass.alignment.measure.retrieval import RetrievalResult
 from edge_glass.alignment.model.cca import LinearMap, fit_shared_space
 from edge_glass.alignment.task import MOST_FITTED_ROWS, AlignmentTask, SplitEmbeddings, retrieval_between
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.features import ItemRef
 from edge_glass.encoders.normalization import FeatureNormalizer
 
@@ -109,8 +109,16 @@ def closed_form_retrieval(
 
 
 def start_from_closed_form(task: AlignmentTask, closed_form: ClosedForm) -> None:
-    """Put the solution into the heads, so that training begins where the closed form ends."""
+    """Put the solution into the heads, so that training begins where the closed form ends.
+
+    Raises:
+        ConfigError: A pooling is learned: the solution is of features that stay as they are.
+    """
     for name, tower in task.model.towers.items():
+        if tower.pooling.learned:
+            raise ConfigError(
+                f"training.warm_start: expected none with a learned pooling ({name}_encoder); got closed_form"
+            )
         solved = closed_form.maps[name]
         tower.projection.start_from(torch.from_numpy(solved.weights), torch.from_numpy(solved.offset))
 

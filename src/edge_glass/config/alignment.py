@@ -15,6 +15,7 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.base import KeyPath, Problem
 from edge_glass.config.sections.data import CaptionsConfig
 from edge_glass.config.sections.encoders import (
+    LEARNED,
     AudioTowerConfig,
     QueryFusionConfig,
     TextEncoderConfig,
@@ -30,7 +31,7 @@ from edge_glass.config.toys import TOY_HEADS, TOY_HIDDEN, TOY_WIDTH, toy_perceiv
 Tower = VisionTowerConfig | TextEncoderConfig | AudioTowerConfig
 
 _METRIC: Final = re.compile(r"(?P<base>[a-z0-9]+_[a-z0-9]+)(?:@(?P<dimension>[1-9][0-9]*))?")
-_LEARNED: Final = ("simple", "multihead", "perceiver")
+_WITHOUT_ATTENTION: Final = ("cls", "codebook", "mean", "mean_max")
 _DIMENSION_KEYS: Final = {"vision_encoder.projection_dim", "vision_encoder.mrl_dimensions"}
 
 
@@ -149,7 +150,7 @@ class AlignmentConfig(ExperimentConfig):
     def _pooling(self) -> Iterator[Problem]:
         """use_attention_pooling and a pooling without attention contradict each other."""
         vision = self.vision_encoder
-        if vision.use_attention_pooling and vision.pooling_type in ("cls", "mean"):
+        if vision.use_attention_pooling and vision.pooling_type in _WITHOUT_ATTENTION:
             yield Problem(
                 ("vision_encoder", "use_attention_pooling"),
                 f"is true, but vision_encoder.pooling_type {vision.pooling_type} has no attention; "
@@ -159,7 +160,7 @@ class AlignmentConfig(ExperimentConfig):
     def _closed_form(self) -> Iterator[Problem]:
         """What is measured on frozen features holds only while they and their pooling stay as they are."""
         for name, tower in self.towers.items():
-            learned = tower.pooling_type in _LEARNED or getattr(tower, "use_attention_pooling", False)
+            learned = tower.pooling_type in LEARNED or getattr(tower, "use_attention_pooling", False)
             changing = "is trained" if not tower.frozen else "has a learned pooling" if learned else None
             if changing and tower.head.components is not None:
                 yield Problem(

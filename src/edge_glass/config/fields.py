@@ -146,14 +146,14 @@ def field_at(path: tuple[str | int, ...], schema: type[Section]) -> FieldInfo | 
 def in_words(expected: Expected) -> str:
     """The expectation as a phrase: "a whole number of at least 1", "one of infonce, siglip"."""
     optional = without_none(expected.annotation) is not expected.annotation
-    phrase = _phrase(without_none(expected.annotation), expected.metadata)
+    phrase = _phrase(*_without_null(expected))
     return f"{phrase}, or null" if optional else phrase
 
 
 def choices_of(expected: Expected) -> list[str]:
     """The allowed texts, if the place takes one of a few; else an empty list."""
-    annotation = without_none(expected.annotation)
-    if kinds := _kinds(expected.metadata):
+    annotation, metadata = _without_null(expected)
+    if kinds := _kinds(metadata):
         return kinds
     return [str(choice) for choice in typing.get_args(annotation)] if _is_literal(annotation) else []
 
@@ -218,6 +218,12 @@ def _unwrapped(annotation: Any) -> Expected:
         metadata = [part for one in extra for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
         return Expected(inner, tuple(metadata))
     return Expected(annotation)
+
+
+def _without_null(expected: Expected) -> Expected:
+    """Return what is expected unless it is null: of `Annotated[str, OneOf(…)] | None`, the text of a kind."""
+    inner = _unwrapped(without_none(expected.annotation))
+    return Expected(inner.annotation, (*expected.metadata, *inner.metadata))
 
 
 def _is_literal(annotation: Any) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from torch import Tensor, nn
 
-from edge_glass.core.registry import Registry
+from edge_glass.config.sections.encoders import POOLINGS
 from edge_glass.encoders.features import TokenFeatures
-
-POOLINGS: Final = Registry("edge_glass.encoders.poolings", "pooling")
 
 
 class Pooling(nn.Module, ABC):

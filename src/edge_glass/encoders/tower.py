@@ -147,17 +147,27 @@ def build_tower(
     dimensions: list[int],
     seed: int,
 ) -> Tower[Encoder]:
-    """A tower with fresh pooling and projection.
+    """Make a tower with fresh pooling and projection.
 
     Raises:
-        ConfigError: Class-token pooling over an encoder without one.
+        ConfigError: A pooling that does not fit the encoder, a tower or its head.
     """
     if pooling_type == "cls" and not encoder.has_cls_token:
         raise ConfigError(
-            f"{name}.pooling_type is cls, but this encoder has no class token; mean would be right"
+            f"{name}.pooling_type: expected mean or another, got cls; this encoder has no class token"
         )
     with seeded(seed, f"{name}.pooling"):
         pooling = build_pooling(pooling_type, encoder.width, perceiver=perceiver.model_dump())
+    if pooling.keeps_tokens:
+        raise ConfigError(
+            f"{name}.pooling_type: expected one that gives one vector, such as mean; got {pooling_type}, "
+            "which gives several tokens"
+        )
+    if pooling.learned and head.components is not None:
+        raise ConfigError(
+            f"{name}.head.components: expected null with a learned pooling; got {head.components}. They are "
+            f"measured once, and pooling_type {pooling_type} goes on changing"
+        )
     with seeded(seed, f"{name}.normalizer"):
         width = pooled_width(pooling, encoder.width)
         normalizer = FeatureNormalizer(width, head.components) if head.components else None

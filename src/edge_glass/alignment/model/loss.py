@@ -8,18 +8,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from edge_glass.config.sections.training import LOSSES
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.gathering import Shares, gather_rows, sum_over_ranks, zero_touching
-from edge_glass.core.registry import Registry
 from edge_glass.encoders.mrl import truncate_and_normalize
 from edge_glass.migrating import takes_old_calls
-
-LOSSES: Final = Registry("edge_glass.alignment.losses", "loss")
 
 DIMENSIONS = (4096, 2048, 1024, 512, 256, 128)
 """Of the original project's calls, which do not name them."""

@@ -34,15 +34,21 @@ class OneOf:
     """The kinds of a registry as the values of a text: `Annotated[str, OneOf(FAMILIES)]`.
 
     They are listed when a value is checked, so that one new file is a new value.
+
+    Args:
+        registry: Has one file for each kind.
+        also: Further values, without a file.
+        but: Kinds that do not fit here.
     """
 
-    def __init__(self, registry: Registry, also: tuple[str, ...] = ()) -> None:
+    def __init__(self, registry: Registry, also: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
         self.registry = registry
         self.also = also
+        self.but = but
 
     def names(self) -> list[str]:
         """Return the values that there are, in alphabetical order."""
-        return sorted({*self.registry.names(), *self.also})
+        return sorted({*self.registry.names(), *self.also} - {*self.but})
 
     def check(self, value: str) -> str:
         """Return the value if there is such a kind; the schema says what would be one."""

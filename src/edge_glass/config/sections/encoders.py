@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.sections.base import Section
+from edge_glass.config.sections.base import OneOf, Section
+from edge_glass.core.registry import Registry
+
+POOLINGS: Final = Registry("edge_glass.encoders.poolings", "pooling")
+"""One file each; see `edge_glass.encoders.pooling`."""
+
+KEEP_TOKENS: Final = ("grid", "none")
+"""Poolings that give several tokens, for a prefix; a new one is refused when a tower is built."""
+
+LEARNED: Final = ("multihead", "perceiver", "simple")
+"""Poolings that gradients train: never of a prefix, whose resampler is the prefix's own."""
+
+MEASURED: Final = ("codebook",)
+"""Poolings that look at training rows first, which the task instruction does not let them."""
 
 
 class HeadConfig(Section):
@@ -83,9 +96,10 @@ class TowerOptions(Section):
 class VisionTowerConfig(VisionEncoderConfig, TowerOptions):
     """Alignment, the picture side: frozen encoder, pooling, projection, Matryoshka dimensions."""
 
-    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] | None = Field(
+    pooling_type: Annotated[str, OneOf(POOLINGS, but=KEEP_TOKENS)] | None = Field(
         None,
-        description="How tokens become one vector; default: mean, or simple with use_attention_pooling.",
+        description="How tokens become one vector: a file of edge_glass/encoders/poolings. Default: mean, or "
+        "simple with use_attention_pooling.",
     )
     use_attention_pooling: bool = Field(
         False, description="Learn the pooling (simple unless pooling_type says)."
@@ -103,15 +117,15 @@ class TextEncoderConfig(EncoderConfig, TowerOptions):
     feature_layers: list[int] = Field(
         default=[], description="Join the hidden states of these layers instead of the last; 0: embeddings."
     )
-    pooling_type: Literal["cls", "mean", "simple", "multihead", "perceiver"] = Field(
-        "mean", description="How tokens become one vector."
+    pooling_type: Annotated[str, OneOf(POOLINGS, but=KEEP_TOKENS)] = Field(
+        "mean", description="How tokens become one vector: a file of edge_glass/encoders/poolings."
     )
 
 
 class AudioTowerConfig(AudioEncoderConfig, TowerOptions):
     """Alignment, the sound side: a Whisper encoder, pooling, projection into the pictures' space."""
 
-    pooling_type: Literal["mean", "mean_max", "codebook", "simple", "multihead", "perceiver"] = Field(
+    pooling_type: Annotated[str, OneOf(POOLINGS, but=(*KEEP_TOKENS, "cls"))] = Field(
         "mean_max",
         description="How tokens become one vector; codebook: their mean and a histogram of typical ones, "
         "measured on the training rows.",
@@ -121,7 +135,7 @@ class AudioTowerConfig(AudioEncoderConfig, TowerOptions):
 class VisionPrefixConfig(VisionEncoderConfig):
     """Instruction, the picture side: which of the encoder's tokens the prefix is made of."""
 
-    pooling_type: Literal["none", "grid", "mean", "cls"] | None = Field(
+    pooling_type: Annotated[str, OneOf(POOLINGS, but=(*LEARNED, *MEASURED))] | None = Field(
         None,
         description="What is kept for the prefix: every token (none, the default), averages over grid_size x "
         "grid_size fields, or one vector.",
@@ -132,7 +146,7 @@ class VisionPrefixConfig(VisionEncoderConfig):
 class AudioPrefixConfig(AudioEncoderConfig):
     """Instruction, the sound side: which of the encoder's tokens the prefix is made of."""
 
-    pooling_type: Literal["none", "mean", "mean_max"] = Field(
+    pooling_type: Annotated[str, OneOf(POOLINGS, but=(*LEARNED, *MEASURED, "cls", "grid"))] = Field(
         "mean_max",
         description="What is kept for the prefix: every token (none, for prefix.perceiver), or one vector.",
     )

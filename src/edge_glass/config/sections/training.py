@@ -10,6 +10,7 @@ from edge_glass.config.sections.base import OneOf, Section
 from edge_glass.core.registry import Registry
 
 OPTIMIZERS: Final = Registry("edge_glass.training.optimizers", "optimizer")
+LOSSES: Final = Registry("edge_glass.alignment.losses", "loss")
 TRACKERS: Final = Registry("edge_glass.training.trackers", "tracker")
 OTHER_TRACKERS: Final = ("aim", "clearml", "comet_ml", "dvclive", "swanlab")
 """Trackers by their names, through accelerate, without a file of ours."""
@@ -26,7 +27,9 @@ class PairWeightsConfig(Section):
 class LossesConfig(Section):
     """What is minimised: contrastive * L(full) + mrl * mean over dimensions of L(d)."""
 
-    kind: Literal["infonce", "siglip"] = Field("infonce", description="Form of the contrastive loss.")
+    kind: Annotated[str, OneOf(LOSSES)] = Field(
+        "infonce", description="Form of the contrastive loss: a file of edge_glass/alignment/losses."
+    )
     contrastive: float = Field(0.25, ge=0.0, description="Weight of the loss on the full embedding.")
     mrl: float = Field(1.0, ge=0.0, description="Weight of the Matryoshka loss.")
     sample_single_mrl_dim: bool = Field(
@@ -76,7 +79,9 @@ class TrainingConfig(Section):
     )
     keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints kept, besides the best.")
     sharding: Literal["none", "fsdp"] = Field(
-        "none", description="fsdp spreads weights, gradients and optimizer state over the processes."
+        "none",
+        description="fsdp spreads weights, gradients and optimizer state over the processes, as ZeRO stage 3 "
+        "of DeepSpeed does, which itself is not used.",
     )
     device: Literal["auto", "cpu"] = Field("auto", description="cpu keeps the run off the GPU.")
     num_threads: int | None = Field(None, ge=1, description="CPU threads of torch; default: torch's own.")

@@ -79,6 +79,11 @@ def build_prefix_tower(
             f"{name}_encoder.pooling_type is cls, but this encoder has no class token; mean would be right"
         )
     pooling = build_pooling(pooling_type, encoder.width, grid_size=grid_size)
+    if pooling.learned or pooling.measured:
+        raise ConfigError(
+            f"{name}_encoder.pooling_type: expected one with nothing to learn or measure, such as mean; got "
+            f"{pooling_type}. prefix.perceiver learns what the decoder reads"
+        )
     inner = pooled_width(pooling, encoder.width)
     with seeded(seed, f"prefix.{name}"):
         perceiver = None
