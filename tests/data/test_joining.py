@@ -5,8 +5,7 @@ import pickle
 import numpy as np
 from data_samples import make_table, picture, sound, trimodal_table
 
-from edge_glass.data.joining import join_tables
-from edge_glass.data.samples import Rejected
+from edge_glass.data.samples import Rejected, join_tables
 from edge_glass.data.sounds import decode_sound
 from edge_glass.data.splits import connected_groups
 

@@ -7,8 +7,7 @@ from data_samples import make_table, picture
 from question_rows import write_questions
 
 from edge_glass.core.errors import DataError
-from edge_glass.data.check_report import ERROR
-from edge_glass.data.checking import check_files
+from edge_glass.data.checking import ERROR, check_files
 from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import (
     Rejected,

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from edge_glass.data.sound_transforms import spec_augment
-from edge_glass.data.transforms import sample_generator
+from edge_glass.data.transforms import sample_generator, spec_augment
 
 
 def masked(seed: int, shape: tuple[int, int] = (80, 200), **options: float) -> torch.Tensor:

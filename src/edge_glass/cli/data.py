@@ -132,8 +132,7 @@ def check(
     edge-glass data check --boxes data/nutrition-scenes/train.parquet data/nutrition-scenes/val.parquet
     edge-glass data check coco:annotations.json --image-root pictures
     """
-    from edge_glass.data.check_report import write_rejects
-    from edge_glass.data.checking import check_files, split_names
+    from edge_glass.data.checking import check_files, split_names, write_rejects
     from edge_glass.detection.data.checking import check_boxes, is_box_source
 
     if boxes or all(map(is_box_source, files)):

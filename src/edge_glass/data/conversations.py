@@ -1,4 +1,4 @@
-"""What is said about a picture: turns of a user and an assistant, in the forms that data sets write them.
+"""What is said about a picture: turns of a user and an assistant, as data sets and models write them.
 
 PixMo QA has a question marked `[USER]` and an answer marked `[ASSISTANT]`; LLaVA and ShareGPT have lists of
 `{"from": "human" | "gpt", "value": …}` with `<image>` where the picture stands; chat data has lists of
@@ -7,9 +7,10 @@ PixMo QA has a question marked `[USER]` and an answer marked `[ASSISTANT]`; LLaV
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from edge_glass.core.errors import ConfigError
 from edge_glass.data.samples import has_visible_text
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
@@ -186,3 +187,59 @@ def _text(value: Any, what: str) -> str:
 def _check_visible(text: str, what: str) -> None:
     if not has_visible_text(text):
         raise BadConversation(f"the {what} is empty")
+
+
+Template = Callable[[Sequence[Turn], bool], str]
+"""(turns, whether the assistant is to speak next) → text."""
+
+
+class PlainTemplate:
+    """The template of tokenizers that have none: `User: …` and `Assistant: …` on lines of their own.
+
+    Args:
+        end: Text of the token that ends an answer.
+    """
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+
+    def __call__(self, turns: Sequence[Turn], assistant_next: bool) -> str:
+        names = {USER: "User: ", ASSISTANT: "Assistant: "}
+        ends = {ASSISTANT: self.end}
+        lines = [f"{names.get(role, '')}{text}{ends.get(role, '')}\n" for role, text in turns]
+        return "".join(lines) + ("Assistant:" if assistant_next else "")
+
+
+class ChatTemplate:
+    """The chat template that a tokenizer brings.
+
+    Args:
+        tokenizer: Of transformers. Its template is called with `enable_thinking=False`, which those without
+            such a switch ignore: an answer that is trained has no thoughts in front.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, turns: Sequence[Turn], assistant_next: bool) -> str:
+        messages = [{"role": role, "content": text} for role, text in turns]
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=assistant_next, enable_thinking=False
+            )
+        except Exception as error:  # templates are programs; jinja2 raises what they say
+            said = " ".join(str(error).split())[:200]
+            raise ConfigError(f"the tokenizer's chat template cannot be used ({said})") from error
+
+
+def default_template(tokenizer: Any) -> Template:
+    """The tokenizer's own chat template, or `PlainTemplate` with its end-of-text token where it has none.
+
+    Raises:
+        ConfigError: It has neither.
+    """
+    if getattr(tokenizer, "chat_template", None):
+        return ChatTemplate(tokenizer)
+    if tokenizer.eos_token is None:
+        raise ConfigError("the tokenizer has neither a chat template nor an eos_token; give it an eos_token")
+    return PlainTemplate(tokenizer.eos_token)

@@ -17,9 +17,8 @@ from edge_glass.data.common_voice import read_common_voice
 from edge_glass.data.folder import read_folder
 from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import MODALITIES, SampleTable, check_rejected, drop_captions_of, group_numbers
-from edge_glass.data.sound_transforms import spec_augment
 from edge_glass.data.splits import separate_pictures, split_by_group
-from edge_glass.data.transforms import augment, sample_generator
+from edge_glass.data.transforms import augment, sample_generator, spec_augment
 from edge_glass.migrating import takes_old_calls
 
 Preprocess = Callable[[Any], Tensor]

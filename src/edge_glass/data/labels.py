@@ -16,8 +16,15 @@ from torch import Tensor
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.core.labels import NOT_TRAINED as NOT_TRAINED
-from edge_glass.data.conversations import ASSISTANT, USER, BadConversation, Turn
-from edge_glass.data.prompt_templates import PlainTemplate, Template, default_template
+from edge_glass.data.conversations import (
+    ASSISTANT,
+    USER,
+    BadConversation,
+    PlainTemplate,
+    Template,
+    Turn,
+    default_template,
+)
 
 _KNOWN: Final = 4096  # tokenised conversations that are kept
 _OBJECT: Final = "\N{OBJECT REPLACEMENT CHARACTER}"

@@ -1,4 +1,4 @@
-"""Random transforms of training pictures, as pure functions of (seed, epoch, sample)."""
+"""Random transforms of training pictures and sounds, as pure functions of (seed, epoch, sample)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from edge_glass.encoders.image_transform import ImageTransform
 
@@ -50,3 +51,39 @@ def random_crop_box(size: tuple[int, int], generator: np.random.Generator) -> tu
     left = int(generator.integers(0, size[0] - width + 1))
     top = int(generator.integers(0, size[1] - height + 1))
     return left, top, left + width, top + height
+
+
+def spec_augment(
+    mel: Tensor,
+    generator: np.random.Generator,
+    *,
+    frequency_masks: int = 2,
+    frequency_fraction: float = 0.15,
+    time_masks: int = 2,
+    time_fraction: float = 0.1,
+) -> Tensor:
+    """Hide random bands of frequencies and random stretches of time (SpecAugment without time warping).
+
+    Each mask's width is drawn evenly from 0 to its largest, then its place. Hidden values become the clip's
+    mean. Park et al. 2019, https://arxiv.org/abs/1904.08779.
+
+    Args:
+        mel: `[M, T]` log-mel spectrogram; it is not changed.
+        generator: All randomness.
+        frequency_masks: Number of bands.
+        frequency_fraction: Largest band, as a share of M.
+        time_masks: Number of stretches.
+        time_fraction: Longest stretch, as a share of T, so that a short clip keeps most of itself.
+
+    Returns:
+        `[M, T]`.
+    """
+    masked = mel.clone()
+    mean = float(mel.mean()) if mel.numel() else 0.0
+    for axis, count, fraction in ((0, frequency_masks, frequency_fraction), (1, time_masks, time_fraction)):
+        size = mel.shape[axis]
+        for _ in range(count):
+            width = int(generator.integers(0, int(size * fraction) + 1))
+            start = int(generator.integers(0, size - width + 1))
+            masked.narrow(axis, start, width).fill_(mean)
+    return masked

@@ -11,9 +11,8 @@ from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
 from edge_glass.data.generated import generated_splits
-from edge_glass.data.joining import join_tables
 from edge_glass.data.parquet import read_parquet
-from edge_glass.data.samples import SampleTable, check_rejected
+from edge_glass.data.samples import SampleTable, check_rejected, join_tables
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_glass.data.check_report import ERROR, WARNING, CheckReport, Finding
+from edge_glass.data.checking import ERROR, WARNING, CheckReport, Finding
 from edge_glass.detection.boxes.evidence import order_evidence
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.readers import read_detection

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.extras import optional_module
-from edge_glass.data.picture_files import file_below
+from edge_glass.data.folder import file_below
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.files import existing_folder, read_text, shown_files, whole
 from edge_glass.detection.data.rows import Annotated, Mark, build_table

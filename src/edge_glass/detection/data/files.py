@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.extras import optional_module
-from edge_glass.data.folder import FilePictures
-from edge_glass.data.picture_files import file_problem, scan_files
+from edge_glass.data.folder import FilePictures, file_problem, scan_files
 from edge_glass.detection.data.picture_sizes import files_identity, upright_sizes
 from edge_glass.detection.data.rows import Shown
 

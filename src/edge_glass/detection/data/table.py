@@ -12,8 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from edge_glass.core.errors import DataError
-from edge_glass.data.joining import join_tables
-from edge_glass.data.samples import Rejected, SampleTable
+from edge_glass.data.samples import Rejected, SampleTable, join_tables
 from edge_glass.detection.boxes.codec import BoxCodec, SeenSize
 from edge_glass.detection.data.conversations import convert_to_conversation_format
 from edge_glass.encoders.image_transform import to_rgb

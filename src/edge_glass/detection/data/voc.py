@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.extras import optional_module
-from edge_glass.data.picture_files import file_below
+from edge_glass.data.folder import file_below
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.files import (
     SUFFIXES,

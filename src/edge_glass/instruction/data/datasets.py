@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 from edge_glass.data.datasets import INPUT_NAMES, MAX_BAD_FRACTION, Preprocess
 from edge_glass.data.labels import ConversationTokenizer, Template
 from edge_glass.data.samples import check_rejected, group_numbers
-from edge_glass.data.sound_transforms import spec_augment
-from edge_glass.data.transforms import augment, sample_generator
+from edge_glass.data.transforms import augment, sample_generator, spec_augment
 from edge_glass.instruction.data.lengths import MAX_ANSWER, MAX_QUESTION, fit_lengths
 from edge_glass.instruction.data.readers import read_conversations, read_question_parquet
 from edge_glass.instruction.data.table import InstructionTable

@@ -17,10 +17,9 @@ from edge_glass.data.conversations import (
     question_and_answer,
     read_messages,
 )
-from edge_glass.data.folder import FilePictures
+from edge_glass.data.folder import FilePictures, file_below, file_problem, read_json_records, scan_files
 from edge_glass.data.parquet import MAX_AUDIO_SECONDS
 from edge_glass.data.parquet_file import ANYTHING, PICTURES, SOUNDS, TEXT, one_line, open_parquet, plain_cell
-from edge_glass.data.picture_files import file_below, file_problem, read_json_records, scan_files
 from edge_glass.data.samples import Rejected
 from edge_glass.data.scan import CellScan
 from edge_glass.data.spool import ArrowPictures, spool_pictures, spool_sounds

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.datasets import check_enough
-from edge_glass.data.joining import join_tables
-from edge_glass.data.samples import SampleTable
+from edge_glass.data.samples import SampleTable, join_tables
 from edge_glass.data.splits import separate_pictures, split_by_group
 
 
