@@ -9,7 +9,7 @@ from data_samples import make_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.data.captions import EMPTY, NOTHING, Chooser
+from edge_glass.data.captions import ABSENT, EMPTY, Chooser
 from edge_glass.data.samples import SampleTable
 
 ROWS = [("a", ["dog", "hound", "pet"]), ("b", ["cat"]), ("c", ["pet", "dog"])]
@@ -108,10 +108,10 @@ def test_a_row_without_words_or_sounds_shows_nothing():
     for modality, first in (("text", 1), ("audio", 0)):
         chooser = Chooser(TAKES, modality, training=True, dropout=0.9)
         for epoch in range(20):
-            assert chooser.numbers(epoch)[1] == NOTHING and chooser.takes(epoch)[1] == 0
+            assert chooser.numbers(epoch)[1] == ABSENT and chooser.takes(epoch)[1] == 0
             assert not chooser.dropped(epoch)[1]
         assert chooser.items[first:] == ["s1", "s2", "s3", "s4", "s5"]
-        assert Chooser(TAKES, modality).numbers(0).tolist() == [first, NOTHING, first + 3, first + 4]
+        assert Chooser(TAKES, modality).numbers(0).tolist() == [first, ABSENT, first + 3, first + 4]
     assert Chooser([], "audio", training=True).numbers(3).tolist() == []
 
 

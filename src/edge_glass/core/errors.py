@@ -10,6 +10,11 @@ class EdgeGlassError(Exception):
     exit_code = 2
 
 
+def error_line(error: BaseException, longest: int = 200) -> str:
+    """Return the message of another library's error on one line, cut where it gets long."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
 class ConfigError(EdgeGlassError):
     """The command or the experiment file is wrong."""
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 EMPTY = ""
-NOTHING = -1
+ABSENT = -1
+"""The number of an item that a row does not have."""
 _STREAMS = {"text": 1, "audio": 2, "vision": 3}  # the draws of one modality say nothing about another's
 
 
@@ -36,7 +37,7 @@ class Chooser:
     ) -> None:
         numbers: dict[str, int] = {EMPTY: 0} if modality == "text" else {}
         self.choices = [
-            np.array([numbers.setdefault(key, len(numbers)) for key in row] or [NOTHING]) for row in keys
+            np.array([numbers.setdefault(key, len(numbers)) for key in row] or [ABSENT]) for row in keys
         ]
         self.items = list(numbers)
         self.modality, self.training, self.seed, self.dropout = modality, training, seed, dropout
@@ -63,7 +64,7 @@ class Chooser:
         """Rows whose caption is replaced by the empty one, bool `[N]`."""
         if not self.training or not self.dropout:
             return np.zeros(len(self.choices), dtype=bool)
-        has_words = np.array([choice[0] != NOTHING for choice in self.choices])
+        has_words = np.array([choice[0] != ABSENT for choice in self.choices])
         return (self._draws(epoch)[:, 1] < self.dropout) & has_words
 
     def _takes(self, epoch: int) -> np.ndarray:

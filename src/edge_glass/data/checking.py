@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import DataError, error_line
 from edge_glass.core.files import atomic_file
-from edge_glass.data.parquet_file import PICTURES, TEXT, one_line, open_parquet
+from edge_glass.core.progress import progress_bar
+from edge_glass.data.parquet_file import PICTURES, TEXT, open_parquet
 from edge_glass.data.pictures import MAX_PIXELS, BadPicture, decode_image, picture_bytes, picture_hash
 from edge_glass.data.samples import has_visible_text
 
@@ -133,7 +133,7 @@ def check_files(
             for split, path in files.items()
         }
         total = sum(file.metadata.num_rows for file in opened.values())
-        advance = stack.enter_context(_progress(total, progress))
+        advance = stack.enter_context(progress_bar("checking rows", total, progress))
         for split, file in opened.items():
             name = str(files[split])
             report.rows[split] = 0
@@ -142,7 +142,7 @@ def check_files(
                 complaints += _check_text(text, texts, split, row)
                 report.findings += [Finding(split, name, row, *complaint) for complaint in complaints]
                 report.rows[split] += 1
-                advance()
+                advance(1)
     return report
 
 
@@ -214,17 +214,4 @@ def _rows(
                 yield image.as_py(), text.as_py()
                 done += 1
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: damaged after row {done} ({one_line(error)})") from error
-
-
-@contextlib.contextmanager
-def _progress(total: int, wanted: bool) -> Iterator[Callable[[], None]]:
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("checking rows", total=total)
-        yield lambda: bar.advance(task)
+        raise DataError(f"{name}: damaged after row {done} ({error_line(error)})") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from edge_glass.core.errors import ConfigError
+from edge_glass.core.errors import ConfigError, error_line
 from edge_glass.data.samples import has_visible_text
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
@@ -228,8 +228,9 @@ class ChatTemplate:
                 messages, tokenize=False, add_generation_prompt=assistant_next, enable_thinking=False
             )
         except Exception as error:  # templates are programs; jinja2 raises what they say
-            said = " ".join(str(error).split())[:200]
-            raise ConfigError(f"the tokenizer's chat template cannot be used ({said})") from error
+            raise ConfigError(
+                f"the tokenizer's chat template cannot be used ({error_line(error)})"
+            ) from error
 
 
 def default_template(tokenizer: Any) -> Template:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from edge_glass.core.errors import DataError
-from edge_glass.data.captions import NOTHING, Chooser
+from edge_glass.data.captions import ABSENT, Chooser
 from edge_glass.data.common_voice import read_common_voice
 from edge_glass.data.folder import read_folder
 from edge_glass.data.parquet import read_parquet
@@ -75,7 +75,7 @@ class TriModalDataset(Dataset):
         item: dict[str, Any] = {"id": self.table.ids[index], "groups": {}}
         for name, chooser in self.choosers.items():
             number = int(chooser.numbers(epoch)[index])
-            if number != NOTHING:
+            if number != ABSENT:
                 item[INPUT_NAMES[name]] = self._input(name, epoch, index, number)
                 item["groups"][name] = int(self.groups.of(name, epoch, np.array([index]))[0])
         return item

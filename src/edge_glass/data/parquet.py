@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import DataError, error_line
 from edge_glass.data.parquet_file import (
     ANYTHING,
     PICTURES,
     SOUNDS,
     TEXT,
     TEXT_LISTS,
-    one_line,
     open_parquet,
     plain_cell,
 )
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 MAX_AUDIO_SECONDS = 600.0
-_NOTHING = CellScan([], [], None)
+_EMPTY_CELL = CellScan([], [], None)
 
 
 def read_parquet(
@@ -72,8 +71,8 @@ def read_parquet(
     extras = texts[extra_captions_column] if extra_captions_column else [None] * len(captions)
     names = texts[id_column] if id_column else [None] * len(captions)
     ids = [str(row if name is None else name) for row, name in enumerate(names)]
-    seen = pictures.scans() if pictures is not None else [_NOTHING] * len(captions)
-    heard = sounds.scans() if sounds is not None else [_NOTHING] * len(captions)
+    seen = pictures.scans() if pictures is not None else [_EMPTY_CELL] * len(captions)
+    heard = sounds.scans() if sounds is not None else [_EMPTY_CELL] * len(captions)
     kept, rejected = [], []
     for row in rows:
         problem = _row_problem(captions[row], seen[row], heard[row], partial=sounds is not None)
@@ -120,7 +119,7 @@ def _read_texts(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[st
     try:
         table = file.read(columns=list(dict.fromkeys(columns)))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({one_line(error)})") from error
+        raise DataError(f"{path}: damaged ({error_line(error)})") from error
     return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}
 
 

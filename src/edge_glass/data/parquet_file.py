@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import DataError, error_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +87,7 @@ def open_parquet(
         # Without pre-buffering a row group of gigabytes is read page by page.
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BUFFER)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({one_line(error)})") from error
+        raise DataError(f"{path}: not a readable parquet file ({error_line(error)})") from error
     with file:
         schema = file.schema_arrow
         for column, kind in columns:
@@ -99,11 +99,6 @@ def open_parquet(
         if file.metadata.num_rows == 0:
             raise DataError(f"{path}: has no rows")
         yield file
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message on one line, cut where it gets long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def plain_cell(value: pa.Scalar) -> Any:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Mapping
 from typing import Any, Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edge_glass.core.errors import error_line
+from edge_glass.data.cells import BadCell
 
 MAX_PIXELS: Final = 89_478_485
 """Upper bound on width x height. Pillow's own warning level (256 MiB as RGB), enforced here as an error."""
@@ -40,37 +42,19 @@ FORMATS: Final = (
 _SIXTEEN_BIT_MODES: Final = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-class BadPicture(ValueError):
-    """A stored picture cannot be used. `kind` is a short stable key, `reason` says why in plain words."""
+class BadPicture(BadCell):
+    """A stored picture cannot be used."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[BadPicture], tuple[str, str]]:
-        # Data-loader workers send exceptions home pickled; the default would lose an argument.
-        return BadPicture, (self.kind, self.reason)
+    noun = "picture"
 
 
 def picture_bytes(value: Any) -> bytes:
-    """The encoded bytes of one table cell: raw bytes, or the Hugging Face struct `{"bytes", "path"}`.
+    """Return the encoded bytes of one table cell: raw bytes, or the Hugging Face struct `{"bytes", "path"}`.
 
     Raises:
-        BadPicture: the cell is empty, holds only a path, or holds something other than bytes.
+        BadPicture: The cell is empty, holds only a path, or holds something other than bytes.
     """
-    if isinstance(value, Mapping):
-        if value.get("bytes") is None and value.get("path"):
-            raise BadPicture("no_picture", f"the cell has the path {value['path']!r} but no picture bytes")
-        value = value.get("bytes")
-    if value is None:
-        raise BadPicture("no_picture", "the cell is empty (null)")
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise BadPicture("not_a_picture", f"the cell holds {type(value).__name__}, not bytes")
-    data = bytes(value)
-    if not data:
-        raise BadPicture("no_picture", "the picture has no bytes (length 0)")
-    return data
+    return BadPicture.require_bytes(value)
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -92,15 +76,17 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except UnidentifiedImageError as error:  # also raised for a picture of zero width or height
         raise BadPicture("not_a_picture", f"no picture can be read from {_describe(data)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadPicture("too_large", f"too large: {_line(error)}") from error
+        raise BadPicture("too_large", f"too large: {error_line(error, 120)}") from error
     except Exception as error:  # Pillow's parsers raise many kinds: SyntaxError, struct.error, KeyError, ...
-        raise BadPicture(_damage(data, error), f"the header cannot be read ({_line(error)})") from error
+        raise BadPicture(
+            _damage(data, error), f"the header cannot be read ({error_line(error, 120)})"
+        ) from error
     with image:
         _check_size(image, max_pixels)
         try:
             image.load()
         except Exception as error:  # OSError when bytes are missing; the codecs raise others
-            reason = f"the {image.format} data cannot be decoded ({_line(error)})"
+            reason = f"the {image.format} data cannot be decoded ({error_line(error, 120)})"
             raise BadPicture(_damage(data, error), reason) from error
         return _to_rgb(_upright(image))
 
@@ -135,7 +121,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     try:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     except Exception as error:
-        raise BadPicture("unsupported", f"mode {image.mode} cannot become RGB ({_line(error)})") from error
+        raise BadPicture(
+            "unsupported", f"mode {image.mode} cannot become RGB ({error_line(error, 120)})"
+        ) from error
 
 
 def _eight_bit_grey(image: Image.Image) -> Image.Image:
@@ -162,10 +150,6 @@ def _describe(data: bytes) -> str:
     if head.startswith((b"<!doctype", b"<html")):
         return "an HTML page, perhaps an error page saved as a picture"
     return f"{len(data)} bytes, starting with {data[:8]!r}"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def make_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:

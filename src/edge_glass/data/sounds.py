@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from edge_glass.core.errors import error_line
 from edge_glass.core.extras import optional_module
+from edge_glass.data.cells import BadCell
 
 MAX_SECONDS: Final = 600.0
 """Upper bound on the length of a sound unless the caller gives another."""
@@ -46,37 +47,19 @@ class Sound(NamedTuple):
         return len(self.samples) / self.rate
 
 
-class BadSound(ValueError):
-    """A stored sound cannot be used. `kind` is a short stable key, `reason` says why in plain words."""
+class BadSound(BadCell):
+    """A stored sound cannot be used."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[BadSound], tuple[str, str]]:
-        # Data-loader workers send exceptions home pickled; the default would lose an argument.
-        return BadSound, (self.kind, self.reason)
+    noun = "sound"
 
 
 def sound_bytes(value: Any) -> bytes:
-    """The encoded bytes of one table cell: raw bytes, or the Hugging Face struct `{"bytes", "path"}`.
+    """Return the encoded bytes of one table cell: raw bytes, or the Hugging Face struct `{"bytes", "path"}`.
 
     Raises:
-        BadSound: the cell is empty, holds only a path, or holds something other than bytes.
+        BadSound: The cell is empty, holds only a path, or holds something other than bytes.
     """
-    if isinstance(value, Mapping):
-        if value.get("bytes") is None and value.get("path"):
-            raise BadSound("no_sound", f"the cell has the path {value['path']!r} but no sound bytes")
-        value = value.get("bytes")
-    if value is None:
-        raise BadSound("no_sound", "the cell is empty (null)")
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise BadSound("not_a_sound", f"the cell holds {type(value).__name__}, not bytes")
-    data = bytes(value)
-    if not data:
-        raise BadSound("no_sound", "the sound has no bytes (length 0)")
-    return data
+    return BadSound.require_bytes(value)
 
 
 def decode_sound(data: bytes, max_seconds: float = MAX_SECONDS) -> Sound:
@@ -156,7 +139,7 @@ def _read(file: Any, max_seconds: float) -> np.ndarray:
         try:
             block = file.read(_BLOCK, dtype="float32", always_2d=True)
         except Exception as error:
-            reason = f"the {file.format} data cannot be decoded ({' '.join(str(error).split())[:120]})"
+            reason = f"the {file.format} data cannot be decoded ({error_line(error, 120)})"
             raise BadSound("corrupt", reason) from error
         if not len(block):
             return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from edge_glass.assets import cache_root
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import DataError, error_line
 from edge_glass.core.files import atomic_file
-from edge_glass.data.parquet_file import one_line, plain_cell
+from edge_glass.data.parquet_file import plain_cell
 from edge_glass.data.scan import CellScan, scan_cells, scan_picture_cell, scan_sound_cell
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _spool(
     except OSError as error:
         existing = next(parent for parent in target.parents if parent.exists())
         raise DataError(
-            f"{target}: column '{column}' of {path} could not be copied there ({one_line(error)}; "
+            f"{target}: column '{column}' of {path} could not be copied there ({error_line(error)}; "
             f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB free).\n"
             "Set EDGE_GLASS_HOME to a folder on a larger disk."
         ) from error
@@ -137,7 +137,7 @@ def _cells(path: Path, file: pq.ParquetFile, column: str) -> Iterator[Any]:
                 yield plain_cell(cell)
                 done += 1
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged after row {done} ({one_line(error)})") from error
+        raise DataError(f"{path}: damaged after row {done} ({error_line(error)})") from error
 
 
 def _open(path: Path) -> pa.Table:

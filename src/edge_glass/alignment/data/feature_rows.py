@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from edge_glass.data.captions import NOTHING
+from edge_glass.data.captions import ABSENT
 from edge_glass.data.datasets import ContentGroups, choosers
 from edge_glass.data.feature_cache import FeatureTable
 from edge_glass.data.features import CachedFeatures
@@ -69,7 +69,7 @@ class FeatureRows(Dataset):
         batch: dict[str, Any] = {"ids": [self.table.ids[i] for i in indices], "rows": {}, "groups": {}}
         for name, chooser in self.choosers.items():
             numbers = chooser.numbers(epoch)[indices]
-            present = np.flatnonzero(numbers != NOTHING)
+            present = np.flatnonzero(numbers != ABSENT)
             batch[name] = self._inputs(name, self.places[name][numbers[present]])
             batch["rows"][name] = torch.from_numpy(present)
             batch["groups"][name] = torch.from_numpy(self.groups.of(name, epoch, indices[present]))

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_glass.core.errors import AssetError, DataError
-from edge_glass.data.parquet_file import one_line
+from edge_glass.core.errors import AssetError, DataError, error_line
 
 _BATCH_ROWS: Final = 512
 
@@ -74,7 +73,7 @@ def hub_index(repository: str, limit: int | None = None) -> Index:
         folder = snapshot_download(repository, repo_type="dataset", allow_patterns="*.parquet")
     except Exception as error:  # the hub's library raises many kinds, of three libraries
         raise AssetError(
-            f"the index of {repository} could not be fetched from the hub ({one_line(error)}).\n"
+            f"the index of {repository} could not be fetched from the hub ({error_line(error)}).\n"
             "Download its parquet files elsewhere and give them with --index FILE."
         ) from error
     return open_index([Path(folder)], limit)
@@ -111,7 +110,7 @@ def _read_parquet(file: Path) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=_BATCH_ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: not a readable parquet file ({one_line(error)})") from error
+        raise DataError(f"{file}: not a readable parquet file ({error_line(error)})") from error
 
 
 def _read_json_lines(file: Path) -> Iterator[Row]:
@@ -125,7 +124,7 @@ def _read_json(file: Path) -> Iterator[Row]:
     try:
         rows = json.loads(file.read_bytes().decode("utf-8-sig"))
     except ValueError as error:  # also UnicodeDecodeError
-        raise DataError(f"{file}: not JSON ({one_line(error)})") from error
+        raise DataError(f"{file}: not JSON ({error_line(error)})") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file}: expected a list of objects")
     yield from rows
@@ -135,7 +134,7 @@ def _object(file: Path, where: str, data: bytes) -> Row:
     try:
         row = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{file}: {where} is not JSON ({one_line(error)})") from error
+        raise DataError(f"{file}: {where} is not JSON ({error_line(error)})") from error
     if not isinstance(row, dict):
         raise DataError(f"{file}: {where} is no object")
     return row

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from edge_glass.core.errors import AssetError, DataError
-from edge_glass.data.parquet_file import one_line
+from edge_glass.core.errors import AssetError, DataError, error_line
 from edge_glass.encoders.sources import require_hub
 
 SPLIT_NAMES: Final = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
@@ -41,7 +40,7 @@ def hub_files(source: str) -> dict[str, list[Path]]:
         raise DataError(f"{str(error).splitlines()[0]}\nGive a parquet file instead.") from error
     except Exception as error:  # the hub's own, of its network library, OSError when the disk is full
         raise DataError(
-            f"{source}: the data set cannot be fetched from the hub ({one_line(error)}).\n"
+            f"{source}: the data set cannot be fetched from the hub ({error_line(error)}).\n"
             "Give OWNER/NAME of a data set this machine can reach, or a parquet file."
         ) from error
     found: dict[str, list[Path]] = {}

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.core.errors import DataError
-from edge_glass.data.parquet_file import PICTURES, ColumnKind, one_line, open_parquet, plain_cell
+from edge_glass.core.errors import DataError, error_line
+from edge_glass.data.parquet_file import PICTURES, ColumnKind, open_parquet, plain_cell
 from edge_glass.data.spool import ArrowPictures, Spool, spool_pictures
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.picture_sizes import upright_sizes
@@ -147,5 +147,5 @@ def _read_cells(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[st
     try:
         table = file.read(columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({one_line(error)})") from error
+        raise DataError(f"{path}: damaged ({error_line(error)})") from error
     return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}

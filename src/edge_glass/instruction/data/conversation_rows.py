@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from edge_glass.data.captions import NOTHING
+from edge_glass.data.captions import ABSENT
 from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.features import CachedFeatures
 from edge_glass.data.transforms import sample_generator
@@ -49,12 +49,12 @@ class ConversationRows(Dataset):
         batch = self.collate([self.dataset[key] for key in keys])
         for name, places in self.places.items():
             shown = np.array([self._shown(places[row], epoch, row) for epoch, row in keys], dtype=np.int64)
-            distinct, place = np.unique(shown[shown != NOTHING], return_inverse=True)
+            distinct, place = np.unique(shown[shown != ABSENT], return_inverse=True)
             if not len(distinct):
                 continue
             tokens, mask = self.features[name].gather(distinct)
             rows = np.full(len(keys), -1, dtype=np.int64)
-            rows[shown != NOTHING] = place
+            rows[shown != ABSENT] = place
             batch["inputs"][name] = {"tokens": tokens, "mask": mask}
             batch["place"][name] = torch.from_numpy(rows)
         return batch
@@ -62,6 +62,6 @@ class ConversationRows(Dataset):
     def _shown(self, places: list[int], epoch: int, row: int) -> int:
         """Which of its takes a row shows: the one that `ConversationDataset` draws."""
         if len(places) < 2 or not self.dataset.training:
-            return places[0] if places else NOTHING
+            return places[0] if places else ABSENT
         generator = sample_generator(self.dataset.seed, epoch, f"{row} {self.dataset.table.ids[row]}")
         return places[int(generator.integers(len(places)))]
