@@ -9,8 +9,8 @@ import pytest
 from config_messages import Facts, check_message, messages
 
 from edge_glass.config import ExperimentConfig, dump_config, load_config, variant_config
-from edge_glass.config.checks.box_sources import BoxSource, box_source
 from edge_glass.config.sections.detection import FAMILIES, token_side
+from edge_glass.config.sources import BoxSource, box_source
 from edge_glass.core.errors import ConfigError
 from edge_glass.detection.boxes.codec import box_codec
 from edge_glass.detection.data.readers import parse_source

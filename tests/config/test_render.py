@@ -17,7 +17,7 @@ from edge_glass.config.loading import validate
 from edge_glass.config.problems import Origins
 from edge_glass.config.schema import TASKS, config_class
 from edge_glass.config.sections.base import Section
-from edge_glass.config.yaml_loader import parse_yaml
+from edge_glass.config.yaml_files import parse_yaml
 
 TRICKY = [
     "",

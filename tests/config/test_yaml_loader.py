@@ -9,8 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_glass.config.render import dump_yaml
-from edge_glass.config.yaml_loader import parse_yaml, plain_value, read_yaml
+from edge_glass.config.yaml_files import dump_yaml, parse_yaml, plain_value, read_yaml
 from edge_glass.core.errors import ConfigError
 
 PLAIN_DATA = st.recursive(

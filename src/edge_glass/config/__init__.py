@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edge_glass.config.json_schema import json_schema, write_json_schema
-from edge_glass.config.loading import check_files, how_to_build, load_config
-from edge_glass.config.render import dump_config
+from edge_glass.config.loading import check_files, dump_config, how_to_build, load_config
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.variants import variant_config
 from edge_glass.core.errors import ConfigError

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.checks.data import TABLE_PATHS, missing_files, table_source
 from edge_glass.config.fields import nearest_word
 from edge_glass.config.metrics import RETRIEVAL_METRICS, SIDES, Metric
 from edge_glass.config.schema import ExperimentConfig
@@ -26,7 +25,8 @@ from edge_glass.config.sections.training import (
     LossesConfig,
     RetrievalEvaluationConfig,
 )
-from edge_glass.config.toys import TOY_HEADS, TOY_HIDDEN, TOY_WIDTH, toy_perceiver
+from edge_glass.config.sources import TABLE_PATHS, missing_files, table_source
+from edge_glass.config.tiny import TOY_HEADS, TOY_HIDDEN, TOY_WIDTH, toy_perceiver
 
 Tower = VisionTowerConfig | TextEncoderConfig | AudioTowerConfig
 

@@ -8,13 +8,6 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.checks.box_sources import box_sources, source_problems
-from edge_glass.config.checks.data import missing_files
-from edge_glass.config.checks.large_models import (
-    generation_settings,
-    large_model_packages,
-    large_model_settings,
-)
 from edge_glass.config.metrics import DETECTION_METRICS, Metric
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.base import Problem
@@ -26,9 +19,15 @@ from edge_glass.config.sections.detection import (
     VlmSizeConfig,
     token_side,
 )
-from edge_glass.config.sections.large_models import GenerationConfig
+from edge_glass.config.sections.large_models import (
+    GenerationConfig,
+    generation_settings,
+    large_model_packages,
+    large_model_settings,
+)
 from edge_glass.config.sections.training import BoxEvaluationConfig, TrainingConfig
-from edge_glass.config.toys import (
+from edge_glass.config.sources import box_sources, missing_files, source_problems
+from edge_glass.config.tiny import (
     TOY_BOXES,
     TOY_BOXES_WRITTEN,
     TOY_HEADS,

@@ -7,21 +7,21 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from edge_glass.config.checks.data import TABLE_PATHS, TABLE_SOURCES, Sources, missing_files, table_source
-from edge_glass.config.checks.large_models import (
-    generation_settings,
-    large_model_packages,
-    large_model_settings,
-)
 from edge_glass.config.metrics import NEVER_ENDED, Metric, answer_metrics
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.answers import DecoderConfig, LoraConfig, PrefixConfig
 from edge_glass.config.sections.base import KeyPath, Problem
 from edge_glass.config.sections.data import QuestionsConfig
 from edge_glass.config.sections.encoders import AudioPrefixConfig, FusionConfig, VisionPrefixConfig
-from edge_glass.config.sections.large_models import GenerationConfig
+from edge_glass.config.sections.large_models import (
+    GenerationConfig,
+    generation_settings,
+    large_model_packages,
+    large_model_settings,
+)
 from edge_glass.config.sections.training import AnswerEvaluationConfig, CachedTrainingConfig
-from edge_glass.config.toys import (
+from edge_glass.config.sources import TABLE_PATHS, TABLE_SOURCES, Sources, missing_files, table_source
+from edge_glass.config.tiny import (
     TOY_ANSWER,
     TOY_GRID,
     TOY_HEADS,

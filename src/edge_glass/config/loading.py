@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from edge_glass.config.checks.data import build_command
 from edge_glass.config.fields import Expected
 from edge_glass.config.overrides import (
     key_path,
@@ -23,9 +22,10 @@ from edge_glass.config.overrides import (
 from edge_glass.config.problems import Origins, config_error, dotted, found, problems_of, wrong_value
 from edge_glass.config.schema import DEFAULT_TASK, TASKS, ExperimentConfig, config_class
 from edge_glass.config.sections.base import Problem
+from edge_glass.config.sources import build_command
 from edge_glass.config.tiny import shrink
 from edge_glass.config.variants import variant_problems
-from edge_glass.config.yaml_loader import YamlDocument, read_yaml
+from edge_glass.config.yaml_files import YamlDocument, dump_yaml, read_yaml
 from edge_glass.core.errors import ConfigError
 
 
@@ -45,6 +45,11 @@ def load_config(
     if problems:
         raise config_error(problems, origins)
     return config
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """Write a config as YAML that reads back to an equal one: every option, in the order of the schema."""
+    return dump_yaml(config.model_dump())
 
 
 def check_files(

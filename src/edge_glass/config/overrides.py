@@ -12,7 +12,7 @@ from edge_glass.config.problems import unknown_key
 from edge_glass.config.schema import ExperimentConfig, other_classes
 from edge_glass.config.sections.base import KeyPath, Problem
 from edge_glass.config.sections.detection import LORA_PRESETS
-from edge_glass.config.yaml_loader import parse_yaml
+from edge_glass.config.yaml_files import parse_yaml
 from edge_glass.core.errors import ConfigError
 
 RIGHT_FORM = "write KEY=VALUE, such as training.epochs=3 or 'vision_encoder.mrl_dimensions=[256, 64]'"

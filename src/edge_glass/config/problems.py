@@ -19,7 +19,7 @@ from edge_glass.config.fields import (
 )
 from edge_glass.config.schema import ExperimentConfig, other_classes
 from edge_glass.config.sections.base import KeyPath, Problem
-from edge_glass.config.yaml_loader import plain_value
+from edge_glass.config.yaml_files import plain_value
 from edge_glass.core.errors import ConfigError
 
 MAX_REPORTED = 50

@@ -14,7 +14,7 @@ from typing import Any
 from edge_glass.config import ExperimentConfig, dump_config
 from edge_glass.config.overrides import leaf_paths
 from edge_glass.config.problems import dotted, value_at
-from edge_glass.config.yaml_loader import parse_yaml
+from edge_glass.config.yaml_files import parse_yaml
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.core.files import write_whole
 from edge_glass.evaluation.results import write_json

@@ -1,4 +1,4 @@
-"""YAML files as plain data, under the YAML 1.2 core rules, with the line every key stands on.
+"""YAML read and written under the YAML 1.2 core rules, with the line every key stands on.
 
 PyYAML reads YAML 1.1, where `2e-4` is text and `off` is false. Both have cost people training runs, so the
 scalar rules here are those of the YAML 1.2.2 core schema; only PyYAML's parser is used.
@@ -18,6 +18,7 @@ from edge_glass.config.sections.base import KeyPath
 from edge_glass.core.errors import ConfigError
 
 _TAG = "tag:yaml.org,2002:"
+_LINE_BREAKS = "\n\r\x85\u2028\u2029"
 
 # Tag, what a plain scalar of that tag looks like, and its possible first characters (for PyYAML's index).
 _CORE_SCALARS: list[tuple[str, str, list[str]]] = [
@@ -211,3 +212,39 @@ def _syntax_message(where: str, error: yaml.MarkedYAMLError) -> str:
     elif "but found another document" in problem:
         problem = "a second document (---) starts here; a config is one document"
     return f"{where}{line}: not valid YAML: {problem}"
+
+
+def dump_yaml(data: Any) -> str:
+    """Write plain data as YAML that `parse_yaml` reads back to the same."""
+    return str(yaml.dump(data, Dumper=_CoreDumper))
+
+
+class _CoreDumper(
+    yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer.SafeRepresenter, CoreResolver
+):
+    """Writes what `parse_yaml` reads: text that looks like a number there ("2e-4") is put in quotes."""
+
+    def __init__(self, stream: Any, **options: Any) -> None:
+        yaml.emitter.Emitter.__init__(self, stream, width=2**16, allow_unicode=True)
+        yaml.serializer.Serializer.__init__(self)
+        yaml.representer.SafeRepresenter.__init__(self, default_flow_style=False, sort_keys=False)
+        CoreResolver.__init__(self)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # anchors would only puzzle the reader
+
+
+def _short_list(dumper: _CoreDumper, items: list[Any] | tuple[Any, ...]) -> yaml.Node:
+    """Lists in one line, as people write dimensions and seeds."""
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+def _text(dumper: _CoreDumper, text: str) -> yaml.Node:
+    """Text, in double quotes where YAML would fold a line break of its kinds or take it for a merge key."""
+    style = '"' if text == "<<" or any(letter in text for letter in _LINE_BREAKS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_CoreDumper.add_representer(str, _text)
+_CoreDumper.add_representer(list, _short_list)
+_CoreDumper.add_representer(tuple, _short_list)

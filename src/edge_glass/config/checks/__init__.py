@@ -1,1 +1,0 @@
-"""Checks that several tasks share: where rows come from, large models."""
