@@ -80,5 +80,5 @@ def test_regularisation_must_be_positive(regularization: tuple[float, float]) ->
 
 def test_unequal_rows_are_named() -> None:
     x, y = pairs()
-    with pytest.raises(DataError, match="300 rows against 299"):
+    with pytest.raises(DataError, match="got 300 rows and 299"):
         CanonicalCorrelation.fit(x, y[:-1])

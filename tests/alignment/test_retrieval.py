@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_glass.alignment.measure.retrieval import DIRECTIONS, joined, ranks, recall_at, retrieval_hits
+from edge_glass.alignment.measure.retrieval import DIRECTIONS, join_results, ranks, recall_at, retrieval_hits
 from edge_glass.core.errors import DataError
 
 
@@ -202,7 +202,7 @@ def test_results_of_several_pairs_as_one():
         retrieval_hits(x[:n], x[:n], groups[:n], groups[:n], modalities=pair)
         for pair, n in zip(DIRECTIONS, (4, 2, 3), strict=True)
     ]
-    result = joined(parts)
+    result = join_results(parts)
     assert result.directions == ("i2t", "t2i", "a2t", "t2a", "v2a", "a2v")
     assert {name: len(found) for name, found in result.query_groups.items()} == {
         "i2t": 4,
@@ -216,4 +216,4 @@ def test_results_of_several_pairs_as_one():
         np.array_equal(result.ranks[key], found) for part in parts for key, found in part.ranks.items()
     )
     with pytest.raises(DataError, match="no row has two of the modalities"):
-        joined([])
+        join_results([])

@@ -152,7 +152,7 @@ def test_a_modality_with_fewer_axes_is_filled_up() -> None:
 
 
 def test_one_row_is_no_pair() -> None:
-    with pytest.raises(DataError, match="1 rows against 1; two or more"):
+    with pytest.raises(DataError, match="two or more pairs, got 1"):
         fit_shared_space(
             lambda first, second: (np.ones((1, 3)), np.ones((1, 3))),
             ("vision", "audio", "text"),

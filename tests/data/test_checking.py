@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edge_glass.core.errors import DataError
-from edge_glass.data.checking import check_files, split_names, write_rejects
+from edge_glass.data.checking import check_parquet, split_names, write_rejects
 
 
 def picture(seed: int, kind: str = "PNG") -> bytes:
@@ -41,7 +41,7 @@ def test_clean_files(tmp_path):
         "train": write(tmp_path / "train.parquet", [picture(1), picture(2)], ["one", "two"]),
         "test": write(tmp_path / "test.parquet", [picture(3)], ["three"]),
     }
-    report = check_files(files)
+    report = check_parquet(files)
     assert report.ok and report.findings == []
     assert report.rows == {"train": 2, "test": 1}
     assert report.lines() == ["train: 2 rows, 0 unusable", "test: 1 rows, 0 unusable"]
@@ -59,7 +59,7 @@ def test_every_kind_of_bad_row_is_named_with_its_place(tmp_path):
         *[picture(n) for n in range(6, 11)],
     ]
     texts = [b"a", b"b", b"c", b"d", b"e", b"f", None, b"", b" \t\n", "\u200b\ufeff".encode(), b"caf\xe9"]
-    report = check_files({"train": write(tmp_path / "a.parquet", images, texts, text_type=pa.binary())})
+    report = check_parquet({"train": write(tmp_path / "a.parquet", images, texts, text_type=pa.binary())})
     assert reasons(report) == [
         ("train", 1, "error", "truncated"),
         ("train", 2, "error", "no_picture"),
@@ -79,7 +79,7 @@ def test_every_kind_of_bad_row_is_named_with_its_place(tmp_path):
 
 
 def test_a_row_can_be_wrong_twice_and_counts_once(tmp_path):
-    report = check_files({"train": write(tmp_path / "a.parquet", [b"", picture(1)], ["", "x"])})
+    report = check_parquet({"train": write(tmp_path / "a.parquet", [b"", picture(1)], ["", "x"])})
     assert [found.reason for found in report.findings] == ["no_picture", "text_empty"]
     assert report.unusable("train") == [0]
 
@@ -87,7 +87,7 @@ def test_a_row_can_be_wrong_twice_and_counts_once(tmp_path):
 def test_a_string_column_with_bytes_that_are_not_utf8(tmp_path):
     bad = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe"))
     pq.write_table(pa.table({"image_bytes": [picture(1)], "caption": bad}), tmp_path / "a.parquet")
-    assert check_files({"train": tmp_path / "a.parquet"}).counts() == {"text_not_utf8": 1}
+    assert check_parquet({"train": tmp_path / "a.parquet"}).counts() == {"text_not_utf8": 1}
 
 
 def test_duplicates_are_warnings_and_name_the_first_one(tmp_path):
@@ -97,7 +97,7 @@ def test_duplicates_are_warnings_and_name_the_first_one(tmp_path):
         ),
         "test": write(tmp_path / "test.parquet", [picture(2), picture(9), picture(9)], ["c", "a", "e"]),
     }
-    report = check_files(files)
+    report = check_parquet(files)
     assert report.ok
     assert reasons(report) == [
         ("train", 2, "warning", "duplicate_picture"),
@@ -117,8 +117,8 @@ def test_duplicates_are_warnings_and_name_the_first_one(tmp_path):
 
 def test_a_picture_over_the_limit(tmp_path):
     file = write(tmp_path / "a.parquet", [picture(1)], ["a"])
-    assert check_files({"train": file}, max_pixels=63).counts("error") == {"too_large": 1}
-    assert check_files({"train": file}, max_pixels=64).ok
+    assert check_parquet({"train": file}, max_pixels=63).counts("error") == {"too_large": 1}
+    assert check_parquet({"train": file}, max_pixels=64).ok
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_a_picture_over_the_limit(tmp_path):
 )
 def test_column_types_of_texts(tmp_path, text_type):
     file = write(tmp_path / "a.parquet", [picture(1), picture(2)], ["a", " "], text_type=text_type)
-    assert check_files({"train": file}).counts() == {"text_empty": 1}
+    assert check_parquet({"train": file}).counts() == {"text_empty": 1}
 
 
 def test_hugging_face_structs(tmp_path):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     cells = [{"bytes": picture(1), "path": "a.png"}, {"bytes": None, "path": "b.png"}, None]
-    report = check_files({"train": write(tmp_path / "a.parquet", cells, ["a", "b", "c"], image_type=kind)})
+    report = check_parquet({"train": write(tmp_path / "a.parquet", cells, ["a", "b", "c"], image_type=kind)})
     assert [(found.row, found.reason) for found in report.findings] == [(1, "no_picture"), (2, "no_picture")]
     assert "b.png" in report.findings[0].detail
 
@@ -140,29 +140,29 @@ def test_hugging_face_structs(tmp_path):
 def test_other_column_names(tmp_path):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"jpg": [picture(1)], "words": ["a"], "extra": [1]}), file)
-    assert check_files({"train": file}, image_column="jpg", text_column="words").ok
+    assert check_parquet({"train": file}, image_column="jpg", text_column="words").ok
     with pytest.raises(DataError, match=r"a\.parquet: no column 'caption'; it has jpg, words, extra"):
-        check_files({"train": file}, image_column="jpg")
+        check_parquet({"train": file}, image_column="jpg")
 
 
 def test_columns_of_the_wrong_type(tmp_path):
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image_bytes": ["a.png"], "caption": ["a"], "number": [1]}), file)
     with pytest.raises(DataError, match=r"'image_bytes' holds string, expected picture bytes"):
-        check_files({"train": file})
+        check_parquet({"train": file})
     pq.write_table(pa.table({"image_bytes": [picture(1)], "caption": [1]}), file)
     with pytest.raises(DataError, match=r"'caption' holds int64, expected text"):
-        check_files({"train": file})
+        check_parquet({"train": file})
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.parquet: no such file"):
-        check_files({"train": tmp_path / "nowhere.parquet"})
+        check_parquet({"train": tmp_path / "nowhere.parquet"})
     (tmp_path / "a.parquet").write_text("caption\n")
     with pytest.raises(DataError, match=r"a\.parquet: not a readable parquet file"):
-        check_files({"train": tmp_path / "a.parquet"})
+        check_parquet({"train": tmp_path / "a.parquet"})
     with pytest.raises(DataError, match=r"b\.parquet: has no rows"):
-        check_files({"train": write(tmp_path / "b.parquet", [], [])})
+        check_parquet({"train": write(tmp_path / "b.parquet", [], [])})
 
 
 def test_a_file_damaged_in_its_middle(tmp_path):
@@ -177,13 +177,13 @@ def test_a_file_damaged_in_its_middle(tmp_path):
     data[middle : middle + 2000] = bytes(2000)
     file.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.parquet: damaged after row \d+") as caught:
-        check_files({"train": file})
+        check_parquet({"train": file})
     assert 20 <= int(str(caught.value).split("after row ")[1].split()[0]) <= 180
 
 
 def test_rejects_table(tmp_path):
     images = [picture(1), picture(1), b'no, "picture"']
-    report = check_files({"train": write(tmp_path / "a.parquet", images, ["a", "b", "c"])})
+    report = check_parquet({"train": write(tmp_path / "a.parquet", images, ["a", "b", "c"])})
     write_rejects(report, tmp_path / "out" / "rejects.csv")
     with (tmp_path / "out" / "rejects.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -195,7 +195,7 @@ def test_rejects_table(tmp_path):
 
 
 def test_lines_give_counts_and_a_first_place(tmp_path):
-    report = check_files({"train": write(tmp_path / "a.parquet", [picture(1), b"", b""], ["a", "b", "c"])})
+    report = check_parquet({"train": write(tmp_path / "a.parquet", [picture(1), b"", b""], ["a", "b", "c"])})
     assert report.lines()[0] == "train: 3 rows, 2 unusable"
     assert report.lines()[1].startswith("error: no_picture x 2, first ")
     assert "row 1: " in report.lines()[1]
@@ -217,8 +217,8 @@ def test_memory_is_bounded_by_pages_not_by_row_groups(tmp_path):
     table = pa.table({"image_bytes": cells, "caption": [str(n) for n in range(300)]})
     pq.write_table(table, file, compression="none", use_dictionary=False, write_batch_size=2)
     code = (
-        "import sys, pyarrow; from pathlib import Path; from edge_glass.data.checking import check_files\n"
-        "check_files({'train': Path(sys.argv[1])}); print(pyarrow.default_memory_pool().max_memory())"
+        "import sys, pyarrow; from pathlib import Path; from edge_glass.data.checking import check_parquet\n"
+        "check_parquet({'train': Path(sys.argv[1])}); print(pyarrow.default_memory_pool().max_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30e6

@@ -7,7 +7,7 @@ from data_samples import make_table, picture
 from question_rows import write_questions
 
 from edge_glass.core.errors import DataError
-from edge_glass.data.checking import ERROR, check_files
+from edge_glass.data.checking import ERROR, check_parquet
 from edge_glass.data.parquet import read_parquet
 from edge_glass.data.samples import (
     Rejected,
@@ -105,7 +105,7 @@ def test_the_command_that_lists_bad_rows_names_the_column_of_the_words(tmp_path,
         with pytest.raises(DataError) as caught:
             check_rejected(table, max_bad_fraction=0.0)
         assert str(caught.value).endswith(hint)
-    report = check_files({"qa": path}, text_column=column, progress=False)
+    report = check_parquet({"qa": path}, text_column=column, progress=False)
     assert [found.row for found in report.findings if found.severity == ERROR] == [1]
 
 

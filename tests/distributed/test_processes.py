@@ -33,7 +33,7 @@ def ask() -> dict[str, Any]:
     """Everything at once, on this rank."""
     rank = distributed.rank()
     rows = {
-        str(dtype): distributed.gather_rows((torch.arange(6).reshape(3, 2)[: 3 * rank] % 2).to(dtype))
+        str(dtype): distributed.rows_from_all((torch.arange(6).reshape(3, 2)[: 3 * rank] % 2).to(dtype))
         for dtype in DTYPES
     }
     return {
@@ -43,9 +43,9 @@ def ask() -> dict[str, Any]:
         "from_main": distributed.from_main({"r1": 0.5 + rank}),
         "from_all": distributed.from_all(f"rank {rank}"),
         "rows": rows,
-        "flat": distributed.gather_rows(torch.arange(rank + 1)),
+        "flat": distributed.rows_from_all(torch.arange(rank + 1)),
         "on_main": [on_main(False), on_main(True)],
-        "none": distributed.gather_rows(torch.empty(0, 5)),
+        "none": distributed.rows_from_all(torch.empty(0, 5)),
     }
 
 
@@ -83,7 +83,7 @@ def test_alone_there_is_nobody_to_ask() -> None:
     assert answer["agree"] == [True, False, False, True] and answer["from_all"] == ["rank 0"]
     assert answer["on_main"] == ["said by 0", "error row 3: no picture"]
     rows: Tensor = torch.ones(2, requires_grad=True)
-    assert not distributed.gather_rows(rows).requires_grad
+    assert not distributed.rows_from_all(rows).requires_grad
     distributed.barrier()
     with distributed.processes("cpu"):
         assert distributed.world_size() == 1

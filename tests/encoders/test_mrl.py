@@ -66,7 +66,7 @@ def test_shapes_of_heads_and_dropout() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ConfigError, match="mrl_dimensions has 32"):
+    with pytest.raises(ConfigError, match=r"mrl_dimensions: expected .* got 32"):
         MRLProjection(8, 16, [32])
     with pytest.raises(ConfigError, match="linear, mlp or residual"):
         MRLProjection(8, 16, kind="cubic")

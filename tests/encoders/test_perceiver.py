@@ -171,13 +171,13 @@ def test_parameters_as_the_docstring_counts_them() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ConfigError, match="8 heads do not divide the width 20"):
+    with pytest.raises(ConfigError, match="divide the width 20, got 8"):
         PerceiverResampler(20)
-    with pytest.raises(ConfigError, match="positions is 'sine'; none, fourier or learned"):
+    with pytest.raises(ConfigError, match="none, fourier or learned; got 'sine'"):
         make("sine")
-    with pytest.raises(ConfigError, match="num_latents is 0; 1 or more"):
+    with pytest.raises(ConfigError, match="num_latents of at least 1, got 0"):
         make(num_latents=0)
-    with pytest.raises(ConfigError, match="the tokens are 8 wide; 16 would be right"):
+    with pytest.raises(ConfigError, match="expected tokens of width 16, got 8"):
         make()(torch.randn(1, 2, 8), real(1, 2))
-    with pytest.raises(ConfigError, match="13 tokens, but learned positions end at max_tokens 12"):
+    with pytest.raises(ConfigError, match=r"at most 12 tokens a row .*got 13"):
         make("learned")(torch.randn(1, 13, WIDTH), real(1, 13))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_glass.alignment.report.sides import measured_sides
-from edge_glass.alignment.report.wording import closed_form_sentence
+from edge_glass.alignment.report.tables import closed_form_sentence
 from edge_glass.reporting.wording import (
     format_bytes,
     format_difference,

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from edge_glass.alignment.data.feature_rows import FeatureRows, normalized_vectors
 from edge_glass.alignment.measure.metrics import retrieval_values
-from edge_glass.alignment.measure.retrieval import RetrievalResult, fused_hits, joined, retrieval_hits
+from edge_glass.alignment.measure.retrieval import RetrievalResult, fused_hits, join_results, retrieval_hits
 from edge_glass.alignment.model.alignment import (
     MultimodalAlignmentModel,
     build_alignment_model,
@@ -116,7 +116,7 @@ class AlignmentTask:
                 found = [live.tokens(name, part) for part in parts(own, EMBED_ROWS)]
                 nothing = torch.zeros(0, tower.encoder.width)  # more ranks than items
                 tokens = torch.cat([nothing, *(part.tokens[part.mask].float().cpu() for part in found)])
-                tower.pooling.fit(distributed.gather_rows(tokens).to(tower.device))
+                tower.pooling.fit(distributed.rows_from_all(tokens).to(tower.device))
 
     def _fit_normalizers(self) -> None:
         for name, tower in self.model.towers.items():
@@ -200,7 +200,7 @@ class AlignmentTask:
                 width = tower.projection.out_dim
                 mine = torch.cat([torch.zeros(0, width, device=tower.device), *vectors])
                 rows = [place.row for place in places]
-                embedded[name] = Embedded(distributed.gather_rows(mine).cpu().numpy(), groups[rows], rows)
+                embedded[name] = Embedded(distributed.rows_from_all(mine).cpu().numpy(), groups[rows], rows)
         return embedded
 
     @torch.no_grad()
@@ -259,7 +259,7 @@ def retrieval_of(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> 
     results = [retrieval_between(embedded, model.pairs, model.dimensions)]
     if model.fusion is not None:
         results += _fused_retrieval(embedded, model)
-    return joined(results)
+    return join_results(results)
 
 
 @torch.no_grad()
@@ -308,7 +308,7 @@ def retrieval_between(
                     modalities=(first, second),
                 )
             )
-    return joined(results)
+    return join_results(results)
 
 
 def _mean(features: TokenFeatures) -> np.ndarray:

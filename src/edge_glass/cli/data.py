@@ -132,14 +132,14 @@ def check(
     edge-glass data check --boxes data/nutrition-scenes/train.parquet data/nutrition-scenes/val.parquet
     edge-glass data check coco:annotations.json --image-root pictures
     """
-    from edge_glass.data.checking import check_files, split_names, write_rejects
+    from edge_glass.data.checking import check_parquet, split_names, write_rejects
     from edge_glass.detection.data.checking import check_boxes, is_box_source
 
     if boxes or all(map(is_box_source, files)):
         found = check_boxes(files, box_spec, image_root)
     else:
         paths = [Path(file) for file in files]
-        found = check_files(split_names(paths), image_column=image_column, text_column=text_column)
+        found = check_parquet(split_names(paths), image_column=image_column, text_column=text_column)
     click.echo("\n".join(found.lines()))
     if found.findings:
         beside = Path(files[0].partition(":")[2] if is_box_source(files[0]) else files[0])

@@ -119,7 +119,7 @@ def own_share(items: Sequence[Item]) -> list[Item]:
     return list(items[len(items) * rank() // ranks : len(items) * (rank() + 1) // ranks])
 
 
-def gather_rows(rows: Tensor) -> Tensor:
+def rows_from_all(rows: Tensor) -> Tensor:
     """`[n, ...]` on every rank, n of its own and perhaps 0 → `[sum n, ...]` in rank order, without gradient.
 
     Any dtype, on the CPU or the GPU: what travels are the bytes.

@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass
 class CheckReport:
-    """What `check_files` found; `rows` counts the rows of each split."""
+    """What `check_parquet` found; `rows` counts the rows of each split."""
 
     rows: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -103,7 +103,7 @@ def split_names(paths: Iterable[Path]) -> dict[str, Path]:
     return {path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix(): path for path in files}
 
 
-def check_files(
+def check_parquet(
     files: Mapping[str, Path],
     image_column: str = "image_bytes",
     text_column: str = "caption",

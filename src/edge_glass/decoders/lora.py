@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.decoder import check_names_and_shapes
-from edge_glass.encoders.sources import write_json
+from edge_glass.encoders.sources import write_record
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class LoraAdapter:
             "base": self._base_sample().tolist(),
             "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
         }
-        write_json(folder / MANIFEST_FILE, manifest)
+        write_record(folder / MANIFEST_FILE, manifest)
 
     def load(self, folder: str | Path) -> None:
         """Load what `save` wrote; nothing is loaded when it does not fit exactly.

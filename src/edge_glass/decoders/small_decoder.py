@@ -34,7 +34,7 @@ from edge_glass.decoders.supervised_head import (
     find_supervision,
     supervised_cross_entropy,
 )
-from edge_glass.encoders.sources import write_json
+from edge_glass.encoders.sources import write_record
 
 DESCRIPTION = "decoder.json"
 WEIGHTS = "decoder.safetensors"
@@ -200,7 +200,7 @@ class SmallDecoder(nn.Module, ABC):
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_pretrained(folder / TOKENIZER)
         save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
-        write_json(
+        write_record(
             folder / DESCRIPTION,
             {"format": 1, "kind": self.kind, "vocabulary": self.vocabulary, "config": asdict(self.config)},
         )

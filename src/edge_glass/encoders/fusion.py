@@ -31,7 +31,7 @@ def cleaned(part: TokenFeatures) -> TokenFeatures:
     return TokenFeatures(part.tokens.masked_fill(~part.mask.unsqueeze(-1), 0.0), part.mask)
 
 
-def joined(parts: list[TokenFeatures]) -> TokenFeatures:
+def join_tokens(parts: list[TokenFeatures]) -> TokenFeatures:
     """Tokens one after the other: K parts `[B, N_k, D]` → `[B, ΣN, D]`."""
     return TokenFeatures(
         torch.cat([part.tokens for part in parts], dim=1), torch.cat([part.mask for part in parts], dim=1)
@@ -56,7 +56,7 @@ class ConcatFusion(nn.Module):
     def join(self, parts: list[TokenFeatures]) -> TokenFeatures:
         """K parts, absent ones without tokens → `[B, ΣN, D]`."""
         pairs = zip(parts, self.embedding, strict=True)
-        return joined([TokenFeatures(part.tokens + own, part.mask) for part, own in pairs])
+        return join_tokens([TokenFeatures(part.tokens + own, part.mask) for part, own in pairs])
 
     def correction(self, vectors: Tensor, present: Tensor) -> Tensor:
         """`[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean."""
@@ -126,7 +126,7 @@ class GatedFusion(nn.Module):
         means = torch.stack([unit_scale(masked_mean(*part)) for part in parts], dim=1)
         factors = self.weights(means, present) * present.sum(dim=1, keepdim=True)
         pairs = zip(parts, factors[:, :, None, None].unbind(dim=1), strict=True)
-        return joined([TokenFeatures(part.tokens * factor, part.mask) for part, factor in pairs])
+        return join_tokens([TokenFeatures(part.tokens * factor, part.mask) for part, factor in pairs])
 
     def correction(self, vectors: Tensor, present: Tensor) -> Tensor:
         """`[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean, which makes it the weighted sum."""
@@ -171,9 +171,11 @@ class MultimodalFusion(nn.Module):
         wrong = [name for name in self.modalities if name not in MODALITIES]
         if wrong or not self.modalities or len(set(self.modalities)) < len(self.modalities):
             found = repr(wrong[0]) if wrong else list(self.modalities)
-            raise ConfigError(f"fusion: modalities has {found}; each once of vision, audio, text is right")
+            raise ConfigError(
+                f"fusion: expected modalities among vision, audio, text, each once; got {found}"
+            )
         if kind not in KINDS:
-            raise ConfigError(f"fusion: kind is {kind!r}; concat, cross_attention or gated would be right")
+            raise ConfigError(f"fusion: expected kind {', '.join(KINDS)}; got {kind!r}")
         self.width = width
         self.kind = kind
         self.method = KINDS[kind](width, len(self.modalities), num_heads)
@@ -241,10 +243,12 @@ class MultimodalFusion(nn.Module):
         """Names, widths and numbers of rows."""
         self._check_names(given)
         if not given:
-            raise ConfigError(f"fusion: nothing to fuse; at least one of {self.modalities} would be right")
+            raise ConfigError(f"fusion: expected at least one of {', '.join(self.modalities)}; got none")
         rows = len(next(iter(given.values())))
         for name, value in given.items():
             if value.shape[-1] != self.width:
-                raise ConfigError(f"fusion: {name} is {value.shape[-1]} wide; {self.width} would be right")
+                raise ConfigError(f"fusion: expected {name} of width {self.width}, got {value.shape[-1]}")
             if len(value) != rows:
-                raise ConfigError(f"fusion: {name} has {len(value)} rows; {rows} as the first would be right")
+                raise ConfigError(
+                    f"fusion: expected {rows} rows of {name}, as of the first; got {len(value)}"
+                )

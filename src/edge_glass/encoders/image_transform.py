@@ -44,7 +44,7 @@ class ImageTransform:
     def __post_init__(self) -> None:
         if self.interpolation not in RESAMPLING:
             raise ConfigError(
-                f"interpolation is {self.interpolation!r}; one of {', '.join(RESAMPLING)} would be right"
+                f"interpolation: expected one of {', '.join(RESAMPLING)}, got {self.interpolation!r}"
             )
         if self.resize == "crop" and self.resize_to < self.image_size:
             raise ConfigError(f"cannot cut {self.image_size} pixels out of {self.resize_to}")

@@ -42,7 +42,7 @@ def matryoshka_dimensions(full: int, dimensions: Iterable[int]) -> list[int]:
     wrong = [dim for dim in dimensions if not 1 <= dim <= full]
     if wrong:
         raise ConfigError(
-            f"mrl_dimensions has {wrong[0]}; values from 1 to projection_dim {full} would be right"
+            f"mrl_dimensions: expected values from 1 to projection_dim ({full}), got {wrong[0]}"
         )
     return sorted({full, *dimensions}, reverse=True)
 
@@ -130,7 +130,7 @@ def build_head(kind: str, in_dim: int, out_dim: int, hidden_dim: int, dropout: f
         )
     if kind == "residual":
         return ResidualHead(in_dim, out_dim, hidden_dim, dropout)
-    raise ConfigError(f"head.kind is {kind!r}; linear, mlp or residual would be right")
+    raise ConfigError(f"head.kind: expected linear, mlp or residual, got {kind!r}")
 
 
 class ResidualHead(nn.Module):

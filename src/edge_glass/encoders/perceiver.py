@@ -103,8 +103,8 @@ class LearnedPositions(nn.Module):
         # The count is looked at only where it can matter: it makes a GPU wait.
         if mask.shape[1] > limit and (mask.sum(dim=1) > limit).any():
             raise ConfigError(
-                f"perceiver: a row has {int(mask.sum(dim=1).max())} tokens, but learned positions end at "
-                f"max_tokens {limit}; a larger max_tokens or positions fourier would be right"
+                f"perceiver: expected at most {limit} tokens a row (max_tokens), where positions end; "
+                f"got {int(mask.sum(dim=1).max())}. Raise max_tokens, or use positions fourier"
             )
         return self.table[real_positions(mask).clamp(max=limit - 1)]
 
@@ -126,7 +126,7 @@ def build_positions(kind: str, width: int, max_tokens: int) -> nn.Module | None:
         "learned": lambda: LearnedPositions(width, max_tokens),
     }
     if kind not in kinds:
-        raise ConfigError(f"perceiver: positions is {kind!r}; none, fourier or learned would be right")
+        raise ConfigError(f"perceiver: expected positions none, fourier or learned; got {kind!r}")
     return kinds[kind]()
 
 
@@ -189,9 +189,9 @@ class PerceiverResampler(nn.Module):
         super().__init__()
         for name, value in (("num_latents", num_latents), ("depth", depth), ("max_tokens", max_tokens)):
             if value < 1:
-                raise ConfigError(f"perceiver: {name} is {value}; 1 or more would be right")
+                raise ConfigError(f"perceiver: expected {name} of at least 1, got {value}")
         if num_heads < 1 or width % num_heads:
-            raise ConfigError(f"perceiver: {num_heads} heads do not divide the width {width}")
+            raise ConfigError(f"perceiver: expected heads that divide the width {width}, got {num_heads}")
         self.width = width
         self.num_latents = num_latents
         self.input_width = width if input_width is None else input_width
@@ -219,7 +219,7 @@ class PerceiverResampler(nn.Module):
         """
         if tokens.shape[-1] != self.input_width:
             raise ConfigError(
-                f"perceiver: the tokens are {tokens.shape[-1]} wide; {self.input_width} would be right"
+                f"perceiver: expected tokens of width {self.input_width}, got {tokens.shape[-1]}"
             )
         tokens = tokens.masked_fill(~mask.unsqueeze(-1), 0.0)  # zero times infinity would not be zero
         tokens = self.token_norm(self.read(tokens))

@@ -82,7 +82,7 @@ def plain_errors(source: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def read_json(
+def read_source_json(
     source: str, filename: str, subfolder: str = "", required: bool = False
 ) -> dict[str, Any] | list[Any] | None:
     """A JSON file of a local folder or a hub repository; None when there is none and none is required."""
@@ -95,7 +95,7 @@ def read_json(
     return json.loads(Path(found).read_text(encoding="utf-8")) if found else None
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
+def write_record(path: Path, record: dict[str, Any]) -> None:
     """Readable, stable JSON."""
     path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -127,7 +127,7 @@ def library_of(libraries: Registry, source: str) -> ModuleType:
         if library.recognises(source):
             return library
     expected = f"expected a model that one of {', '.join(libraries.names())} reads"
-    record = read_json(source, "config.json")
+    record = read_source_json(source, "config.json")
     found = "no config.json"
     if isinstance(record, dict):
         found = f"a config.json of model_type {record.get('model_type')!r}"

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from edge_glass.alignment.measure.archive import EvaluationArchive, save_archive
 from edge_glass.alignment.measure.metrics import estimate_retrieval
-from edge_glass.alignment.measure.retrieval import joined, retrieval_hits
+from edge_glass.alignment.measure.retrieval import join_results, retrieval_hits
 from edge_glass.evaluation.results import SplitCount, assemble_results, write_json
 from page_reader import read_page as read_page
 
@@ -61,7 +61,7 @@ def build_run(
                 retrieval_hits(first, second, heard, heard, DIMENSIONS, modalities=names)
                 for names, (first, second) in others.items()
             ]
-            result = joined([result, *pairs])
+            result = join_results([result, *pairs])
         return (texts, audio), result, estimate_retrieval(result, samples=300)
 
     (texts, audio), _, trained = measure(noise)

@@ -8,43 +8,18 @@ modalities.
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 
-from edge_glass.alignment.measure.retrieval import DIRECTIONS, FUSED_DIRECTIONS, RetrievalResult, recall_at
-from edge_glass.core.errors import ConfigError
+from edge_glass.alignment.measure.retrieval import FUSED_DIRECTIONS, RetrievalResult, recall_at
 from edge_glass.evaluation.intervals import Estimate, resample_counts
 
 RECALLS: tuple[int, ...] = (1, 5, 10)
 MEASURES: tuple[str, ...] = (*(f"r{k}" for k in RECALLS), "medr")
-RETRIEVAL_METRICS: tuple[str, ...] = tuple(
-    f"{side}_{measure}"
-    for side in (*chain(*DIRECTIONS.values()), *FUSED_DIRECTIONS.values(), "mean")
-    for measure in MEASURES
-)
 
 
 def metric_name(base: str, dimension: int, full: int) -> str:
     """`i2t_r1` at the full dimension, `i2t_r1@256` below it."""
     return base if dimension == full else f"{base}@{dimension}"
-
-
-def check_metric(metric: str, dimensions: tuple[int, ...] | list[int]) -> None:
-    """Refuse a metric name that no evaluation will produce.
-
-    Raises:
-        ConfigError: The name or its dimension is unknown.
-    """
-    base, at, dimension = metric.partition("@")
-    if base not in RETRIEVAL_METRICS:
-        raise ConfigError(
-            f"unknown metric {metric!r}; it is one of {', '.join(RETRIEVAL_METRICS)} (with @DIMENSION)"
-        )
-    smaller = sorted({str(d) for d in dimensions if d != max(dimensions)}, key=int)
-    if at and dimension not in smaller:
-        known = ", ".join(smaller) or "none below the full one, which needs no @"
-        raise ConfigError(f"metric {metric!r}: no Matryoshka dimension {dimension!r}; there are {known}")
 
 
 def retrieval_values(result: RetrievalResult) -> dict[str, float]:

@@ -188,7 +188,7 @@ def fused_hits(
     )
 
 
-def joined(results: Iterable[RetrievalResult]) -> RetrievalResult:
+def join_results(results: Iterable[RetrievalResult]) -> RetrievalResult:
     """Results of several pairs of modalities of one model on one split as one.
 
     Raises:

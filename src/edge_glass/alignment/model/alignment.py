@@ -115,7 +115,7 @@ class MultimodalAlignmentModel(nn.Module):
             total = total + self.weights[name] * value
             if len(sides[0]):
                 reports[name] = report
-        return total, _joined(reports, several=len(self.losses) > 1)
+        return total, _mean_report(reports, several=len(self.losses) > 1)
 
     def _trained(self) -> Iterator[nn.Parameter]:
         """Find the trained parameters without a walk through frozen encoders, which took 7 ms a step."""
@@ -267,7 +267,7 @@ def _sides(
     )
 
 
-def _joined(reports: Mapping[str, dict[str, Tensor]], several: bool) -> dict[str, Tensor]:
+def _mean_report(reports: Mapping[str, dict[str, Tensor]], several: bool) -> dict[str, Tensor]:
     """Means over the pairs, and each pair's own values where there are several."""
     names = list(dict.fromkeys(name for report in reports.values() for name in report))
     joined = {

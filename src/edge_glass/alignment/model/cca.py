@@ -87,9 +87,9 @@ class CanonicalCorrelation:
         A multi-view embedding space for modeling internet images, tags, and their semantics, 2014.
         """
         if len(x) != len(y) or len(x) < 2:
-            raise DataError(f"closed form: {len(x)} rows against {len(y)}; two or more pairs are needed")
+            raise DataError(f"closed form: expected two or more pairs, got {len(x)} rows and {len(y)}")
         if min(regularization) <= 0:
-            raise ConfigError(f"closed form: regularization is {regularization}; above 0 would be right")
+            raise ConfigError(f"closed form: expected regularization above 0, got {regularization}")
         x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
         x_white, x_map = _whiten(np.asarray(x - x_mean, np.float64), regularization[0])
         y_white, y_map = _whiten(np.asarray(y - y_mean, np.float64), regularization[1])

@@ -11,12 +11,12 @@ from edge_glass.alignment.report.gallery import gallery
 from edge_glass.alignment.report.sides import ENDS, archive_of, averaged_sides, candidates, measured_sides
 from edge_glass.alignment.report.tables import (
     MODELS,
+    closed_form_sentence,
     dimension_rows,
     folded_rows,
     full_dimension,
     measured_dimensions,
 )
-from edge_glass.alignment.report.wording import closed_form_sentence
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import Tile, metric_tiles

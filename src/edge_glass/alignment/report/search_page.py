@@ -4,36 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from edge_glass.reporting.html import write_page
 
-
-class Found(Protocol):
-    """One picture found; `edge_glass.alignment.use.search.Hit` is one."""
-
-    @property
-    def rank(self) -> int:
-        """1 is the nearest."""
-
-    @property
-    def score(self) -> float:
-        """Cosine similarity to the query."""
-
-    @property
-    def identifier(self) -> str:
-        """Name of the picture."""
-
-    @property
-    def caption(self) -> str:
-        """Its words, or ""."""
-
-    @property
-    def thumbnail(self) -> bytes | None:
-        """Small picture as PNG, JPEG, WebP or GIF bytes."""
+if TYPE_CHECKING:
+    from edge_glass.alignment.use.search import Hit
 
 
-def write_search_page(path: Path | str, query: str | bytes, results: Sequence[Found]) -> Path:
+def write_search_page(path: Path | str, query: str | bytes, results: Sequence[Hit]) -> Path:
     """Write a self-contained page of search results.
 
     Args:

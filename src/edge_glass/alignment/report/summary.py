@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from edge_glass.alignment.report.sides import averaged_sides, measured_sides
-from edge_glass.alignment.report.wording import closed_form_sentence
+from edge_glass.alignment.report.tables import closed_form_sentence
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.terminal import as_text, cell, description, table
 from edge_glass.reporting.wording import SIDES, headline, metric_label

@@ -1,4 +1,4 @@
-"""The numbers of an alignment run as rows of cells: by direction and by dimension."""
+"""The numbers of an alignment run: rows of cells, by direction and by dimension, and what they say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_glass.alignment.measure.metrics import MEASURES
 from edge_glass.alignment.report.sides import archive_of, measured_sides
 from edge_glass.reporting.run_folder import RunFolder, number
 from edge_glass.reporting.tables import Cell, Row, cells, measured
-from edge_glass.reporting.wording import metric_label
+from edge_glass.reporting.wording import difference_words, format_value, metric_label
 
 MODELS = {"baseline": "untouched model", "closed_form": "closed form", "metrics": "trained"}
 
@@ -76,3 +76,19 @@ def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
     """Dimensions that results.json speaks of, descending; `full` first, when known."""
     smaller = {int(name.partition("@")[2]) for name in metrics if name.partition("@")[2].isdigit()}
     return sorted(smaller | ({full} if full is not None else set()), reverse=True)
+
+
+def closed_form_sentence(results: Mapping[str, Any]) -> str | None:
+    """Whether training beat the closed form, plainly; None when that was not measured."""
+    verdict = results.get("closed_form_verdict")
+    if not isinstance(verdict, Mapping):
+        return None
+    metric = str(verdict.get("metric", ""))
+    trained = format_value(metric, number(results.get("metrics") or {}, metric))
+    closed = format_value(metric, number(results.get("closed_form") or {}, metric))
+    numbers = f"{metric_label(metric)} {trained} against {closed} ({difference_words(verdict)})"
+    opening = {
+        "improved": "Training beat the closed form",
+        "worse": "Training did not beat the closed form, which is better and takes seconds",
+    }.get(str(verdict.get("status")), "Training and the closed form cannot be told apart")
+    return f"{opening}: {numbers}."

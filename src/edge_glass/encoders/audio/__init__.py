@@ -32,7 +32,7 @@ from edge_glass.encoders.sources import (
     plain_errors,
     read_encoder_record,
     resolve_source,
-    write_json,
+    write_record,
 )
 
 LIBRARIES: Final = Registry("edge_glass.encoders.audio", "audio library")
@@ -186,7 +186,7 @@ class AudioEncoder(FreezableModule):
             "transform": self.transform.to_dict(),
             "max_seconds": self.max_seconds,
         }
-        write_json(folder / ENCODER_FILE, record)
+        write_record(folder / ENCODER_FILE, record)
 
     @classmethod
     def load(cls, source: str | Path, frozen: bool = True, max_seconds: float | None = None) -> Self:

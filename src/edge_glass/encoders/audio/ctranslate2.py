@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edge_glass.assets.files import sha256_of
 from edge_glass.core.extras import optional_module
 from edge_glass.encoders.log_mel import LogMel
-from edge_glass.encoders.sources import read_json
+from edge_glass.encoders.sources import read_source_json
 
 MODEL_FILE = "model.bin"
 FILES = ("config.json", "preprocessor_config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
@@ -111,5 +111,5 @@ def recognises(source: str) -> bool:
 def load(source: str) -> tuple[CTranslate2Backbone, LogMel]:
     """Load a folder in CTranslate2's layout."""
     backbone = CTranslate2Backbone(Path(source))
-    settings = read_json(source, "preprocessor_config.json") or {}
+    settings = read_source_json(source, "preprocessor_config.json") or {}
     return backbone, LogMel.from_settings(dict(settings), backbone.mels, source)

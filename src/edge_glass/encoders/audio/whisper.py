@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edge_glass.encoders.features import inference
 from edge_glass.encoders.freezing import FingerprintCache
 from edge_glass.encoders.log_mel import LogMel
-from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_json
+from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_source_json
 
 # The encoder's tensors in saves of WhisperForConditionalGeneration and WhisperModel.
 ENCODER_KEYS = {r"^model\.encoder\.": "", r"^encoder\.": ""}
@@ -75,7 +75,7 @@ def recognises(source: str) -> bool:
     """Whether `source` has a config.json of a Whisper model."""
     if (folder := Path(source)).is_dir() and not (folder / "config.json").is_file():
         return False
-    record = read_json(source, "config.json", required=True)
+    record = read_source_json(source, "config.json", required=True)
     return isinstance(record, dict) and record.get("model_type") == "whisper"
 
 
@@ -91,9 +91,9 @@ def load(source: str) -> tuple[WhisperBackbone, LogMel]:
 
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     model = load_transformers_model(WhisperEncoder, source, key_mapping=ENCODER_KEYS)
-    processor = read_json(source, "processor_config.json")
+    processor = read_source_json(source, "processor_config.json")
     settings = processor.get("feature_extractor") if isinstance(processor, dict) else None
-    settings = settings or read_json(source, "preprocessor_config.json") or {}
+    settings = settings or read_source_json(source, "preprocessor_config.json") or {}
     return WhisperBackbone(model), LogMel.from_settings(dict(settings), config.num_mel_bins, source)
 
 

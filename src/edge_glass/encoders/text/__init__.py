@@ -29,7 +29,7 @@ from edge_glass.encoders.sources import (
     plain_errors,
     read_encoder_record,
     resolve_source,
-    write_json,
+    write_record,
 )
 
 LIBRARIES: Final = Registry("edge_glass.encoders.text", "text library")
@@ -181,7 +181,7 @@ class TextEncoder(FreezableModule):
             "lowercase": self.lowercase,
             "layers": self.layers,
         }
-        write_json(folder / ENCODER_FILE, record)
+        write_record(folder / ENCODER_FILE, record)
 
     @classmethod
     def load(

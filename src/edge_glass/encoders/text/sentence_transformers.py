@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge_glass.encoders.sources import read_json
+from edge_glass.encoders.sources import read_source_json
 from edge_glass.encoders.text import transformers
 from edge_glass.encoders.text.transformers import TextParts
 
 
 def recognises(source: str) -> bool:
     """Whether `source` has a file that only sentence-transformers writes."""
-    return any(read_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
+    return any(read_source_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
 
 
 def load(source: str) -> TextParts:
@@ -24,7 +24,7 @@ def load(source: str) -> TextParts:
         AssetError: As for `transformers.load`.
     """
     subfolder = _transformer_subfolder(source)
-    settings = dict(read_json(source, "sentence_bert_config.json", subfolder) or {})
+    settings = dict(read_source_json(source, "sentence_bert_config.json", subfolder) or {})
     parts = transformers.load(source, subfolder)
     return replace(
         parts,
@@ -35,7 +35,7 @@ def load(source: str) -> TextParts:
 
 def _transformer_subfolder(source: str) -> str:
     """Where the transformer is: the root or a folder (0_Transformer)."""
-    modules = read_json(source, "modules.json")
+    modules = read_source_json(source, "modules.json")
     for module in modules if isinstance(modules, list) else []:
         if str(module.get("type", "")).endswith("Transformer"):
             return str(module.get("path", ""))

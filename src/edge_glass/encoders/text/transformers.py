@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edge_glass.core.errors import AssetError
-from edge_glass.encoders.sources import load_transformers_model, read_json
+from edge_glass.encoders.sources import load_transformers_model, read_source_json
 
 POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xmod", "data2vec-text", "esm")
 
@@ -36,7 +36,7 @@ def recognises(source: str) -> bool:
     """Whether `source` has a config.json, and none of the files that sentence-transformers adds."""
     if (folder := Path(source)).is_dir() and not (folder / "config.json").is_file():
         return False
-    return not any(read_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
+    return not any(read_source_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
 
 
 def load(source: str, subfolder: str = "") -> TextParts:

@@ -33,7 +33,7 @@ from edge_glass.encoders.sources import (
     plain_errors,
     read_encoder_record,
     resolve_source,
-    write_json,
+    write_record,
 )
 from edge_glass.migrating import takes_old_calls
 
@@ -137,7 +137,7 @@ class VisionEncoder(FreezableModule):
         if isinstance(backbone, DepthFeatures):
             record |= {"layers": backbone.layers, "layer_pooling": backbone.pooling}
             backbone = backbone.backbone
-        write_json(folder / ENCODER_FILE, {**record, **backbone.save(folder)})
+        write_record(folder / ENCODER_FILE, {**record, **backbone.save(folder)})
 
     @classmethod
     def load(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import AssetError
 from edge_glass.encoders.image_transform import ImageTransform
-from edge_glass.encoders.sources import WEIGHTS_FILE, read_json, require_hub
+from edge_glass.encoders.sources import WEIGHTS_FILE, read_source_json, require_hub
 
 LITE0 = "tf_efficientnet_lite0"  # what the asset `efficientnet-lite0` holds
 
@@ -82,7 +82,7 @@ def recognises(source: str) -> bool:
     """
     if source.startswith(("timm/", "hf-hub:")) or _lite0_file(source) is not None:
         return True
-    record = None if _without_config(source) else read_json(source, "config.json", required=True)
+    record = None if _without_config(source) else read_source_json(source, "config.json", required=True)
     return isinstance(record, dict) and "architecture" in record
 
 
@@ -151,7 +151,7 @@ def load_timm(source: str, image_size: int | None) -> tuple[TimmBackbone, ImageT
     else:
         repository = source.removeprefix("hf-hub:")
         name = source if source.startswith("hf-hub:") else f"local-dir:{source}"
-        found = read_json(repository.partition("@")[0], "config.json", required=True)
+        found = read_source_json(repository.partition("@")[0], "config.json", required=True)
         config = found if isinstance(found, dict) else {}
         if "architecture" not in config:
             raise AssetError(f"config.json of {repository!r} names no timm architecture")

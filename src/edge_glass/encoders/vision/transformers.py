@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edge_glass.core.errors import AssetError
 from edge_glass.encoders.image_transform import ImageTransform
-from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_json
+from edge_glass.encoders.sources import describe_transformers, load_transformers_model, read_source_json
 
 RESAMPLING_BY_NUMBER = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 WITHOUT_CLS_TOKEN = ("siglip_vision_model",)
@@ -56,7 +56,7 @@ def recognises(source: str) -> bool:
     folder = Path(source)
     if folder.is_dir() and not (folder / "config.json").is_file():
         return False
-    record = read_json(source, "config.json", required=True)
+    record = read_source_json(source, "config.json", required=True)
     return not (isinstance(record, dict) and "architecture" in record)
 
 
@@ -89,9 +89,9 @@ def load(source: str, image_size: int | None) -> tuple[TransformersVisionBackbon
         image_size: Side in pixels; None for the model's own.
     """
     model = load_vision_model(source)
-    processor = read_json(source, "processor_config.json")
+    processor = read_source_json(source, "processor_config.json")
     settings = processor.get("image_processor") if isinstance(processor, dict) else None
-    settings = settings or read_json(source, "preprocessor_config.json") or {}
+    settings = settings or read_source_json(source, "preprocessor_config.json") or {}
     transform = processor_transform(dict(settings), model.config, image_size)
     return TransformersVisionBackbone(model, transform.image_size), transform
 

@@ -22,7 +22,7 @@ from edge_glass.decoders.decoder import (
     Prefix,
     check_names_and_shapes,
 )
-from edge_glass.encoders.fusion import MultimodalFusion, joined
+from edge_glass.encoders.fusion import MultimodalFusion, join_tokens
 from edge_glass.instruction.model.prefix import PrefixTower, spread
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class AnsweringModel(nn.Module):
         parts = {
             name: spread(tower(batch["inputs"][name]), batch["place"][name]) for name, tower in towers.items()
         }
-        features = self.fusion(parts) if self.fusion is not None else joined(list(parts.values()))
+        features = self.fusion(parts) if self.fusion is not None else join_tokens(list(parts.values()))
         if self.decoder.prefix_first:
             return features
         return PlacedPrefix(features.tokens, features.mask, batch["opening"])
