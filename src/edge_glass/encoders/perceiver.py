@@ -31,7 +31,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         if num_heads < 1 or width % num_heads:
-            raise ConfigError(f"attention: {num_heads} heads do not divide the width {width}")
+            raise ConfigError(f"attention: expected heads that divide the width {width}, got {num_heads}")
         self.num_heads = num_heads
         self.to_query = nn.Linear(width, width, bias=False)
         self.to_key = nn.Linear(width, width, bias=False)
