@@ -187,7 +187,7 @@ def test_parameter_counts(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_class_token_pooling_needs_a_class_token() -> None:
-    with pytest.raises(ConfigError, match=r"vision_encoder\.pooling_type is cls"):
+    with pytest.raises(ConfigError, match=r"vision_encoder\.pooling_type: expected .*got cls"):
         build(vision={"pooling_type": "cls"})
     vit = build(architecture="test_vit", vision={"pooling_type": "cls"})
     pixels = torch.randn(2, 3, 64, 64)
