@@ -8,9 +8,16 @@ import pytest
 from PIL import Image
 
 from edge_glass.core.errors import DataError
-from edge_glass.reporting.ablation import markdown_table, write_ablation_report
-from edge_glass.reporting.ablation_plot import plotted_costs
-from edge_glass.reporting.variants import difference, group_variants, marks, mean_interval, told_apart
+from edge_glass.reporting.ablation import (
+    difference,
+    group_variants,
+    markdown_table,
+    marks,
+    mean_interval,
+    plotted_costs,
+    told_apart,
+    write_ablation_report,
+)
 
 
 def rows() -> list[dict]:

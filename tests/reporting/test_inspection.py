@@ -22,13 +22,14 @@ from edge_glass.reporting.inspection import (
     InspectedInput,
     InspectedSample,
     InspectedToken,
+    InspectionView,
     chips,
     count_checks,
     inspected_tokens,
     token_text,
     visible,
+    write_inspection_page,
 )
-from edge_glass.reporting.inspection_views import inspection_lines, write_inspection_page
 from edge_glass.reporting.terminal import as_text
 
 TRANSFORM = ImageTransform(32, "crop", 40, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -85,7 +86,7 @@ def terminal(*args: Any, colours: bool = True) -> str:
     buffer = io.StringIO()
     Console(
         file=buffer, width=100, force_terminal=colours, color_system="standard" if colours else None
-    ).print(inspection_lines(*args))
+    ).print(InspectionView(*args))
     return buffer.getvalue()
 
 
@@ -283,7 +284,7 @@ def test_sounds_have_a_length_and_perhaps_a_spectrogram(tmp_path, read_page, tra
         "prefix 46",
     ):
         assert words in page.text
-    text = as_text(inspection_lines([both, alone], []))
+    text = as_text(InspectionView([both, alone], []))
     assert "<picture×16> <sound×30> <|begin|>" in text
     assert "sound 3.2 s → 80 bands × 320 frames → 30 tokens (16 kHz)" in text
 
@@ -313,7 +314,7 @@ def test_words_alone_and_nothing_at_all(tmp_path, read_page, trained_tokenizer):
 
 def test_without_colours_trained_tokens_stand_in_brackets(trained_tokenizer):
     turns = [("user", QUESTION), ("assistant", "yes"), ("user", QUESTION), ("assistant", ANSWER)]
-    text = as_text(inspection_lines([sample(trained_tokenizer, turns)], LENGTHS), width=200)
+    text = as_text(InspectionView([sample(trained_tokenizer, turns)], LENGTHS), width=200)
     assert "[yes <|end|>] <|user|> what ·color ·is ·the ·triangle ? <|assistant|> [blue <|end|>]" in text
     assert "[trained]  read only" in text and "prompt 19 tokens, trained 4" in text
     assert "\x1b" not in text and text.splitlines()[-2:] == LENGTHS
@@ -335,12 +336,12 @@ def test_no_color_is_obeyed(trained_tokenizer, monkeypatch):
 def test_a_fault_is_said_at_its_sample_and_below(trained_tokenizer):
     good = sample(trained_tokenizer)
     bad = replace(good, checks=(CHECKS[0], (CHECKS[1][0], "id 5 has no label")))
-    text = as_text(inspection_lines([good, bad], []))
+    text = as_text(InspectionView([good, bad], []))
     assert "  ✗ the end is trained: id 5 has no label" in text
     assert "✗ the end is trained: holds for 1 of 2 samples, not for 2" in text
     assert "✓ a label is the id of its own token: 2 of 2 samples" in text
 
 
 def test_eight_samples_fit_on_a_screen(trained_tokenizer):
-    text = as_text(inspection_lines([sample(trained_tokenizer)] * 8, LENGTHS))
+    text = as_text(InspectionView([sample(trained_tokenizer)] * 8, LENGTHS))
     assert len(text.splitlines()) <= 40 and max(map(len, text.splitlines())) <= 110

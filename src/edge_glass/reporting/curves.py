@@ -18,7 +18,7 @@ COLORS = (TRAINED, "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#7A7A
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the finite values within `window // 2` places to either side: no lag, and fewer at the ends."""
+    """Return the mean of the finite values within `window // 2` places to either side: without a lag."""
     half = window // 2
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -32,14 +32,14 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def usual(values: np.ndarray) -> float:
-    """Median of the finite values: the last batch of an epoch may be smaller."""
+    """Return the median of the finite values: the last batch of an epoch may be smaller."""
     return float(np.median(values[np.isfinite(values)]))
 
 
 def raw_and_smooth(
     axes: Axes, steps: np.ndarray, values: np.ndarray, color: str, label: str | None, marker: bool = False
 ) -> None:
-    """Every value faintly and their smooth course over it; with `marker`, a few values as they are."""
+    """Draw every value faintly and their smooth course over it; with `marker`, a few values as they are."""
     if not len(steps):
         return
     window = 0 if marker else len(values) // 25
@@ -50,22 +50,24 @@ def raw_and_smooth(
     axes.plot(steps, values, color=color, label=label, marker=dots, markersize=4.5 if marker else None)
 
 
-def level(axes: Axes, value: float, text: str) -> None:
-    """A dotted level with its meaning written on it, a little to the right of where the curves begin."""
-    axes.axhline(value, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.6)
-    axes.annotate(
-        text,
-        (0.14, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        color=FAINT,
-        fontsize=9.5,
-    )
+def level(axes: Axes, value: float, text: str, end: bool = False, below: bool = False) -> None:
+    """Draw a dotted level with its meaning written on it.
+
+    Args:
+        axes: With the curves.
+        value: Where.
+        text: Its meaning.
+        end: Write at the right end, not a little to the right of where the curves begin.
+        below: Write below the level, not above it.
+    """
+    draw_limit(axes, value)
+    axes.annotate(text, (0.99 if end else 0.14, value), xycoords=("axes fraction", "data"),
+                  xytext=(0, -4 if below else 4), textcoords="offset points", ha="right" if end else "left",
+                  va="top" if below else "baseline", color=FAINT, fontsize=9.5)  # fmt: skip
 
 
 def mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray, written: bool) -> str:
-    """A ring around the highest point; returns its number and step, which are also `written` beside it."""
+    """Draw a ring around the highest point; return its number and step, also `written` beside it."""
     if not np.isfinite(values).any():
         return ""
     best = int(np.nanargmax(values))
@@ -138,7 +140,7 @@ def gradient_limit(run: RunFolder) -> float | None:
 
 
 def draw_limit(axes: Axes, limit: float, label: str | None = None) -> None:
-    """Draw a dotted line at the norm that gradients are cut to."""
+    """Draw a dotted line, such as at the norm that gradients are cut to."""
     axes.axhline(limit, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.6, label=label)
 
 

@@ -1,14 +1,22 @@
-"""Samples as a model receives them, and their tokens as something to look at."""
+"""Samples as a model receives them, as a page and on a terminal: `edge-glass inspect`."""
 
 from __future__ import annotations
 
+import io
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
+from rich.text import Text
+
+from edge_glass.encoders.image_transform import to_rgb
 from edge_glass.reporting.boxes import ShownBox
+from edge_glass.reporting.html import write_page
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +27,22 @@ SAME_IN_A_ROW: Final = 4
 
 _MARKS: Final = {" ": "·", "\n": "↵", "\t": "⇥"}
 _INVISIBLE: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
+
+SOURCE_PIXELS: Final = 1024
+"""Longer sides of source pictures are scaled down to this; what the model sees is shown pixel by pixel."""
+
+_SHOWN: Final = (340, 190)  # most pixels a picture takes on the page
+_SMALL: Final = 160  # pixels; smaller pictures are enlarged with their pixels kept apart
+_IN_PROMPTS: Final = " \n\t\N{ZERO WIDTH JOINER}"
+
+TRAINED: Final = "bold underline white on blue"
+READ: Final = ""
+SPECIAL: Final = "magenta"
+PREFIX: Final = "yellow"
+QUIET: Final = "bright_black"
+GOOD: Final = "green"
+BAD: Final = "bold red"
+INDENT: Final = (0, 0, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -150,7 +174,7 @@ class CheckCount:
 def inspected_tokens(
     tokenizer: Any, ids: Iterable[int], trained: Iterable[bool], special: Collection[int]
 ) -> tuple[InspectedToken, ...]:
-    """Tokens to look at, from what a batch holds.
+    """Return tokens to look at, from what a batch holds.
 
     Args:
         tokenizer: Of transformers.
@@ -165,7 +189,7 @@ def inspected_tokens(
 
 
 def token_text(tokenizer: Any, number: int) -> str:
-    """The text of one token, with the blank in front that tokenizers of words like to drop.
+    """Return the text of one token, with the blank in front that tokenizers of words like to drop.
 
     A token that is a part of a character, so that it has no text of its own, gives its bytes: `<E7><8A>`.
     """
@@ -182,14 +206,14 @@ def token_text(tokenizer: Any, number: int) -> str:
 
 
 def _byte_characters() -> dict[str, int]:
-    """The characters that byte-level tokenizers write bytes as: GPT-2's table."""
+    """Return the characters that byte-level tokenizers write bytes as: GPT-2's table."""
     same = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in same]
     return {chr(byte): byte for byte in same} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def visible_parts(text: str, keep: str = "") -> tuple[tuple[str, bool], ...]:
-    """The text with signs where nothing would be seen, in pieces; the second value says which are signs.
+    """Put signs where nothing would be seen; return pieces, each with whether it is a sign.
 
     Blanks, line ends, control characters (no text may steer a terminal) and invisible ones are replaced.
 
@@ -205,7 +229,7 @@ def visible_parts(text: str, keep: str = "") -> tuple[tuple[str, bool], ...]:
 
 
 def visible(text: str, keep: str = " ") -> str:
-    """As `visible_parts`, in one piece."""
+    """Do as `visible_parts`, in one piece."""
     return "".join(part for part, _ in visible_parts(text, keep))
 
 
@@ -218,7 +242,7 @@ def _sign(char: str) -> str | None:
 
 
 def chips(tokens: Sequence[InspectedToken]) -> list[Chip]:
-    """Tokens as they are shown, in order; long runs of one special token are drawn together."""
+    """Return tokens as they are shown, in order; long runs of one special token are drawn together."""
     found: list[Chip] = []
     position = 0
     for _, group in groupby(tokens, key=lambda token: token):
@@ -234,7 +258,7 @@ def chips(tokens: Sequence[InspectedToken]) -> list[Chip]:
 
 
 def count_checks(samples: Sequence[InspectedSample]) -> list[CheckCount]:
-    """Every invariant with the samples it holds for, in the order they were checked."""
+    """Count for every invariant the samples it holds for, in the order they were checked."""
     totals: dict[str, int] = {}
     wrong: dict[str, list[int]] = {}
     for number, sample in enumerate(samples, start=1):
@@ -243,3 +267,206 @@ def count_checks(samples: Sequence[InspectedSample]) -> list[CheckCount]:
             if fault is not None:
                 wrong.setdefault(name, []).append(number)
     return [CheckCount(name, total, tuple(wrong.get(name, ()))) for name, total in totals.items()]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture as bytes, and how many pixels wide a page shows it.
+
+    `pixelated`: so small that its pixels are to be seen one by one.
+    """
+
+    data: bytes
+    width: int
+    pixelated: bool
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An input with its pictures as bytes."""
+
+    about: InspectedInput
+    source: _Shown | None
+    seen: _Shown | None
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A sample with what the template draws."""
+
+    about: InspectedSample
+    id: str
+    prompt: str
+    inputs: list[_Input]
+    before: list[Chip]  # of the inputs' tokens
+    behind: list[Chip]
+    bar: list[tuple[str, int, str]]  # kind, tokens, words
+
+
+def write_inspection_page(
+    path: Path,
+    samples: Sequence[InspectedSample],
+    title: str,
+    lengths: Sequence[str],
+    overview: Mapping[str, str],
+) -> Path:
+    """Write one self-contained page with every sample as the model receives it.
+
+    Args:
+        path: Of the page.
+        samples: To show, in this order.
+        title: Name of the experiment.
+        lengths: Lines of `LengthReport.lines`; none are needed.
+        overview: Facts about the whole by name: model, decoder, tokenizer, prompt template, prefix.
+    """
+    return write_page(
+        path,
+        "inspection.html.j2",
+        title=_clean(title),
+        samples=[_sample(sample) for sample in samples],
+        lengths=[_clean(line) for line in lengths],
+        overview={_clean(name): _clean(value) for name, value in overview.items()},
+        checks=count_checks(samples),
+        inside=any(one.inside for sample in samples for one in sample.inputs),
+        boxes=any(one.source_boxes or one.seen_boxes for sample in samples for one in sample.inputs),
+        clean=_clean,
+    )
+
+
+def _sample(sample: InspectedSample) -> _Sample:
+    trained = sum(token.trained for token in sample.tokens)
+    inside = sum(one.inside for one in sample.inputs)
+    bar = [("prefix", one.tokens + one.inside, f"{one.word} tokens") for one in sample.inputs]
+    bar += [("read", len(sample.tokens) - trained - inside, "read only"), ("trained", trained, "trained")]
+    shown = chips(sample.tokens)
+    return _Sample(
+        about=sample,
+        id=visible(sample.id),
+        prompt=_clean(sample.prompt),
+        inputs=[_Input(one, _encode(one.source, SOURCE_PIXELS), _encode(one.seen)) for one in sample.inputs],
+        before=[chip for chip in shown if chip.position < sample.opening],
+        behind=[chip for chip in shown if chip.position >= sample.opening],
+        bar=[segment for segment in bar if segment[1]],
+    )
+
+
+def _clean(text: object) -> str:
+    """Keep text as it is, but for characters that have no picture."""
+    return visible(str(text), keep=_IN_PROMPTS)
+
+
+def _encode(picture: Image.Image | None, most: int | None = None) -> _Shown | None:
+    """Encode a picture as PNG; as JPEG where it is scaled down to `most` pixels."""
+    if picture is None:
+        return None
+    transparent = picture.has_transparency_data
+    small = picture.convert("RGBA") if transparent else to_rgb(picture)
+    scaled = most is not None and max(small.size) > most
+    if scaled:
+        small.thumbnail((most, most))  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG" if scaled and not transparent else "PNG", quality=90)
+    width = round(small.width * min(_SHOWN[0] / small.width, _SHOWN[1] / small.height))
+    return _Shown(buffer.getvalue(), max(width, 1), max(small.size) < _SMALL)
+
+
+@dataclass(frozen=True)
+class InspectionView:
+    """Samples for `rich.console.Console.print`.
+
+    On a terminal with colours trained tokens are underlined white on blue; elsewhere, and with NO_COLOR, they
+    stand in brackets.
+
+    Attributes:
+        samples: To show.
+        lengths: Lines of `LengthReport.lines`, shown below; none are needed.
+    """
+
+    samples: Sequence[InspectedSample]
+    lengths: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Print legend, samples, what was checked, lengths."""
+        plain = console.no_color or console.color_system is None
+        yield _legend(plain)
+        for number, sample in enumerate(self.samples, start=1):
+            yield Text()
+            yield from _heading(number, sample)
+            yield Padding(_tokens(sample, plain), INDENT)
+            yield from (Padding(line, INDENT) for line in _faults(sample))
+        yield Text()
+        yield from _checked(self.samples)
+        if self.lengths:
+            yield Text()
+            yield from (Text(visible(line)) for line in self.lengths)
+
+
+def _legend(plain: bool) -> Text:
+    text = Text()
+    for words, trained, special in (
+        ("trained", True, False),
+        ("read only", False, False),
+        ("<marker>", False, True),
+    ):
+        text.append(f"[{words}]" if plain and trained else words, _style(trained, special)).append("  ")
+    text.append("<picture×49>", PREFIX).append("  ")
+    return text.append("· blank  ↵ line end  ×n tokens in a row", QUIET)
+
+
+def _heading(number: int, sample: InspectedSample) -> Iterable[Text | Padding]:
+    """Give number, name, split and facts; then what becomes of the inputs, and lengths."""
+    facts = [visible(sample.split), *(f"{visible(k)} {visible(v)}" for k, v in sample.facts.items())]
+    yield Text(f"{number}  {visible(sample.id)}", "bold").append(
+        f"  {' · '.join(facts)}", f"not bold {QUIET}"
+    )
+    described = [_describe(one) for one in sample.inputs]
+    described.append(f"prompt {sample.prompt_tokens} tokens, trained {sample.trained_tokens}")
+    yield Padding(Text(" · ".join(described), QUIET), INDENT)
+
+
+def _describe(one: InspectedInput) -> str:
+    """Say in a line: "picture 64 × 64 → 224 × 224 → 49 tokens"."""
+    steps = [visible(size) for size in (one.source_size, one.seen_size) if size]
+    steps += [f"{count} token{'s' * (count > 1)}" for count in (one.tokens, one.inside) if count]
+    return f"{one.word} {' → '.join(steps)}" + (f" ({visible(one.note)})" if one.note else "")
+
+
+def _tokens(sample: InspectedSample, plain: bool) -> Text:
+    """Write the whole sequence; a blank between two tokens belongs to neither."""
+    text = Text(overflow="fold")
+    shown = chips(sample.tokens)
+    trained = [False, *(chip.token.trained for chip in shown), False]
+    waiting = [one for one in sample.inputs if one.tokens]
+    for before, chip, after in zip(trained, shown, trained[2:], strict=False):
+        while waiting and chip.position >= sample.opening:
+            one = waiting.pop(0)
+            text.append(f"<{one.word}×{one.tokens}>", PREFIX).append(" ")
+        opening = "[" * (plain and chip.token.trained and not before)
+        closing = "]" * (plain and chip.token.trained and not after)
+        text.append(f"{opening}{chip.text}{closing}", _style(chip.token.trained, chip.token.special))
+        text.append("\n" if chip.ends_line else " ")
+    text.rstrip()
+    return text
+
+
+def _style(trained: bool, special: bool) -> str:
+    if trained:
+        return TRAINED
+    return SPECIAL if special else READ
+
+
+def _faults(sample: InspectedSample) -> Iterable[Text]:
+    for name, fault in sample.checks:
+        if fault is not None:
+            yield Text(f"✗ {visible(name)}: {visible(fault)}", BAD)
+
+
+def _checked(samples: Sequence[InspectedSample]) -> Iterable[Text]:
+    """Give one line for each invariant."""
+    for check in count_checks(samples):
+        held = f"{check.total - len(check.wrong)} of {check.total} samples"
+        if check.wrong:
+            numbers = ", ".join(map(str, check.wrong))
+            yield Text(f"✗ {visible(check.name)}: holds for {held}, not for {numbers}", BAD)
+        else:
+            yield Text("✓ ", GOOD).append(f"{visible(check.name)}: {held}", "default")

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_glass.reporting.plots import shown_plots
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import flatten
+from edge_glass.reporting.tables import columns, flatten, measured, metric_rows, ordered
 from edge_glass.reporting.wording import (
     format_count,
     format_seconds,
@@ -19,10 +19,11 @@ from edge_glass.reporting.wording import (
 
 Tile = tuple[str, str, str]
 """Value, what it is, small print."""
+MODELS = {"baseline": "untouched model", "metrics": "trained"}
 
 
 def page_context(run: RunFolder, plots: str, left_out: Mapping[str, str]) -> dict[str, Any]:
-    """Return what stands in `run.html.j2`, as plain data; a task adds its `tiles` and what is special to it.
+    """Return what stands in `run.html.j2`, as plain data; a task adds or changes what is special to it.
 
     Args:
         run: The run.
@@ -30,12 +31,19 @@ def page_context(run: RunFolder, plots: str, left_out: Mapping[str, str]) -> dic
         left_out: File name → why a plot was not drawn.
     """
     results, drawn = run.results, shown_plots(run, plots)
+    models, primary = measured(results, MODELS), run.primary_metric("")
+    names = ordered(results.get("metrics") or {}, primary, ())
     return {
         "name": str(run.config.get("name", run.path.name)),
         "task": run.task,
         "results": results,
         "verdict": results.get("verdict") or {},
         "headline": headline(results) if results else None,
+        "notes": [],
+        "tiles": metric_tiles(run, [primary]),
+        "models": columns(models),
+        "metric_rows": metric_rows(models, names, primary),
+        "numbers_of": "",
         "data": [left_out_sentence(name, split) for name, split in (results.get("data") or {}).items()],
         "left_out": dict(left_out),
         "plots": [plot for plot in drawn if not plot["among_numbers"]],
@@ -48,7 +56,7 @@ def page_context(run: RunFolder, plots: str, left_out: Mapping[str, str]) -> dic
 
 
 def metric_tiles(run: RunFolder, names: Iterable[str]) -> list[Tile]:
-    """The numbers at the top: those of the metrics that were measured, and how long training took."""
+    """Return the numbers at the top: the metrics that were measured, and how long training took."""
     results = run.results
     metrics, baseline = results.get("metrics") or {}, results.get("baseline") or {}
     tiles: list[Tile] = []
@@ -62,7 +70,7 @@ def metric_tiles(run: RunFolder, names: Iterable[str]) -> list[Tile]:
 
 
 def _training_tile(results: Mapping[str, Any]) -> Tile:
-    """How long training took."""
+    """Say how long training took."""
     seconds, samples = results.get("seconds"), results.get("samples")
     speed = f", {format_count(samples / seconds)}/s" if seconds and samples else ""
     return format_seconds(seconds), "of training", f"{format_count(samples)} samples{speed}"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_glass.config.metrics import higher_is_better
+from edge_glass.config.metrics import metric
 from edge_glass.reporting.run_folder import number
-from edge_glass.reporting.wording import format_value
+from edge_glass.reporting.wording import format_value, metric_label
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,42 @@ def ordered(metrics: Mapping[str, Any], primary: str, known: Iterable[str]) -> l
     return first + [name for name in metrics if name not in first and "/" not in name]
 
 
-def cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:
-    """One metric of several models side by side, each as "metrics" in results.json.
+def metric_rows(models: Sequence[Measured], names: Iterable[str], primary: str) -> list[Row]:
+    """Return a row for each metric with a cell for each model, named and noted as in the table of metrics."""
+    numbers = [one.metrics for one in models]
+    return [
+        Row(metric_label(name), cells(numbers, name), primary=name == primary, note=metric(name).note)
+        for name in names
+    ]
 
-    The best is marked, unless another one reads the same.
+
+def columns(models: Sequence[Measured]) -> list[tuple[str, str]]:
+    """Return key and heading of each model, as the tables of a page have them."""
+    return [(one.key, one.heading) for one in models]
+
+
+def cells(models: Sequence[Mapping[str, Any]], name: str) -> list[Cell]:
+    """Put one metric of several models side by side, each as "metrics" in results.json.
+
+    The best is marked, unless another one reads the same; none of a metric that is neither good nor bad.
     """
+    higher = metric(name).higher_is_better
     values = [number(model, name) for model in models]
     texts = [format_value(name, value) for value in values]
     known = [value for value in values if value is not None]
-    better = (max if higher_is_better(name) else min)(known) if known else None
+    better = (max if higher else min)(known) if known and higher is not None else None
     found = []
     for model, value, text in zip(models, values, texts, strict=True):
         low, high = number(model, name, "low"), number(model, name, "high")
         interval = "" if low is None else f"{format_value(name, low)} – {format_value(name, high)}"
-        share = value if value is not None and higher_is_better(name) and 0 <= value <= 1 else None
+        share = value if value is not None and higher and 0 <= value <= 1 else None
         lead = value is not None and value == better and texts.count(text) == 1
         found.append(Cell(text, interval, share, lead))
     return found
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as (dotted name, text) pairs."""
+    """Turn nested mappings into (dotted name, text) pairs."""
     rows: list[tuple[str, str]] = []
     for key, value in content.items():
         name = f"{prefix}{key}"

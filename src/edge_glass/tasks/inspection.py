@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_glass.reporting.inspection import InspectedSample
-from edge_glass.reporting.inspection_views import InspectionView, inspection_lines, write_inspection_page
+from edge_glass.reporting.inspection import InspectedSample, InspectionView, write_inspection_page
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Inspection:
 
     def lines(self) -> InspectionView:
         """Return the samples as `rich` prints them on a terminal."""
-        return inspection_lines(self.samples, self.lengths)
+        return InspectionView(self.samples, self.lengths)
 
     def write_page(self, path: str | Path) -> Path:
         """Write the samples as one self-contained HTML page and return its path."""

@@ -20,7 +20,7 @@ from edge_glass.alignment.report.tables import (
 from edge_glass.core.errors import DataError
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import Tile, metric_tiles
-from edge_glass.reporting.tables import measured
+from edge_glass.reporting.tables import columns, measured
 from edge_glass.reporting.wording import SIDES, format_count, metric_label
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ GALLERIES: dict[Direction, str] = {
 
 
 def alignment_context(run: RunFolder) -> dict[str, Any]:
-    """What stands in `alignment.html.j2` beside what every run has."""
+    """Return what stands in `alignment.html.j2` beside what every run has."""
     results = run.results
     full = full_dimension(run)
     dimensions = measured_dimensions(results.get("metrics") or {}, full)
@@ -43,8 +43,9 @@ def alignment_context(run: RunFolder) -> dict[str, Any]:
         "closed_form": closed_form_sentence(results),
         "guessing": _guessing(run),
         "tiles": _tiles(run),
-        "models": [(one.key, one.heading) for one in measured(results, MODELS)],
+        "models": columns(measured(results, MODELS)),
         "metric_rows": rows,
+        "numbers_of": "full embedding",
         "folded_rows": folded,
         "directions": len(averaged_sides(results.get("metrics") or {})),
         "dimension_tables": _dimension_tables(results, dimensions, full),
@@ -53,14 +54,14 @@ def alignment_context(run: RunFolder) -> dict[str, Any]:
 
 
 def _tiles(run: RunFolder) -> list[Tile]:
-    """The numbers at the top."""
+    """Return the numbers at the top."""
     sides = measured_sides(run.results.get("metrics") or {})
     names = [f"{side}_r1" for side in sides]
     return metric_tiles(run, (*(["mean_r1"] if len(sides) > 2 else []), *names, "mean_r10", "mean_medr"))
 
 
 def _guessing(run: RunFolder) -> str | None:
-    """What chance alone would give, when the candidates are known."""
+    """Say what chance alone would give, when the candidates are known."""
     archive = archive_of(run)
     if archive is None:
         return None
@@ -96,7 +97,7 @@ def _dimension_tables(
 
 
 def _galleries(run: RunFolder) -> list[dict[str, Any]]:
-    """Directions with something to look at; of those with sounds, what was measured."""
+    """Return directions with something to look at; of those with sounds, what was measured."""
     archive = archive_of(run)
     if archive is None:
         return []

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edge_glass.alignment.measure.metrics import MEASURES
 from edge_glass.alignment.report.sides import archive_of, measured_sides
+from edge_glass.reporting import tables
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import Cell, Row, cells, measured
+from edge_glass.reporting.tables import Row, cells, measured
 from edge_glass.reporting.wording import difference_words, format_value, metric_label
 
 MODELS = {"baseline": "untouched model", "closed_form": "closed form", "metrics": "trained"}
 
 
 def metric_rows(results: Mapping[str, Any]) -> list[Row]:
-    """Mean and all directions at the full dimension; then any metric with another name."""
+    """Return mean and all directions at the full dimension; then any metric with another name."""
     metrics = results.get("metrics") or {}
     known = [f"{side}_{measure}" for side in ("mean", *measured_sides(metrics)) for measure in MEASURES]
     names = [name for name in known if name in metrics]
@@ -24,7 +26,7 @@ def metric_rows(results: Mapping[str, Any]) -> list[Row]:
 
 
 def folded_rows(results: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
-    """`metric_rows` in two parts: to show, and to fold away (R@5, median ranks) where directions are many."""
+    """Split `metric_rows`: to show, and to fold away (R@5, median ranks) where directions are many."""
     metrics = results.get("metrics") or {}
     primary = str((results.get("verdict") or {}).get("metric", ""))
     folded = [
@@ -38,33 +40,31 @@ def folded_rows(results: Mapping[str, Any]) -> tuple[list[Row], list[Row]]:
 
 
 def _rows(results: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
-    primary = (results.get("verdict") or {}).get("metric")
-    rows: list[tuple[str, Row]] = []
-    for name in names:
-        first = name.partition("_")[0] != (rows[-1][0].partition("_")[0] if rows else None)
-        rows.append((name, Row(metric_label(name), _cells(results, [name]), first, name == primary)))
-    return [row for _, row in rows]
+    """Return a row for each metric; a new block begins with each direction."""
+    primary = str((results.get("verdict") or {}).get("metric", ""))
+    rows = tables.metric_rows(measured(results, MODELS), names, primary)
+    sides = [name.partition("_")[0] for name in names]
+    return [
+        replace(row, first=side != before)
+        for row, side, before in zip(rows, sides, ["", *sides], strict=False)
+    ]
 
 
 def dimension_rows(
     results: Mapping[str, Any], base: str, dimensions: Sequence[int], full: int | None
 ) -> list[Row]:
-    """One metric at every dimension, the full one first."""
-    rows = []
-    for dim in dimensions:
-        name = base if dim == full else f"{base}@{dim}"
-        if number(results.get("metrics") or {}, name) is not None:
-            rows.append(Row(f"{dim:,}", _cells(results, [name])))
-    return rows
-
-
-def _cells(results: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
+    """Return one metric at every dimension, the full one first."""
     models = [one.metrics for one in measured(results, MODELS)]
-    return [cell for name in names for cell in cells(models, name)]
+    names = {dim: base if dim == full else f"{base}@{dim}" for dim in dimensions}
+    return [
+        Row(f"{dim:,}", cells(models, name))
+        for dim, name in names.items()
+        if number(results.get("metrics") or {}, name) is not None
+    ]
 
 
 def full_dimension(run: RunFolder) -> int | None:
-    """Width of the full embedding, from the embeddings or the config."""
+    """Return the width of the full embedding, from the embeddings or the config."""
     archive = archive_of(run)
     if archive is not None:
         return int(archive.image_embeddings.shape[1])
@@ -73,7 +73,7 @@ def full_dimension(run: RunFolder) -> int | None:
 
 
 def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
-    """Dimensions that results.json speaks of, descending; `full` first, when known."""
+    """Return the dimensions that results.json speaks of, descending; `full` first, when known."""
     smaller = {int(name.partition("@")[2]) for name in metrics if name.partition("@")[2].isdigit()}
     return sorted(smaller | ({full} if full is not None else set()), reverse=True)
 

@@ -1,15 +1,14 @@
-"""The numbers of a detection run as rows of cells, ready for a template, a plot or a terminal."""
+"""The numbers of a detection run: which models, which metrics, in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from edge_glass.config.metrics import metric
+from edge_glass.reporting import tables
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import Cell, Row, cells, measured, ordered
-from edge_glass.reporting.wording import DETECTION_WORDS, metric_label
+from edge_glass.reporting.tables import Measured, Row
+from edge_glass.reporting.wording import DETECTION_WORDS
 
 MODELS = {
     "baseline": "untouched model",
@@ -25,27 +24,16 @@ def primary_metric(run: RunFolder) -> str:
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
     """Return the primary metric first, then the others in the order of the table of metrics."""
-    return ordered(metrics, primary, DETECTION_WORDS)
+    return tables.ordered(metrics, primary, DETECTION_WORDS)
+
+
+def measured_models(run: RunFolder) -> list[Measured]:
+    """Return the models with numbers, weakest first."""
+    return tables.measured(run.results, MODELS)
 
 
 def metric_rows(run: RunFolder) -> list[Row]:
-    """A row for each metric, a cell for each of `measured`."""
+    """Return a row for each metric, a cell for each of `measured_models`."""
     primary = primary_metric(run)
-    models = [one.metrics for one in measured(run.results, MODELS)]
-    return [
-        Row(
-            metric_label(name),
-            _cells(models, name),
-            primary=name == primary,
-            note=metric(name).note,
-        )
-        for name in ordered_metrics(run.results.get("metrics") or {}, primary)
-    ]
-
-
-def _cells(models: list[Mapping[str, Any]], name: str) -> list[Cell]:
-    found = cells(models, name)
-    higher = metric(name).higher_is_better
-    if higher is None:  # neither good nor bad
-        return [replace(cell, share=None, best=False) for cell in found]
-    return found if higher else [replace(cell, share=None) for cell in found]
+    names = ordered_metrics(run.results.get("metrics") or {}, primary)
+    return tables.metric_rows(measured_models(run), names, primary)

@@ -18,24 +18,22 @@ from edge_glass.instruction.report.tables import (
 from edge_glass.instruction.report.wording import blind_sentence, frequent_sentence, shares_sentence
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import Tile, metric_tiles
+from edge_glass.reporting.tables import columns
 from edge_glass.reporting.wording import metric_label
 
 PART_TITLES: dict[Part, str] = {"type": "By type of answer", "source": "By source"}
 
 
 def answers_context(run: RunFolder) -> dict[str, Any]:
-    """What stands in `answers.html.j2` beside what every run has."""
-    primary = primary_metric(run)
+    """Return what stands in `answers.html.j2` beside what every run has."""
+    sentences = (shares_sentence(run), blind_sentence(run), frequent_sentence(run))
     return {
-        "notes": [
-            sentence
-            for sentence in (shares_sentence(run), blind_sentence(run), frequent_sentence(run))
-            if sentence
-        ],
+        "notes": [sentence for sentence in sentences if sentence],
         "tiles": _tiles(run),
-        "metric": metric_label(primary),
-        "models": [(one.key, one.heading) for one in measured_models(run)],
+        "metric": metric_label(primary_metric(run)),
+        "models": columns(measured_models(run)),
         "metric_rows": metric_rows(run),
+        "numbers_of": "written answers",
         "parts": _parts(run),
         "compared": compared_lines(run),
         "mistakes": mistakes(run),
@@ -45,7 +43,7 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
 
 
 def _tiles(run: RunFolder) -> list[Tile]:
-    """The numbers at the top."""
+    """Return the numbers at the top."""
     primary = primary_metric(run)
     beside = next(name for name in ("token_f1", "rouge_l") if name != primary)
     names = (primary, beside if is_graded(primary) else "exact_match", "never_ended")
@@ -53,13 +51,13 @@ def _tiles(run: RunFolder) -> list[Tile]:
 
 
 def _parts(run: RunFolder) -> list[dict[str, Any]]:
-    """Tables by type and by source, where there are several."""
+    """Return tables by type and by source, where there are several."""
     metrics = run.results.get("metrics") or {}
+    models = columns(measured_models(run, blind=True))
     tables = []
     for part, title in PART_TITLES.items():
         metric = part_metric(metrics, part, primary_metric(run))
         if metric is not None:
-            models = [(one.key, one.heading) for one in measured_models(run, blind=True)]
             rows = part_rows(run, part, metric)
             tables.append({"title": title, "metric": metric_label(metric), "models": models, "rows": rows})
     return tables

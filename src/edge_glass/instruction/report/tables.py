@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from edge_glass.config.metrics import NEVER_ENDED, answer_metrics, metric
+from edge_glass.config.metrics import NEVER_ENDED, answer_metrics
 from edge_glass.instruction.measure.text import metrics_by_part
 from edge_glass.instruction.report.companions import (
     Companion,
@@ -18,14 +18,10 @@ from edge_glass.instruction.report.companions import (
     primary_metric,
 )
 from edge_glass.instruction.report.wording import format_companion_difference
+from edge_glass.reporting import tables
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import Measured, Row, cells, measured, ordered
-from edge_glass.reporting.wording import (
-    format_count,
-    format_seconds,
-    format_value,
-    metric_label,
-)
+from edge_glass.reporting.tables import Measured, Row, cells, measured
+from edge_glass.reporting.wording import format_count, format_seconds, format_value
 
 Part = Literal["type", "source"]
 MODELS: Final = {
@@ -73,21 +69,18 @@ def measured_models(run: RunFolder, blind: bool = False) -> list[Measured]:
 
 def ordered_metrics(metrics: Mapping[str, Any], primary: str) -> list[str]:
     """Return metrics of the whole split, the primary one first, then in the order of the table of metrics."""
-    return ordered(metrics, primary, [row.name for row in (*answer_metrics(), NEVER_ENDED)])
+    return tables.ordered(metrics, primary, [row.name for row in (*answer_metrics(), NEVER_ENDED)])
 
 
 def metric_rows(run: RunFolder) -> list[Row]:
-    """A row for each metric, a cell for each of `measured_models`."""
+    """Return a row for each metric, a cell for each of `measured_models`."""
     primary = primary_metric(run)
-    models = [one.metrics for one in measured_models(run)]
-    return [
-        Row(metric_label(name), cells(models, name), primary=name == primary, note=metric(name).note)
-        for name in ordered_metrics(run.results.get("metrics") or {}, primary)
-    ]
+    names = ordered_metrics(run.results.get("metrics") or {}, primary)
+    return tables.metric_rows(measured_models(run), names, primary)
 
 
 def part_metric(metrics: Mapping[str, Any], part: Part, primary: str) -> str | None:
-    """Which metric is broken down: the primary one if it is; None when there is nothing to break down."""
+    """Return the metric that is broken down: the primary one if it is; None where there is none."""
     for name in dict.fromkeys((primary, *reversed(metrics_by_part()))):
         if any(found.startswith(f"{name}/{part}/") for found in metrics):
             return name
@@ -95,7 +88,7 @@ def part_metric(metrics: Mapping[str, Any], part: Part, primary: str) -> str | N
 
 
 def part_names(metrics: Mapping[str, Any], part: Part, metric: str) -> list[str]:
-    """Names of answer types or sources, in order."""
+    """Return the names of answer types or sources, in order."""
     start = f"{metric}/{part}/"
     return sorted(name.removeprefix(start) for name in metrics if name.startswith(start))
 
@@ -111,13 +104,13 @@ def part_rows(run: RunFolder, part: Part, metric: str) -> list[Row]:
 
 
 def compared_lines(run: RunFolder) -> list[ComparedLine]:
-    """The run and those it is compared with; empty when there are none."""
+    """Return the run and those it is compared with; nothing when there are none."""
     metric = primary_metric(run)
     return [_line(metric, one) for one in compared(run)]
 
 
 def mistakes(run: RunFolder) -> list[Mistake]:
-    """The commonest confusions: wrong answers given more than once, most often first; none where graded."""
+    """Return wrong answers given more than once, the commonest first; none where answers are graded."""
     if is_graded(primary_metric(run)):
         return []
     wrong = Counter(

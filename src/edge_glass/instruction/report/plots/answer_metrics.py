@@ -8,9 +8,9 @@ import numpy as np
 
 from edge_glass.instruction.report.companions import primary_metric
 from edge_glass.instruction.report.tables import ordered_metrics, part_metric, part_names
-from edge_glass.reporting.curves import COLORS, draw_shares, draw_validated, legend_below, validated
+from edge_glass.reporting.curves import COLORS, draw_shares, draw_validated, legend_below, level, validated
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.style import FAINT, UNTOUCHED, WORDS, NothingToPlotError, note, shorten
+from edge_glass.reporting.style import WORDS, NothingToPlotError, note, shorten
 from edge_glass.reporting.wording import metric_label
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 
 def same_series(run: RunFolder, names: list[str]) -> list[list[str]]:
-    """Metrics whose values agree at every step stand together: of one-word answers many are the same."""
+    """Group metrics whose values agree at every step: of one-word answers many are the same."""
     groups: list[list[str]] = []
     for name in names:
         steps, values = run.series(f"val/{name}")
@@ -81,7 +81,8 @@ def _draw_whole(run: RunFolder, axes: Axes, names: list[str], primary: str) -> N
     frequent = (run.results.get("most_frequent_answer") or {}).get("metrics") or {}
     if (value := number(frequent, primary)) is not None:
         last = float(run.series(f"val/{groups[0][0]}")[1][-1])
-        _level(axes, value, f"always the most frequent answer ({run.split}): {value:.3f}", below=last > value)
+        text = f"always the most frequent answer ({run.split}): {value:.3f}"
+        level(axes, value, text, end=True, below=last > value)
     legend_below(axes, 2 if len(groups) > 2 else 1)
 
 
@@ -97,11 +98,3 @@ def _draw_types(run: RunFolder, axes: Axes, metric: str, names: list[str]) -> No
     axes.set_ylim(0, 1.04)
     axes.set_xlabel("step")
     legend_below(axes)
-
-
-def _level(axes: Axes, value: float, text: str, below: bool) -> None:
-    """A dotted level with its meaning at the right end, on the side where the curve is not."""
-    axes.axhline(value, color=UNTOUCHED, linestyle=(0, (1, 2)), linewidth=1.6)
-    axes.annotate(text, (0.99, value), xycoords=("axes fraction", "data"), xytext=(0, -4 if below else 4),
-                  textcoords="offset points", ha="right", va="top" if below else "bottom", color=FAINT,
-                  fontsize=9.5)  # fmt: skip
