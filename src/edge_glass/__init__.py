@@ -90,7 +90,7 @@ _HOMES = {
     "GradNormCallback": "edge_glass.training.gradients",
     "IoUEvalCallback": "edge_glass.detection.iou_callback",
     "MultimodalTrainer": "edge_glass.training",
-    "TrainingVisualizer": "edge_glass.experiment.visualizer",
+    "TrainingVisualizer": "edge_glass.experiment.report",
 }
 
 

@@ -80,7 +80,7 @@ def download(
         --image-url-prefix http://images.cocodataset.org/train2017 --output data/llava
     """
     from edge_glass.corpora.downloading.downloads import download as run
-    from edge_glass.corpora.downloading.policy import Limits
+    from edge_glass.corpora.downloading.fetching import Limits
 
     limits = Limits(
         workers=workers,

@@ -23,7 +23,7 @@ from edge_glass.alignment.report.plots import (
 from edge_glass.alignment.report.plots.training_curves import complete_loss, guessing_loss
 from edge_glass.alignment.report.sides import archive_of, pairs_of
 from edge_glass.alignment.report.space import choose_pairs, project
-from edge_glass.experiment.visualizer import TrainingVisualizer
+from edge_glass.experiment.report import TrainingVisualizer
 from edge_glass.reporting.curves import smooth
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import STYLE
@@ -190,8 +190,8 @@ def test_projections():
 
 def test_no_pyplot_state_is_touched(finished_run):
     code = (
-        "import sys; from edge_glass.experiment.visualizer import TrainingVisualizer; "
-        "import edge_glass.experiment.report, edge_glass.reporting.ablation; "
+        "import sys; from edge_glass.experiment.report import TrainingVisualizer; "
+        "import edge_glass.reporting.ablation; "
         "assert 'matplotlib' not in sys.modules and 'sklearn' not in sys.modules; "
         f"TrainingVisualizer({str(finished_run)!r}).plot_lr_schedule(); "
         "assert 'matplotlib.pyplot' not in sys.modules"

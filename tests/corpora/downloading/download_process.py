@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_glass.core.errors import EdgeGlassError
 from edge_glass.corpora.downloading.downloads import download
-from edge_glass.corpora.downloading.policy import Limits
+from edge_glass.corpora.downloading.fetching import Limits
 
 
 def start(corpus: str, output: Path, file_size: int = -1, **keywords: object) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-from edge_glass.corpora.downloading.policy import Limits
+from edge_glass.corpora.downloading.fetching import Limits
 
 FAST = Limits(
     workers=4,

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_glass.core.errors import DataError
-from edge_glass.corpora.downloading.answers import Failed, Kind
-from edge_glass.corpora.downloading.fetching import Fetched, Picture
+from edge_glass.corpora.downloading.fetching import Failed, Fetched, Kind, Picture
 from edge_glass.corpora.downloading.journal import open_journal
 
 

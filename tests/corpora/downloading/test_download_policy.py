@@ -7,15 +7,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from edge_glass.corpora.downloading.policy import (
+from edge_glass.corpora.downloading.connecting import (
     AddressRefused,
-    Limits,
     UnknownHost,
     allowed_addresses,
     is_public,
-    retry_after,
-    retry_wait,
 )
+from edge_glass.corpora.downloading.fetching import Limits, retry_after, retry_wait
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "64:ff9b::808:808"])

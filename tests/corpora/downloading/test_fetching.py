@@ -12,9 +12,7 @@ from dataclasses import replace
 import pytest
 from picture_server import BOMB, FAST, png
 
-from edge_glass.corpora.downloading.answers import Failed, Kind
-from edge_glass.corpora.downloading.fetching import Fetched, Fetcher, Picture, Stopped
-from edge_glass.corpora.downloading.policy import Limits
+from edge_glass.corpora.downloading.fetching import Failed, Fetched, Fetcher, Kind, Limits, Picture, Stopped
 from patience import join, wait_for
 
 

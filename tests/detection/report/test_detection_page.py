@@ -24,8 +24,7 @@ from edge_glass.detection.report.summary import detection_lines
 from edge_glass.detection.report.tables import metric_rows
 from edge_glass.detection.report.wording import convention_sentence
 from edge_glass.evaluation.results import read_results
-from edge_glass.experiment.report import describe_run, metrics_table, write_report
-from edge_glass.experiment.visualizer import TrainingVisualizer
+from edge_glass.experiment.report import TrainingVisualizer, describe_run, metrics_table, write_report
 from edge_glass.reporting.boxes import shown_boxes
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.wording import metric_label

@@ -1,31 +1,34 @@
 """Mozilla Common Voice from a release the user has: sentences with their clips, no speaker on two sides.
 
-The hub's copies are gone; releases come from https://datacollective.mozillafoundation.org.
+The copies on the hub are gone; releases come from https://datacollective.mozillafoundation.org, as archives.
+Nothing is unpacked: members of an archive are read from the stream, so no path in it can lead anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
+import lzma
+import tarfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.core.files import atomic_file
 from edge_glass.core.progress import progress_bar
 from edge_glass.corpora.downloading.journal import full_disk
 from edge_glass.corpora.downloading.stopping import Stop, alone_in, stopping_on_signals
-from edge_glass.corpora.downloading.voice_archive import Release, Table, is_plain_name, open_release
-from edge_glass.corpora.downloading.writing import Rejected, write_rejects
+from edge_glass.corpora.downloading.writing import Rejected, row_groups, write_rejects
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,11 @@ SPLITS: Final = {"train": "train", "val": "dev", "test": "test"}
 _FRACTIONS: Final = {"test": 0.1, "val": 0.1}
 _CHUNK: Final = 64
 _GROUP_ROWS: Final = 512
+TABLES: Final = ("train", "dev", "test", "validated")
+_TABLE_BYTES: Final = 4 * 2**30
+
+Clip = tuple[str, bytes | str]
+"""Language folder and file name of a clip, and its bytes, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +183,16 @@ def _write(
     stop: Stop,
     progress: bool,
 ) -> Counter[str]:
-    """Write the three files and the rejects, which are added to; returns the rows of each split."""
+    """Write the three files and the rejects, which are added to; return the rows of each split."""
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = [("id", text), ("audio", pa.list_(pa.binary())), ("caption", text), ("client_id", text)]
     wanted = {sentence.path: sentence for sentence in sentences}
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
-        sinks = {split: stack.enter_context(_sink(output / f"{split}.parquet")) for split in SPLITS}
+        files = {split: row_groups(output / f"{split}.parquet", columns, _GROUP_ROWS) for split in SPLITS}
+        groups = {split: stack.enter_context(file) for split, file in files.items()}
         advance = stack.enter_context(progress_bar("reading clips", len(wanted), progress))
         for sentence, data in _checked(release, language, wanted, max_bytes):
             stop.check("nothing was written")
@@ -189,7 +202,8 @@ def _write(
                 rejected.append(Rejected(sentence.row, sentence.path, data, 1))
                 continue
             counts[sentence.split] += 1
-            sinks[sentence.split].add(sentence, data)
+            row = {"id": PurePosixPath(sentence.path).stem, "audio": [data], "caption": sentence.caption}
+            groups[sentence.split].add([row | {"client_id": sentence.client_id}], len(data))
         rejected += [Rejected(left.row, left.path, "the clip is missing", 1) for left in wanted.values()]
         if not counts:
             raise DataError(f"no clip of {language} can be used (first: {min(rejected).reason})")
@@ -222,39 +236,135 @@ def _sound_or_problem(data: bytes | str) -> bytes | str:
     return data
 
 
-class _Sink:
-    """One split's file, written in row groups."""
+@dataclass(frozen=True)
+class Table:
+    """One TSV file: where it lies, and its lines."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
-        self._rows: list[dict[str, Any]] = []
-
-    def add(self, sentence: Sentence, data: bytes) -> None:
-        identifier = PurePosixPath(sentence.path).stem
-        row = {"id": identifier, "audio": [data], "caption": sentence.caption}
-        self._rows.append({**row, "client_id": sentence.client_id})
-        if len(self._rows) == _GROUP_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        import pyarrow as pa
-
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._writer.schema))
-        self._rows = []
+    place: str
+    columns: list[str]
+    rows: list[dict[str, str]]
 
 
-@contextmanager
-def _sink(file: Path) -> Iterator[_Sink]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class Release(Protocol):
+    """Where a release's files come from."""
 
-    text = pa.string()
-    columns = [("id", text), ("audio", pa.list_(pa.binary())), ("caption", text), ("client_id", text)]
-    with (
-        atomic_file(file) as temporary,
-        pq.ParquetWriter(temporary, pa.schema(columns), use_dictionary=False) as writer,
-    ):
-        sink = _Sink(writer)
-        yield sink
-        sink.flush()
+    def tables(self) -> dict[tuple[str, str], Table]:
+        """Return tables by language and name, those of `TABLES` that are there."""
+
+    def clips(self, language: str, names: Collection[str], max_bytes: int) -> Iterator[Clip]:
+        """Return the named clips of a language, as they come; missing ones do not."""
+
+
+def open_release(path: Path) -> Release:
+    """Return an archive (.tar, .tar.gz, .tar.xz …) or a folder."""
+    if path.is_dir():
+        return FolderRelease(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return ArchiveRelease(path)
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a clip's name is a file name and nothing more."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
+class ArchiveRelease:
+    """A release as it was downloaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def tables(self) -> dict[tuple[str, str], Table]:
+        found: dict[tuple[str, str], Table] = {}
+        for member, place, archive in self._members():
+            key = place.parent.name, place.stem
+            if place.suffix != ".tsv" or place.stem not in TABLES or key in found:
+                continue
+            stream = archive.extractfile(member)
+            if stream is None or member.size > _TABLE_BYTES:
+                raise DataError(f"{self.path}: {member.name} is too large for a table ({member.size} bytes)")
+            found[key] = parse_table(f"{self.path}: {member.name}", stream.read())
+        return found
+
+    def clips(self, language: str, names: Collection[str], max_bytes: int) -> Iterator[Clip]:
+        missing = set(names)
+        for member, place, archive in self._members():
+            if place.parent.name != "clips" or place.parent.parent.name != language:
+                continue
+            if place.name not in missing:
+                continue
+            missing.discard(place.name)
+            stream = archive.extractfile(member)
+            if stream is None or member.size > max_bytes:
+                yield place.name, f"the clip is larger than {max_bytes / 2**20:.3g} MiB"
+            else:
+                yield place.name, stream.read()
+            if not missing:
+                return
+
+    def _members(self) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath, tarfile.TarFile]]:
+        """Ordinary files in the order of the archive; links and devices are left out."""
+        last = "its beginning"
+        try:
+            with tarfile.open(self.path, "r|*") as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield member, PurePosixPath(member.name), archive
+                    last = member.name
+                    # The stream keeps all headers otherwise: a gigabyte for a million clips.
+                    archive.members = []  # type: ignore[attr-defined]
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            raise DataError(
+                f"{self.path}: damaged or incomplete after {last} ({error}).\nDownload the archive again."
+            ) from error
+
+
+class FolderRelease:
+    """A release that was unpacked; the folder itself or the one above."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def tables(self) -> dict[tuple[str, str], Table]:
+        found: dict[tuple[str, str], Table] = {}
+        for pattern in ("", "*/", "*/*/"):
+            for name in TABLES:
+                for file in sorted(self.path.glob(f"{pattern}{name}.tsv")):
+                    key = file.resolve().parent.name, name
+                    found.setdefault(key, parse_table(str(file), file.read_bytes()))
+        return found
+
+    def clips(self, language: str, names: Collection[str], max_bytes: int) -> Iterator[Clip]:
+        folder = self._clips(language)
+        for name in sorted(names):
+            file = folder / name
+            with contextlib.suppress(FileNotFoundError):
+                if file.is_symlink() and not file.resolve().is_relative_to(self.path.resolve()):
+                    yield name, f"the clip is a link out of {self.path}"
+                elif file.stat().st_size > max_bytes:
+                    yield name, f"the clip is larger than {max_bytes / 2**20:.3g} MiB"
+                else:
+                    yield name, file.read_bytes()
+
+    def _clips(self, language: str) -> Path:
+        for pattern in ("", "*/", "*/*/"):
+            for folder in sorted(self.path.glob(f"{pattern}clips")):
+                if folder.resolve().parent.name == language:
+                    return folder
+        raise DataError(f"{self.path}: no folder {language}/clips there")
+
+
+def parse_table(place: str, data: bytes) -> Table:
+    """Read a TSV file. Its cells are not quoted: a quotation mark belongs to the sentence."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: not UTF-8 text (byte {error.start})") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    columns = lines[0].split("\t")
+    for column in ("client_id", "path", "sentence"):
+        if column not in columns:
+            raise DataError(f"{place}: no column '{column}'; it has {', '.join(columns)}")
+    rows = [dict(zip(columns, line.split("\t"), strict=False)) for line in lines[1:] if line]
+    return Table(place, columns, rows)

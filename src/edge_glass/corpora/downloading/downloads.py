@@ -10,13 +10,19 @@ from typing import Final
 
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.corpora.downloading.common_voice import download_common_voice
-from edge_glass.corpora.downloading.fetching import Picture
+from edge_glass.corpora.downloading.fetching import Limits, Picture
 from edge_glass.corpora.downloading.index import Index, hub_index, need_columns, open_index
-from edge_glass.corpora.downloading.instruction import FolderPictures, instruction_recipe
 from edge_glass.corpora.downloading.journal import Journal, open_journal
-from edge_glass.corpora.downloading.pixmo import CAPTIONS_HUB, PIXMO_CAP, PIXMO_CAP_QA, QUESTIONS_HUB
-from edge_glass.corpora.downloading.policy import Limits
-from edge_glass.corpora.downloading.recipes import BadRow, Recipe
+from edge_glass.corpora.downloading.recipes import (
+    CAPTIONS_HUB,
+    PIXMO_CAP,
+    PIXMO_CAP_QA,
+    QUESTIONS_HUB,
+    BadRow,
+    FolderPictures,
+    Recipe,
+    instruction_recipe,
+)
 from edge_glass.corpora.downloading.running import fetch_missing
 from edge_glass.corpora.downloading.stopping import Stop, alone_in, stopping_on_signals
 from edge_glass.corpora.downloading.writing import Written, write_data_set

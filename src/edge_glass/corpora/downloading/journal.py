@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from edge_glass.core.errors import DataError
-from edge_glass.corpora.downloading.answers import Failed, Kind
-from edge_glass.corpora.downloading.fetching import Fetched, Picture
+from edge_glass.corpora.downloading.fetching import Failed, Fetched, Kind, Picture
 
 _PICTURES: Final = "pictures.bin"
 _LINES: Final = "journal.jsonl"

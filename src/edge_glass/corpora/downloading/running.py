@@ -20,10 +20,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_glass.core.errors import DataError
-from edge_glass.corpora.downloading.answers import Failed, Kind, Problem, web_address
-from edge_glass.corpora.downloading.fetching import Fetched, Fetcher, Picture, Stopped
+from edge_glass.corpora.downloading.fetching import (
+    Failed,
+    Fetched,
+    Fetcher,
+    Kind,
+    Limits,
+    Picture,
+    Problem,
+    Stopped,
+    web_address,
+)
 from edge_glass.corpora.downloading.journal import Journal
-from edge_glass.corpora.downloading.policy import Limits
 from edge_glass.corpora.downloading.stopping import Stop
 
 logger = logging.getLogger(__name__)

@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.files import atomic_file, write_whole
-from edge_glass.corpora.downloading.answers import Failed
-from edge_glass.corpora.downloading.fetching import Picture
+from edge_glass.corpora.downloading.fetching import Failed, Picture
 from edge_glass.corpora.downloading.index import Index, Row
 from edge_glass.corpora.downloading.journal import full_disk
 from edge_glass.corpora.downloading.recipes import BadRow, Recipe
 from edge_glass.corpora.downloading.stopping import Stop
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 _ROWS_AT_ONCE: Final = 64
 _GROUP_BYTES: Final = 128 * 2**20
 _GROUP_ROWS: Final = 256
+# zstd finds a picture again that the row before had too: several questions about it cost little.
+_COMPRESSION: Final = "zstd"
 
 
 class Pictures(Protocol):
@@ -48,7 +50,7 @@ class Written:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """For the terminal."""
+        """Return lines for the terminal."""
         bad = sum(self.reasons.values())
         lines = [f"{self.file}: {self.records} rows from {self.rows - bad} of {self.rows} rows of the index"]
         lines += [f"  {count} x {reason}" for reason, count in self.reasons.most_common(5)]
@@ -81,7 +83,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
     rejected: list[Rejected] = []
     try:
         try:
-            with atomic_file(written.file) as temporary, _writer(temporary, recipe, columns) as sink:
+            with row_groups(written.file, _columns(recipe, columns), _GROUP_ROWS, _COMPRESSION) as groups:
                 for outcome in _outcomes(index, recipe, pictures):
                     stop.check("the pictures are kept")
                     written.rows += 1
@@ -89,7 +91,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
                         rejected.append(outcome)
                     else:
                         written.records += len(outcome)
-                        sink.add(outcome)
+                        groups.add(outcome, sum(len(record["image_bytes"]) for record in outcome))
                 if written.records == 0:
                     raise _NothingUsable
         finally:
@@ -109,7 +111,7 @@ def write_data_set(folder: Path, index: Index, recipe: Recipe, pictures: Picture
 
 
 def _outcomes(index: Index, recipe: Recipe, pictures: Pictures) -> Iterator[list[dict[str, Any]] | Rejected]:
-    """Each row's records or its rejection, in order; pictures are read in threads."""
+    """Give each row's records or its rejection, in order; pictures are read in threads."""
     rows = index.rows()
     with ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
@@ -134,21 +136,23 @@ def _outcome(number: int, row: Row, recipe: Recipe, pictures: Pictures) -> list[
     ]
 
 
-class _Sink:
-    """Collects records into row groups of bounded size."""
+class RowGroups:
+    """Collects records of a parquet file and writes them in row groups of bounded size; see `row_groups`."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: pq.ParquetWriter, most_rows: int) -> None:
+        self._writer, self._most_rows = writer, most_rows
         self._records: list[dict[str, Any]] = []
         self._bytes = 0
 
-    def add(self, records: list[dict[str, Any]]) -> None:
+    def add(self, records: list[dict[str, Any]], size: int) -> None:
+        """Add records whose pictures or sounds have `size` bytes together."""
         self._records += records
-        self._bytes += sum(len(record["image_bytes"]) for record in records)
-        if len(self._records) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+        self._bytes += size
+        if len(self._records) >= self._most_rows or self._bytes >= _GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
+        """Write what is collected."""
         import pyarrow as pa
 
         if self._records:
@@ -157,18 +161,26 @@ class _Sink:
 
 
 @contextlib.contextmanager
-def _writer(file: Path, recipe: Recipe, columns: list[str]) -> Iterator[_Sink]:
+def row_groups(
+    file: Path, columns: list[tuple[str, pa.DataType]], most_rows: int, compression: str = "snappy"
+) -> Iterator[RowGroups]:
+    """Write a parquet file of these columns, row group by row group; after an error there is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    schema = pa.schema(columns)
+    options: dict[str, Any] = {"compression": compression, "use_dictionary": False}
+    with atomic_file(file) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+        groups = RowGroups(writer, most_rows)
+        yield groups
+        groups.flush()
+
+
+def _columns(recipe: Recipe, columns: list[str]) -> list[tuple[str, pa.DataType]]:
+    import pyarrow as pa
+
     before = [("id", pa.string()), ("image_bytes", pa.binary())]
-    after = [("image_url", pa.string()), ("sha256", pa.string())]
-    schema = pa.schema([*before, *recipe.schema(columns), *after])
-    # zstd finds a picture again that the row before had too: several questions about it cost little.
-    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
-        sink = _Sink(writer)
-        yield sink
-        sink.flush()
+    return [*before, *recipe.schema(columns), ("image_url", pa.string()), ("sha256", pa.string())]
 
 
 def write_rejects(file: Path, rejected: list[Rejected]) -> None:
@@ -181,7 +193,7 @@ def write_rejects(file: Path, rejected: list[Rejected]) -> None:
 
 
 def _short(reason: str) -> str:
-    """A reason without what is different in every row, to be counted."""
+    """Leave out of a reason what is different in every row, to be counted."""
     reason = re.sub(r"the (host|address) \S+", r"the \1", reason)
     return re.sub(r" \(.*| '.*|\b[0-9a-f]{64}\b.*|, starting with .*", "", reason)
 
