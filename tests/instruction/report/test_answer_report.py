@@ -15,7 +15,7 @@ from edge_glass.evaluation.results import read_results
 from edge_glass.experiment.report import write_report
 from edge_glass.instruction.measure.archive import load_answers, picture_of, save_answers
 from edge_glass.instruction.report.companions import answers_of
-from edge_glass.instruction.report.gallery import answer_courses, answer_gallery
+from edge_glass.instruction.report.gallery import answer_gallery, graded_histories
 from edge_glass.instruction.report.tables import metric_rows, mistakes, part_rows
 from edge_glass.reporting.run_folder import RunFolder
 
@@ -105,16 +105,16 @@ def test_control_characters_are_made_visible(tmp_path):
     (tmp_path / "config.yaml").write_text("task: instruction")
     line = {"step": 0, "samples": [{"question": "a\x00b", "reference": "c", "answer": "\x0f\x0f x\n"}]}
     (tmp_path / "samples.jsonl").write_text(json.dumps(line))
-    course = answer_courses(RunFolder(tmp_path))[0]
-    assert (course.question, course.answers[0][1].text) == ("a\ufffdb", "\ufffd\ufffd x")
+    history = graded_histories(RunFolder(tmp_path))[0]
+    assert (history.question, history.answers[0][1].text) == ("a\ufffdb", "\ufffd\ufffd x")
 
 
 def test_answers_over_training(answered_run):
-    courses = answer_courses(RunFolder(answered_run))
-    assert len(courses) == 8
-    assert [step for step, _ in courses[0].answers] == [0, 20, 40, 60, 80, 100]
-    assert courses[0].answers[0][1].ended is False and not courses[0].answers[0][1].right
-    assert all(course.answers[-1][1].right for course in courses)
+    histories = graded_histories(RunFolder(answered_run))
+    assert len(histories) == 8
+    assert [step for step, _ in histories[0].answers] == [0, 20, 40, 60, 80, 100]
+    assert histories[0].answers[0][1].ended is False and not histories[0].answers[0][1].right
+    assert all(history.answers[-1][1].right for history in histories)
 
 
 def test_the_commonest_mistakes(answered_run):
@@ -173,7 +173,7 @@ def test_captions_have_graded_scores_and_no_types(tmp_path, make_answers, read_p
         shown.wrong[0].trained, right=None, score="ROUGE-L 0.100"
     )
     assert shown.right[0].identifier == "test-59"
-    assert {course.answers[0][1].right for course in answer_courses(RunFolder(folder))} == {None}
+    assert {history.answers[0][1].right for history in graded_histories(RunFolder(folder))} == {None}
     assert len(page.images()) == 5, "plots only"
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from edge_glass.detection.measure.archive import DetectionRecord, picture_of, shown_rows
 from edge_glass.detection.report.matching import OUTCOMES, detections_of, outcome
+from edge_glass.reporting.answer_history import one_line
 from edge_glass.reporting.boxes import ShownBox, shown_boxes
-from edge_glass.reporting.courses import one_line
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.wording import format_value
 

@@ -12,7 +12,7 @@ from edge_glass.detection.report.wording import (
     found_sentence,
     problems_sentence,
 )
-from edge_glass.reporting.courses import sample_courses
+from edge_glass.reporting.answer_history import answer_histories
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.run_page import metric_tiles
 from edge_glass.reporting.tables import columns
@@ -31,5 +31,5 @@ def detection_context(run: RunFolder) -> dict[str, Any]:
         "numbers_of": "boxes",
         "outcomes": count_outcomes(detections_of(run)),
         "gallery": detection_gallery(run),
-        "courses": sample_courses(run, lambda said, right: said.split() == right.split() or None),
+        "histories": answer_histories(run, lambda said, right: said.split() == right.split() or None),
     }

@@ -9,7 +9,7 @@ from edge_glass.instruction.measure.answers import normalize_answer
 from edge_glass.instruction.measure.archive import RIGHT_SHOWN, AnswerRecord, picture_of, shown_rows
 from edge_glass.instruction.measure.text import score_of_one
 from edge_glass.instruction.report.companions import answers_of, is_graded, primary_metric
-from edge_glass.reporting.courses import Answer, Course, one_line, sample_courses
+from edge_glass.reporting.answer_history import Answer, AnswerHistory, answer_histories, one_line
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.wording import format_value, metric_label
 
@@ -82,10 +82,12 @@ def answer_gallery(run: RunFolder) -> Gallery | None:
     )
 
 
-def answer_courses(run: RunFolder) -> list[Course]:
+def graded_histories(run: RunFolder) -> list[AnswerHistory]:
     """Answers over training; of scored answers only those that agree with the right one count as right."""
     wrong = None if is_graded(primary_metric(run)) else False
-    return sample_courses(run, lambda said, right: normalize_answer(said) == normalize_answer(right) or wrong)
+    return answer_histories(
+        run, lambda said, right: normalize_answer(said) == normalize_answer(right) or wrong
+    )
 
 
 def _shown(run: RunFolder, record: AnswerRecord) -> Shown:

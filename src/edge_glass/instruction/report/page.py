@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_glass.instruction.report.companions import is_graded, primary_metric
-from edge_glass.instruction.report.gallery import answer_courses, answer_gallery
+from edge_glass.instruction.report.gallery import answer_gallery, graded_histories
 from edge_glass.instruction.report.tables import (
     Part,
     compared_lines,
@@ -38,7 +38,7 @@ def answers_context(run: RunFolder) -> dict[str, Any]:
         "compared": compared_lines(run),
         "mistakes": mistakes(run),
         "gallery": answer_gallery(run),
-        "courses": answer_courses(run),
+        "histories": graded_histories(run),
     }
 
 

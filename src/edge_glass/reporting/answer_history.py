@@ -33,7 +33,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Course:
+class AnswerHistory:
     """One question with the answers to it at some steps of training."""
 
     question: str
@@ -41,7 +41,7 @@ class Course:
     answers: list[tuple[int, Answer]]
 
 
-def sample_courses(run: RunFolder, is_right: Callable[[str, str], bool | None]) -> list[Course]:
+def answer_histories(run: RunFolder, is_right: Callable[[str, str], bool | None]) -> list[AnswerHistory]:
     """Return at most 8 questions of `samples.jsonl` at 6 steps: the first, the last, and some between.
 
     Args:
@@ -52,12 +52,12 @@ def sample_courses(run: RunFolder, is_right: Callable[[str, str], bool | None]) 
     if len(lines) > MOST_STEPS:
         last = len(lines) - 1
         lines = [lines[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
-    courses: dict[str, Course] = {}
+    histories: dict[str, AnswerHistory] = {}
     for line in lines:
         for sample in line["samples"]:
             if isinstance(sample, Mapping) and ("question" in sample or "id" in sample):
-                _add(courses, int(line["step"]), sample, is_right)
-    return list(courses.values())[:MOST_SAMPLES]
+                _add(histories, int(line["step"]), sample, is_right)
+    return list(histories.values())[:MOST_SAMPLES]
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
@@ -68,7 +68,7 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 
 def _add(
-    courses: dict[str, Course],
+    histories: dict[str, AnswerHistory],
     step: int,
     sample: Mapping[str, Any],
     is_right: Callable[[str, str], bool | None],
@@ -77,6 +77,6 @@ def _add(
     question, reference = str(sample.get("question", sample.get("id"))), str(sample.get("reference", ""))
     said = str(sample.get("answer", ""))
     key = f"{sample.get('id', '')} {question}"
-    course = courses.setdefault(key, Course(one_line(question), one_line(reference), []))
+    history = histories.setdefault(key, AnswerHistory(one_line(question), one_line(reference), []))
     ended = bool(sample.get("ended", True))
-    course.answers.append((step, Answer(one_line(said), is_right(said, reference), ended)))
+    history.answers.append((step, Answer(one_line(said), is_right(said, reference), ended)))
