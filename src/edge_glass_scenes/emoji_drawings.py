@@ -60,7 +60,7 @@ class Drawing:
 
 
 def read_drawings(folder: Path, classes: Sequence[str] = DEFAULT_CLASSES) -> list[Drawing]:
-    """The drawings of the classes that lie in a folder of PNG files; of those that look alike, the first."""
+    """Read the drawings of the classes from a folder of PNG files; of those that look alike, the first."""
     drawings: dict[str, Drawing] = {}
     files = sorted(folder.glob("*.png"))
     for category, name in enumerate(classes):
@@ -81,7 +81,7 @@ def _mean_colour(picture: Any) -> tuple[float, float, float]:
 
 
 def split_drawings(drawings: Sequence[Drawing]) -> dict[str, list[Drawing]]:
-    """The fixed split: of each class, sorted and shuffled with seed 0, a fifth is test and a tenth val."""
+    """Return the fixed split: of each class, shuffled with seed 0, a fifth is test and a tenth val."""
     pools: dict[str, list[Drawing]] = {"train": [], "val": [], "test": []}
     for category in sorted({drawing.category for drawing in drawings}):
         members = sorted((d for d in drawings if d.category == category), key=lambda d: d.stem)

@@ -114,7 +114,7 @@ def _check(rows: int, options: SceneOptions) -> None:
 def draw_scenes(
     pool: Sequence[Drawing], count: int, split: str, seed: int, options: SceneOptions
 ) -> Iterator[Scene]:
-    """Scene by scene; each is a function of (seed, split, row, options) and the pool."""
+    """Draw scene by scene; each is a function of (seed, split, row, options) and the pool."""
     for row in range(count):
         name = f"{seed}:{split}:{row}"
         rng = random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
@@ -152,7 +152,7 @@ def draw_scene(pool: Sequence[Drawing], rng: random.Random, image_id: str, optio
 
 
 def _choose(pool: Sequence[Drawing], rng: random.Random, count: int) -> list[Drawing]:
-    """Classes alike, whatever the number of their drawings."""
+    """Choose classes alike, whatever the number of their drawings."""
     classes = sorted({drawing.category for drawing in pool})
     chosen = (rng.choice(classes) for _ in range(count))
     return [rng.choice([d for d in pool if d.category == category]) for category in chosen]
@@ -161,7 +161,7 @@ def _choose(pool: Sequence[Drawing], rng: random.Random, count: int) -> list[Dra
 def _placed(
     drawing: Drawing, rng: random.Random, side: int, count: int
 ) -> tuple[Any, tuple[int, int, int, int]]:
-    """The drawing at a random size, and the box of its whole square in the scene, xyxy pixels."""
+    """Return the drawing at a random size, and the box of its whole square in the scene, xyxy pixels."""
     from PIL import Image
 
     share = rng.uniform(_SMALLEST, _LARGEST) / count**0.5

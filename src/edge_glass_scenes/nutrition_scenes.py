@@ -102,13 +102,13 @@ def split_of(product: int) -> str:
 
 
 def _digest(seed: int) -> str:
-    """Names what kept parts depend on, besides their products."""
+    """Name what kept parts depend on, besides their products."""
     versions = [importlib.metadata.version(name) for name in ("pillow", "numpy", "matplotlib")]
     return hashlib.sha256(json.dumps([_DESIGN, seed, *versions]).encode()).hexdigest()[:16]
 
 
 def _parts(rows: int, seed: int) -> Iterator[_Part]:
-    """The products of a set of `rows` pictures, `_CYCLE` at a time; the last have what pictures are left."""
+    """Split the products of `rows` pictures, `_CYCLE` at a time; the last have what pictures are left."""
     left, first = rows, 0
     while left:
         products = []
@@ -122,7 +122,7 @@ def _parts(rows: int, seed: int) -> Iterator[_Part]:
 
 
 def _render(part: _Part, seed: int) -> pa.Table:
-    """The rows of a part in the columns of `scene_parquet.schema`, and `split`."""
+    """Return the rows of a part in the columns of `scene_parquet.schema`, and `split`."""
     import pyarrow as pa
 
     rows = [row for number, count in part.products for row in _rows(seed, number, count)]

@@ -75,7 +75,7 @@ def _pip_version() -> tuple[int, ...]:
 
 
 def _run_pip(command: list[str], shown: bool) -> tuple[int, str]:
-    """Exit code and what pip wrote about errors. Standard output stays free for the command's own results."""
+    """Return exit code and what pip wrote of errors; standard output is left to the command's results."""
     stdout = sys.stderr if shown else subprocess.PIPE
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace"

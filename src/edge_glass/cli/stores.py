@@ -11,12 +11,12 @@ from edge_glass.cli.base import Commands
 
 @click.group(cls=Commands)
 def assets() -> None:
-    """Pinned weights and data, fetched by name."""
+    """List, fetch and verify pinned weights and data."""
 
 
 @assets.command("list")
 def assets_list() -> None:
-    """Names with source, size and licence."""
+    """List assets with source, size and licence."""
     from edge_glass.assets import list_assets
     from edge_glass.reporting.terminal import assets_table
 
@@ -60,13 +60,13 @@ def assets_verify(ctx: click.Context, names: tuple[str, ...]) -> None:
 
 @click.group(cls=Commands)
 def cache() -> None:
-    """Frozen features, and pictures as they were read."""
+    """Look at or delete frozen features and pictures as they were read."""
 
 
 @cache.command()
 @click.option("--folder", type=Path, help="Default: the shared cache folder.")
 def info(folder: Path | None) -> None:
-    """What is cached, and how large it is."""
+    """Show what is cached, and how large it is."""
     from edge_glass.assets import cache_root
     from edge_glass.data.feature_cache import cache_entries, cache_sizes
     from edge_glass.reporting.terminal import cache_table

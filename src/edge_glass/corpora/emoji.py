@@ -47,7 +47,7 @@ class Emoji:
 
 
 def plain_words(name: str) -> str:
-    """ ":A_button_(blood_type):" → "A button (blood type)"."""
+    """Turn ":A_button_(blood_type):" into "A button (blood type)"."""
     return name.strip(":").replace("_", " ")
 
 
@@ -160,7 +160,7 @@ def _sounds(split: str, items: list[Emoji], progress: bool) -> dict[str, Any]:
 
 
 def _write_words(file: Path, splits: dict[str, list[Emoji]], progress: bool) -> Path:
-    """Frequent words; none is a name or alias that is measured."""
+    """Write frequent words; none is a name or alias that is measured."""
     from edge_glass.corpora import speech
 
     measured = [

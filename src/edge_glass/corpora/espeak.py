@@ -71,7 +71,7 @@ def voices() -> tuple[list[str], list[str]]:
 
 @cache
 def _folder(cache_root: Path) -> Path:
-    """The asset's folder. Looking at all its 365 files takes longer than speaking a word."""
+    """Return the asset's folder; looking at all its 365 files takes longer than speaking a word."""
     return assets.fetch("espeak-ng")
 
 
@@ -111,7 +111,7 @@ def _unload(library: Any) -> None:
 
 
 def _checked_voice(voice: str, folder: Path) -> str:
-    """The voice as its files spell it. The library itself silently ignores a variant it does not know."""
+    """Return the voice as its files spell it; the library silently ignores a variant it does not know."""
     languages, variants = _names(folder)
     language, plus, variant = voice.partition("+")
     for name, known in ((language, languages), *([(variant, variants)] if plus else [])):
@@ -125,7 +125,7 @@ def _checked_voice(voice: str, folder: Path) -> str:
 
 @cache
 def _names(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Lower-case name → name, of languages and of variants."""
+    """Return lower-case name → name, of languages and of variants."""
     data = folder / "espeak-ng-data"
     languages = sorted(file.name for file in (data / "lang").rglob("*") if file.is_file())
     variants = sorted(file.name for file in (data / "voices" / "!v").iterdir())

@@ -108,7 +108,7 @@ def overfit(
 
 
 def _training(task: Any) -> Iterator[None]:
-    """A step at a time: all rows, in parts of the batch size, weighted by their supervised tokens."""
+    """Train a step at a time: all rows, in parts of the batch size, weighted by supervised tokens."""
     config, model = task.config, task.model
     optimization = config.optimization
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

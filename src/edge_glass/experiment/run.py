@@ -193,7 +193,7 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
 
 
 def _trackers(config: ExperimentConfig, folder: Path) -> list[Any]:
-    """Made here, started and ended by the training loop."""
+    """Make the trackers; the training loop starts and ends them."""
     training = config.training
     run = TrackedRun(
         folder, training.wandb_project, config.name, training.run_id, training.run_group, training.run_tags
@@ -202,7 +202,7 @@ def _trackers(config: ExperimentConfig, folder: Path) -> list[Any]:
 
 
 def _flat_settings(config: ExperimentConfig) -> dict[str, str]:
-    """`dataset.batch_size` → its value as text, for all that is set."""
+    """Return `dataset.batch_size` → its value as text, for all that is set."""
     settings = config.model_dump(mode="json")
     values = {dotted(path): value_at(settings, path) for path in leaf_paths(settings)}
     return {key: str(value) for key, value in values.items() if value is not None}

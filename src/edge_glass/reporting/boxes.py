@@ -167,7 +167,7 @@ def shown_boxes(
     labels: Sequence[str] | None = None,
     scores: Sequence[float] | None = None,
 ) -> tuple[ShownBox, ...]:
-    """Boxes to be laid over a picture; what lies outside of it is cut off.
+    """Return boxes to be laid over a picture; what lies outside of it is cut off.
 
     Args:
         kind: Of all of them.
@@ -197,7 +197,7 @@ def _laid(kind: Kind, box: np.ndarray, scale: np.ndarray, name: str, words: str)
 
 
 def _box_array(boxes: Any, what: str = "boxes") -> np.ndarray:
-    """Boxes as float64 `[n, 4]`; None and nothing give `[0, 4]`.
+    """Return boxes as float64 `[n, 4]`; None and nothing give `[0, 4]`.
 
     Raises:
         DataError: They have another shape.
@@ -211,7 +211,7 @@ def _box_array(boxes: Any, what: str = "boxes") -> np.ndarray:
 
 
 def _free_names(files: Sequence[str | Path], folder: Path) -> list[Path]:
-    """`folder/NAME.png` for each, numbered where pictures of several folders have the same name."""
+    """Name `folder/NAME.png` for each, numbered where pictures of several folders have the same name."""
     paths: dict[Path, None] = {}
     for file in files:
         path, number = folder / f"{Path(file).stem}.png", 1
@@ -234,7 +234,7 @@ def _opened(file: Path) -> Image.Image:
 def _checked(
     what: str, boxes: Any, labels: Sequence[str] | None, scores: Sequence[float] | None
 ) -> list[tuple[np.ndarray, str]]:
-    """Boxes with what is written at them; one with a number that is not finite cannot be drawn."""
+    """Pair boxes with what is written at them; one with a number that is not finite is left out."""
     found = _box_array(boxes, what)
     for name, values in (("labels", labels), ("scores", scores)):
         if values is not None and len(values) != len(found):
@@ -246,18 +246,18 @@ def _checked(
 
 
 def _scaled(corners: np.ndarray, factor: float) -> Rectangle:
-    """In pixels of the picture that is drawn on, corners in order."""
+    """Return pixels of the picture that is drawn on, corners in order."""
     x1, y1, x2, y2 = (float(number) * factor for number in corners)
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
 def _line_width(size: tuple[int, int]) -> int:
-    """1 pixel up to 300 of the shorter side, then one more for every 200."""
+    """Return 1 pixel up to 300 of the shorter side, then one more for every 200."""
     return max(1, round(min(size) / 200))
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: DrawnBox, width: int, size: tuple[int, int]) -> None:
-    """A line around the box, with a thin light casing where there is room; along the rim, inside of it."""
+    """Draw a line around the box, with a light casing where there is room; along the rim, inside of it."""
     if _outside(box.corners, size):
         return
     if width > 1 and not box.broken:
@@ -271,7 +271,7 @@ def _outline(draw: ImageDraw.ImageDraw, box: DrawnBox, width: int, size: tuple[i
 def _strips(
     corners: Rectangle, reach: int, width: int, size: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
-    """The four sides as rectangles of pixels, both ends counted: `reach` pixels out of the box at most."""
+    """Return the four sides as rectangles of pixels, both ends counted, at most `reach` pixels out."""
     x1, y1, x2, y2 = (round(number) for number in corners)
     left, top = max(0, x1 - reach), max(0, y1 - reach)
     right, bottom = min(size[0], max(x2, x1 + 1) + reach) - 1, min(size[1], max(y2, y1 + 1) + reach) - 1
@@ -284,7 +284,7 @@ def _strips(
 
 
 def _broken(strip: tuple[int, int, int, int], width: int) -> list[tuple[int, int, int, int]]:
-    """A side in dashes; it begins and ends with one, so that corners are closed."""
+    """Cut a side into dashes; it begins and ends with one, so that corners are closed."""
     left, top, right, bottom = strip
     across = right - left >= bottom - top
     first, last = (left, right) if across else (top, bottom)
@@ -297,14 +297,14 @@ def _broken(strip: tuple[int, int, int, int], width: int) -> list[tuple[int, int
 
 
 def _outside(corners: Rectangle, size: tuple[int, int]) -> bool:
-    """Whether nothing of a box is on a picture of this size."""
+    """Say whether nothing of a box is on a picture of this size."""
     return corners[0] >= size[0] or corners[1] >= size[1] or corners[2] <= 0 or corners[3] <= 0
 
 
 def _write_labels(
     draw: ImageDraw.ImageDraw, boxes: Sequence[DrawnBox], width: int, size: tuple[int, int]
 ) -> None:
-    """Names on a ground of the box's colour, each at its own place."""
+    """Write names on a ground of the box's colour, each at its own place."""
     font = _label_font(min(max(min(size) / 26, LETTERS[0]), LETTERS[1]))
     pad = max(2, width)
     corners = np.array([box.corners for box in boxes])
@@ -330,7 +330,7 @@ def _place(
     boxes: np.ndarray,
     taken: Sequence[Rectangle],
 ) -> Rectangle | None:
-    """Where a label covers least: above or below its box, beside it, or within it; None where it may not."""
+    """Find where a label covers least: above, below, beside or within its box; None where it may not."""
     x1, y1, x2, y2 = own[0] - width, own[1] - width, own[2] + width, own[3] + width
     across, high = label
     wanted = [
@@ -351,7 +351,7 @@ def _place(
 
 
 def _shared(place: Rectangle, rectangles: np.ndarray) -> np.ndarray:
-    """The share of each of `rectangles` `[n, 4]` that lies under `place`, float `[n]`."""
+    """Return the share of each of `rectangles` `[n, 4]` that lies under `place`, float `[n]`."""
     wide = np.minimum(rectangles[:, 2], place[2]) - np.maximum(rectangles[:, 0], place[0])
     high = np.minimum(rectangles[:, 3], place[3]) - np.maximum(rectangles[:, 1], place[1])
     sides = np.maximum(rectangles[:, 2:] - rectangles[:, :2], 1.0)
@@ -359,7 +359,7 @@ def _shared(place: Rectangle, rectangles: np.ndarray) -> np.ndarray:
 
 
 def _fitting(draw: ImageDraw.ImageDraw, words: str, font: Any, most: float) -> str:
-    """One line that is at most so many pixels wide; nothing where not even three letters fit."""
+    """Shorten to one line of at most so many pixels; to nothing where not even three letters fit."""
     line = " ".join(words.split())
     shown = line
     while shown and draw.textlength(shown if shown == line else f"{shown}…", font=font) > most:
@@ -370,7 +370,7 @@ def _fitting(draw: ImageDraw.ImageDraw, words: str, font: Any, most: float) -> s
 
 
 def _label_font(pixels: float) -> ImageFont.FreeTypeFont:
-    """matplotlib's own DejaVu Sans, which has Latin, Greek and Cyrillic letters."""
+    """Load matplotlib's own DejaVu Sans, which has Latin, Greek and Cyrillic letters."""
     import matplotlib
     from PIL import ImageFont
 

@@ -23,7 +23,7 @@ SIGNATURES = {
 
 
 def data_uri(data: bytes | None) -> str | None:
-    """Picture bytes as a `data:` address, or None when they are no picture."""
+    """Turn picture bytes into a `data:` address; None when they are no picture."""
     if not data:
         return None
     for signature, kind in SIGNATURES.items():
@@ -34,7 +34,7 @@ def data_uri(data: bytes | None) -> str | None:
 
 @cache
 def environment() -> Environment:
-    """Templates of this package; everything that is put into them is escaped."""
+    """Return the templates of this package; everything that is put into them is escaped."""
     templates = Environment(
         loader=PackageLoader("edge_glass.reporting", "templates"),
         autoescape=True,

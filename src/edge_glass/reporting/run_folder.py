@@ -166,7 +166,7 @@ class RunFolder:
         return self.path / "plots"
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values of one logged number, float64 each; values that are not finite are kept as NaN."""
+        """Return steps and values of a logged number, float64 each; those that are not finite become NaN."""
         points = [
             (row["step"], row[name])
             for row in self.metrics
@@ -235,7 +235,7 @@ def write_metrics_csv(run_folder: Path | RunFolder) -> Path:
 
 
 def number(metrics: Mapping[str, Any], name: str, key: str = "value") -> float | None:
-    """One finite number out of {NAME: {"value", "low", "high"}} (or of {NAME: number}), else None."""
+    """Return a finite number of {NAME: {"value", "low", "high"}} (or of {NAME: number}), else None."""
     found = metrics.get(name) if isinstance(metrics, Mapping) else None
     if isinstance(found, Mapping):
         found = found.get(key)

@@ -87,13 +87,13 @@ def save_figure(path: Path, size: tuple[float, float], draw: Callable[[Figure], 
 
 
 def shorten(text: str, length: int) -> str:
-    """One line of at most `length` characters."""
+    """Shorten to one line of at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def note(axes: Axes, text: str) -> None:
-    """A quiet line of explanation under the title."""
+    """Write a quiet line of explanation under the title."""
     axes.set_title(f"{axes.get_title(loc='left')}", loc="left", pad=24)
     axes.annotate(
         text,

@@ -73,12 +73,12 @@ def _join(columns: list[Span]) -> Span:
 
 
 def _high(room: Span, count: int) -> int:
-    """The most that a table can be high when `count` of them share the room."""
+    """Return the most that a table can be high when `count` of them share the room."""
     return round((room.bottom - room.top) * (0.94 if count == 1 else 0.45))
 
 
 def _us_labels(rng: np.random.Generator, theme: Theme, facts: Facts, count: int, room: Span) -> list[Block]:
-    """Labels of the American form, for a part of the English products; empty if not, or too high."""
+    """Make labels of the American form for a part of the English products; none where they are too high."""
     if theme.language.code != "en" or rng.random() > 0.3:
         return []
     high = _high(room, count)
@@ -91,7 +91,7 @@ def _us_labels(rng: np.random.Generator, theme: Theme, facts: Facts, count: int,
 def _european_tables(
     rng: np.random.Generator, theme: Theme, facts: Facts, count: int, room: Span
 ) -> list[Block]:
-    """Tables of one style, of two products or of one in two languages; empty when there is no room.
+    """Make tables of one style, of two products or one in two languages; none where there is no room.
 
     When the print would get too small, the table has one language, then one column of amounts.
     """
@@ -114,7 +114,7 @@ def _european_tables(
 
 
 def _largest(texts: list[TableText], style: TableStyle, theme: Theme, width: int, high: int) -> list[Block]:
-    """The tables in the style, in smaller print where they would not fit; empty when that is too small."""
+    """Make the tables in the style, in smaller print where they must be; none when it is too small."""
     while style.size >= 9:
         found = [table_block(text, style, theme, width, TABLE) for text in texts]
         blocks = [block for block in found if block is not None and block.height <= high]
@@ -175,7 +175,7 @@ def _fill(
 
 
 def _pick(rng: np.random.Generator, used: dict[str, int]) -> str:
-    """A kind of block; what is there already comes up less often, some things only once."""
+    """Pick a kind of block; what is there already comes up less often, some things only once."""
     shares = [
         share * (0.0 if kind in _ONCE and kind in used else 0.35 ** used.get(kind, 0))
         for kind, (share, _) in MAKERS.items()

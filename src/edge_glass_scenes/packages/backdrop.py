@@ -90,7 +90,7 @@ def _cloth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def _shelf(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Other packages, side by side, with bright labels and lines that could be text."""
+    """Draw other packages, side by side, with bright labels and lines that could be text."""
     width, height = size
     image = Image.new("RGB", size, _tone(rng, (0, 0.3), (0.15, 0.6)))
     draw = ImageDraw.Draw(image)

@@ -111,7 +111,7 @@ def _try(rng: np.random.Generator, panel: Panel, surface: Flat, calm: bool, whol
 
 
 def _region(rng: np.random.Generator, panel: Panel, framing: str) -> tuple[float, float, float, float]:
-    """The part of the print that is wanted: all, the tables and more, or little but the tables."""
+    """Choose the part of the print that is wanted: all, the tables and more, or little but the tables."""
     width, height = panel.image.size
     boxes = np.array(panel.tables, dtype=np.float64)
     left, top = boxes[:, :2].min(axis=0).tolist()
@@ -135,7 +135,7 @@ def _region(rng: np.random.Generator, panel: Panel, framing: str) -> tuple[float
 
 
 def _turned(rng: np.random.Generator, surface: Flat, wildness: float) -> np.ndarray:
-    """A projective map of the panel, seen from a little to the side; scale and place are free."""
+    """Return a projective map of the panel, seen from a little to the side; scale and place are free."""
     roll = math.radians(float(rng.normal(0, 4)))
     draw = rng.random()
     if draw < 0.08:

@@ -32,7 +32,7 @@ def luminance(colour: Colour) -> float:
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
-    """`share` of `other` mixed into `one`."""
+    """Mix `share` of `other` into `one`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 

@@ -95,7 +95,7 @@ class Facts:
 
 
 def draw_facts(rng: np.random.Generator, kind: str) -> Facts:
-    """Facts of a product of this kind; some lines (fibre, kinds of fat, vitamins) are there by chance."""
+    """Draw facts of a product of this kind; some (fibre, kinds of fat, vitamins) are there by chance."""
     span = RANGES[kind]
 
     def draw(limits: tuple[float, float]) -> float:
@@ -132,6 +132,6 @@ def draw_facts(rng: np.random.Generator, kind: str) -> Facts:
 
 
 def _recipe(rng: np.random.Generator, names: list[str]) -> tuple[str, ...]:
-    """The first two stay in front; of the rest most, in another order."""
+    """Keep the first two in front; of the rest take most, in another order."""
     rest = [names[2 + int(place)] for place in rng.permutation(len(names) - 2)]
     return (*names[:2], *rest[: max(1, int(rng.integers(len(rest) // 2, len(rest) + 1)))])

@@ -51,7 +51,7 @@ def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 def _finger(
     image: Image.Image, tip: np.ndarray, root: np.ndarray, thick: float, skin: tuple[int, int, int]
 ) -> None:
-    """A capsule from `root` to `tip`, darker at its sides, with a nail."""
+    """Draw a capsule from `root` to `tip`, darker at its sides, with a nail."""
     small = max(1, image.width // 2), max(1, image.height // 2)
     layer, mask = image.resize(small, Image.Resampling.BILINEAR), Image.new("L", small, 0)
     paint, cut = ImageDraw.Draw(layer), ImageDraw.Draw(mask)

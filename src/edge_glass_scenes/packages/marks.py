@@ -95,7 +95,7 @@ def _square_code(rng: np.random.Generator, theme: Theme, facts: Facts, width: in
 
 
 def _triangle(draw: ImageDraw.ImageDraw, theme: Theme, x: float, side: int, number: str) -> None:
-    """Three arrows around a number, as on plastics."""
+    """Draw three arrows around a number, as on plastics."""
     line = max(2, side // 12)
     points = [(x + side / 2, 2), (x + side - 2, side * 0.85), (x + 2, side * 0.85)]
     for start, end in zip(points, (*points[1:], points[0]), strict=True):
@@ -106,7 +106,7 @@ def _triangle(draw: ImageDraw.ImageDraw, theme: Theme, x: float, side: int, numb
 
 
 def _bin(draw: ImageDraw.ImageDraw, theme: Theme, x: float, side: int) -> None:
-    """A figure that drops something into a bin."""
+    """Draw a figure that drops something into a bin."""
     head = side // 7
     draw.ellipse((x + head, 2, x + 3 * head, 2 + 2 * head), theme.ink)
     draw.line((x + 2 * head, 2 * head, x + 2 * head, side * 0.65), theme.ink, head)
@@ -117,13 +117,13 @@ def _bin(draw: ImageDraw.ImageDraw, theme: Theme, x: float, side: int) -> None:
 
 
 def _dot(draw: ImageDraw.ImageDraw, theme: Theme, x: float, side: int) -> None:
-    """A circle of two halves that turn into each other."""
+    """Draw a circle of two halves that turn into each other."""
     draw.ellipse((x + 2, 2, x + side - 2, side - 2), None, theme.ink, max(2, side // 16))
     draw.pieslice((x + 2, 2, x + side - 2, side - 2), 20, 200, theme.ink)
 
 
 def _signs(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block | None:
-    """One to four signs in a row."""
+    """Draw one to four signs in a row."""
     side = round(theme.size * float(rng.uniform(2.4, 4.2)))
     step = round(side * 1.2)
     names = [choose(rng, ("triangle", "bin", "dot")) for _ in range(int(rng.integers(1, 5)))]
@@ -142,7 +142,7 @@ def _signs(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, cod
 
 
 def _score(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block | None:
-    """Five letters from green to red, one of them larger."""
+    """Draw five letters from green to red, one of them larger."""
     side = round(theme.size * float(rng.uniform(1.6, 2.6)))
     wide, high = round(side * 6.2), round(side * 1.9)
     if wide > width:
@@ -165,7 +165,7 @@ def _score(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, cod
 
 
 def _badge(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block | None:
-    """A round or square sign with a few words, or a leaf."""
+    """Draw a round or square sign with a few words, or a leaf."""
     side = round(theme.size * float(rng.uniform(4.5, 8.0)))
     if side > width:
         return None
@@ -192,7 +192,7 @@ def _badge(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, cod
 
 
 def _picture(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block:
-    """A plate with food, as far as ellipses can show it."""
+    """Draw a plate with food, as far as ellipses can show it."""
     high = round(width * float(rng.uniform(0.4, 0.75)))
     ground = blend(theme.accent, WHITE, float(rng.uniform(0.0, 0.7)))
     food = [(int(r), int(g), int(b)) for r, g, b in rng.integers((120, 60, 20), (250, 200, 120), size=(3, 3))]

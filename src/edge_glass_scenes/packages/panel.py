@@ -50,7 +50,7 @@ def _size(rng: np.random.Generator, form: str) -> tuple[int, int]:
 
 
 def _ground(rng: np.random.Generator, theme: Theme, width: int, height: int) -> Image.Image:
-    """The package colour, running from top to bottom, in part of the cases with a shape in another colour."""
+    """Paint the package colour, from top to bottom, at times with a shape in another colour."""
     image = Image.new("RGB", (width, height), theme.top)
     if theme.bottom != theme.top:
         ends = np.array([[theme.top], [theme.bottom]], dtype=np.uint8)
@@ -70,7 +70,7 @@ def _ground(rng: np.random.Generator, theme: Theme, width: int, height: int) -> 
 
 
 def _header(rng: np.random.Generator, panel: Panel, theme: Theme, margin: int, top: int) -> int:
-    """A band with brand and name; returns its lower edge."""
+    """Draw a band with brand and name; return its lower edge."""
     width, height = panel.image.size
     high = round(height * float(rng.uniform(0.09, 0.2)))
     draw = ImageDraw.Draw(panel.image)
@@ -94,7 +94,7 @@ def _header(rng: np.random.Generator, panel: Panel, theme: Theme, margin: int, t
 
 
 def _seams(rng: np.random.Generator, panel: Panel, theme: Theme, form: str, high: int) -> None:
-    """Upper and lower edges: the pressed seams of a bag, or the lid and rim of a can or jar."""
+    """Draw upper and lower edges: the pressed seams of a bag, or the lid and rim of a can or jar."""
     width, height = panel.image.size
     draw = ImageDraw.Draw(panel.image)
     metal = choose(rng, ((176, 178, 182), (206, 170, 90), (60, 60, 64), theme.accent))
@@ -116,14 +116,14 @@ def _seams(rng: np.random.Generator, panel: Panel, theme: Theme, form: str, high
 
 
 def _rim(y: int, high: int) -> float:
-    """How bright or dark a turned rim is at height `y` of `high`."""
+    """Return how bright or dark a turned rim is at height `y` of `high`."""
     return 0.45 * abs(2 * y / high - 1) * (1.0 if (y // max(2, high // 6)) % 2 else 0.5)
 
 
 def _columns(
     rng: np.random.Generator, theme: Theme, width: int, margin: int, top: int, bottom: int
 ) -> list[Span]:
-    """One to three columns, as many as the print has room for."""
+    """Make one to three columns, as many as the print has room for."""
     most = max(1, min(3, (width - 2 * margin) // (theme.size * 17)))
     count = int(rng.integers(1, most + 1))
     gap = round(theme.size * float(rng.uniform(1.2, 2.4)))

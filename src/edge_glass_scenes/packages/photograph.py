@@ -20,7 +20,7 @@ _NOISE_TILE: Final = 160
 
 
 def photograph(rng: np.random.Generator, panel: Panel, view: View, side: Colour) -> bytes:
-    """JPEG bytes of the panel as seen; `side` is the colour of the package's other faces."""
+    """Return JPEG bytes of the panel as seen; `side` is the colour of the package's other faces."""
     size = view.width, view.height
     edge = view.to_picture(outline_of((0, 0, *panel.image.size)))
     covers = _covers(edge, size)
@@ -45,7 +45,7 @@ def photograph(rng: np.random.Generator, panel: Panel, view: View, side: Colour)
 
 
 def _covers(edge: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether a convex outline [n, 2] contains the whole picture."""
+    """Say whether a convex outline [n, 2] contains the whole picture."""
     corners = np.array([(0, 0), (size[0], 0), (0, size[1]), size], dtype=np.float64)
     along = np.roll(edge, -1, axis=0) - edge
     to = corners[:, None] - edge[None]
@@ -56,7 +56,7 @@ def _covers(edge: np.ndarray, size: tuple[int, int]) -> bool:
 def _shadow_and_side(
     rng: np.random.Generator, image: Image.Image, edge: np.ndarray, side: Colour | None
 ) -> None:
-    """A soft shadow on what is behind; of a box (whose `side` has a colour), sometimes its other faces."""
+    """Draw a soft shadow on what is behind; of a box (whose `side` has a colour), at times other faces."""
     small = max(1, image.width // 4), max(1, image.height // 4)
     shadow = Image.new("L", small, 255)
     reach = math.hypot(*image.size) / 4 * float(rng.uniform(0.01, 0.05))
@@ -108,7 +108,7 @@ def project(panel: Panel, view: View, covers: bool) -> Image.Image:
 def _mesh(
     view: View, scale: np.ndarray, size: tuple[int, int]
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Cells of the picture and the quadrilaterals of the panel seen there; without those outside."""
+    """Return cells of the picture and the quadrilaterals of the panel seen there; without those outside."""
     xs = np.round(np.linspace(0, view.width, _MESH + 1)).astype(int)
     ys = np.round(np.linspace(0, view.height, _MESH + 1)).astype(int)
     grid = np.stack(np.meshgrid(xs, ys), axis=-1)
@@ -123,7 +123,7 @@ def _mesh(
 
 
 def _light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Uneven light, a colour cast, contrast."""
+    """Add uneven light, a colour cast, contrast."""
     field = noise(rng, image.size, (3, 3), int(rng.integers(120, 230)))
     image = ImageChops.multiply(image, Image.merge("RGB", (field, field, field)))
     gains = float(rng.uniform(0.95, 1.3)) * rng.uniform(0.92, 1.06, 3)
@@ -137,7 +137,7 @@ def _light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 
 def _glare(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """One to three bright spots or streaks, as of lamps and windows on gloss."""
+    """Add one to three bright spots or streaks, as of lamps and windows on gloss."""
     small = max(8, image.width // 8), max(8, image.height // 8)
     spots = Image.new("L", small, 0)
     draw = ImageDraw.Draw(spots)
@@ -159,7 +159,7 @@ def _glare(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 
 def _blur(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Out of focus, shaken, or too few pixels; in proportion to the picture's size."""
+    """Make it out of focus, shaken, or of too few pixels; in proportion to the picture's size."""
     long = max(image.size)
     kind = choose(rng, ("focus", "shake", "coarse"), (0.55, 0.2, 0.25))
     if kind == "focus":
@@ -176,7 +176,7 @@ def _blur(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 
 def _grain(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Noise of the sensor: a tile of it, repeated."""
+    """Add noise of the sensor: a tile of it, repeated."""
     spread = float(rng.uniform(2, 11))
     tile = np.clip(128 + rng.normal(0, spread, (_NOISE_TILE, _NOISE_TILE)), 0, 255).astype(np.uint8)
     rows, columns = -(-image.height // _NOISE_TILE), -(-image.width // _NOISE_TILE)

@@ -25,7 +25,7 @@ def paragraphs(
     boxed: bool,
     centred: bool,
 ) -> Block:
-    """Paragraphs, each a text and whether it is bold; `boxed` ones stand on the product's paper colour."""
+    """Print paragraphs, each a text and whether it is bold; `boxed` ones on the product's paper colour."""
     pad = round(theme.size * 0.6) if boxed else 0
     line_height = round(theme.size * scale * 1.22)
     lines = []
@@ -107,7 +107,7 @@ def _look_alike(rng: np.random.Generator, theme: Theme, facts: Facts, width: int
 
 
 def _recycling(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block:
-    """Boxes that say where each part of the package goes, side by side."""
+    """Print boxes that say where each part of the package goes, side by side."""
     rows = theme.language.recycling
     font, bold = theme.font(0.8), theme.font(0.8, bold=True)
     line_height = round(theme.size * 0.98)
@@ -129,7 +129,7 @@ def _recycling(rng: np.random.Generator, theme: Theme, facts: Facts, width: int,
 
 
 def _net(rng: np.random.Generator, theme: Theme, facts: Facts, width: int, code: str) -> Block | None:
-    """The weight with the estimated sign, and a date in dots."""
+    """Print the weight with the estimated sign, and a date in dots."""
     amount = int(choose(rng, (100, 125, 200, 250, 330, 400, 500, 750, 1000)))
     text = f"{amount} {facts.unit}" + (" e" if rng.random() < 0.7 else "")
     font = theme.font(2.0, bold=True)

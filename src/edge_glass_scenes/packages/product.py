@@ -67,7 +67,7 @@ def barcode_of(seed: int, number: int) -> str:
 
 
 def draw_product(seed: int, number: int) -> Product:
-    """Product `number` of the data set with this seed."""
+    """Draw product `number` of the data set with this seed."""
     rng = np.random.default_rng([seed, number, 0])
     theme = draw_theme(rng)
     form = choose(rng, FORMS, _FORM_SHARES)

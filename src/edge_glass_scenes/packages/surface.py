@@ -35,7 +35,7 @@ class Flat:
         return points
 
     def shade(self) -> Image.Image | None:
-        """Light on the print, "L", to be stretched over it: 255 leaves it as it is. None: even light."""
+        """Return light on the print, "L", to be stretched over it: 255 changes nothing. None: even light."""
         return None
 
 

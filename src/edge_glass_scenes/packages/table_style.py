@@ -42,7 +42,7 @@ class TableStyle:
 
 
 def draw_style(rng: np.random.Generator, theme: Theme, scale: float) -> TableStyle:
-    """A style in the colours of the product; `scale` is the print's height over that of the small print."""
+    """Draw a style in the product's colours; `scale` is the print's height over that of the small print."""
     size = max(9, round(theme.size * scale))
     fill, ink = choose(
         rng,

@@ -46,7 +46,7 @@ class TableText(NamedTuple):
 def nutrition_text(
     rng: np.random.Generator, facts: Facts, languages: Sequence[Language], short: bool = False
 ) -> TableText:
-    """Nutrition facts per 100 g, a portion, and as shares of a day: up to three columns, if `short` one."""
+    """Write facts per 100 g, a portion, and as shares of a day: up to three columns, if `short` one."""
     columns = ("100",) if short else choose(rng, _COLUMNS, _COLUMN_SHARES)
     in_label = rng.random() < 0.18
     break_energy = choose(rng, (" / ", "/", "\n"), (0.35, 0.25, 0.4))
@@ -82,7 +82,7 @@ def nutrition_text(
 
 
 def amount_text(key: str, amount: float, decimal: str) -> str:
-    """Rounded as on labels: two places for salt, one below ten, "<0.1" for traces."""
+    """Round as on labels: two places for salt, one below ten, "<0.1" for traces."""
     if key in ("vitamin_b6",) or (key == "salt" and amount < 10):
         text = f"{amount:.2f}"
     elif amount < 0.05:

@@ -139,7 +139,7 @@ def _vivid(rng: np.random.Generator) -> Colour:
 
 
 def _package_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """White, vivid, dark, pastel, brown board or metal; the second is the first or a little off it."""
+    """Choose white, vivid, dark, pastel, board or metal; the second is the first or a little off it."""
     hue = float(rng.random())
     look = choose(rng, ("white", "vivid", "dark", "pastel", "board", "metal"), (30, 28, 14, 14, 8, 6))
     if look == "white":
@@ -161,7 +161,7 @@ def _package_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
 
 
 def _readable(rng: np.random.Generator, *grounds: Colour) -> Colour:
-    """Ink that stands out from the grounds: nearly black, nearly white, or a deep colour."""
+    """Choose ink that stands out from the grounds: nearly black, nearly white, or a deep colour."""
     bright = float(np.mean([luminance(ground) for ground in grounds]))
     if bright < 125:
         return blend(WHITE, grounds[0], float(rng.uniform(0, 0.12)))

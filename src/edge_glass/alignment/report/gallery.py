@@ -64,7 +64,7 @@ class _Question:
     found: Side
 
     def similarities(self, row: int) -> torch.Tensor:
-        """Cosines of one query with all candidates, `[C]`; -inf for those that no query asks for."""
+        """Return cosines of one query with all candidates, `[C]`; -inf for those that no query asks for."""
         cosines = torch.from_numpy(self.found.vectors @ self.asking.vectors[row])
         return cosines.masked_fill(torch.from_numpy(~self.answering), -torch.inf)
 
@@ -74,7 +74,7 @@ class _Question:
         return np.isin(self.found.groups, self.asking.groups)
 
     def right(self, row: int) -> np.ndarray:
-        """Which candidates are right for a query, bool `[C]`."""
+        """Return which candidates are right for a query, bool `[C]`."""
         return self.found.groups == self.asking.groups[row]
 
 
@@ -118,7 +118,7 @@ def gallery(
 
 
 def _lead(question: _Question, row: int) -> float:
-    """How far the best right answer is ahead of the best wrong one."""
+    """Return how far the best right answer is ahead of the best wrong one."""
     similarities, right = question.similarities(row), torch.from_numpy(question.right(row))
     if right.all():
         return 0.0
@@ -154,7 +154,7 @@ def _retrieval(question: _Question, row: int, rank: int) -> Retrieval:
 
 
 def _shown(archive: EvaluationArchive, side: Side, row: int) -> tuple[str, str, bytes | None]:
-    """Caption, name and thumbnail of one item; words have no name, and only pictures a thumbnail."""
+    """Return caption, name and thumbnail of an item; words have no name, and only pictures a thumbnail."""
     if side.modality == "text":
         return archive.captions[row], "", None
     names = archive.image_ids if side.modality == "vision" else archive.audio_ids or []

@@ -31,24 +31,24 @@ BACK: frozenset[str] = frozenset(back for _, back in DIRECTIONS.values())
 
 
 def archive_of(run: RunFolder) -> EvaluationArchive | None:
-    """Embeddings, captions and thumbnails of the evaluated split, or None."""
+    """Return embeddings, captions and thumbnails of the evaluated split, or None."""
     return run.evaluated(load_archive, ".npz")
 
 
 def has_sounds(run: RunFolder) -> bool:
-    """Whether the evaluated split has sounds."""
+    """Say whether the evaluated split has sounds."""
     archive = archive_of(run)
     return archive is not None and archive.audio_embeddings is not None
 
 
 def measured_sides(metrics: Iterable[str]) -> list[str]:
-    """Directions that names such as `a2t_r10@128` speak of, in the order of `SIDES`, without the mean."""
+    """Return the directions that names such as `a2t_r10@128` speak of, as in `SIDES`, without the mean."""
     found = {name.partition("_")[0] for name in metrics}
     return [side for side in SIDES if side in found and side != "mean"]
 
 
 def averaged_sides(metrics: Iterable[str]) -> list[str]:
-    """Directions that the mean is over: those between two modalities, without fused queries."""
+    """Return the directions that the mean is over: between two modalities, without fused queries."""
     return [side for side in measured_sides(metrics) if side not in FUSED_DIRECTIONS.values()]
 
 
@@ -68,7 +68,7 @@ class Side:
 
 
 def side_of(archive: EvaluationArchive, modality: str) -> Side | None:
-    """One modality of the split; None for sounds where there are none."""
+    """Return one modality of the split; None for sounds where there are none."""
     groups = _groups(archive, modality)
     vectors = {
         "vision": archive.image_embeddings,
@@ -79,13 +79,13 @@ def side_of(archive: EvaluationArchive, modality: str) -> Side | None:
 
 
 def candidates(archive: EvaluationArchive, direction: Direction) -> int:
-    """How many items a query of this direction is compared with: those whose counterpart asks."""
+    """Count the items that a query of this direction is compared with: those whose counterpart asks."""
     asks, found = (_groups(archive, modality) for modality in ENDS[direction])
     return 0 if asks is None or found is None else int(np.isin(found, asks).sum())
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows `[N, D]` with norm 1, float32."""
+    """Return rows `[N, D]` with norm 1, float32."""
     tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
     return np.asarray(truncate_and_normalize(tensor, tensor.shape[1]))
 
@@ -96,7 +96,7 @@ def _groups(archive: EvaluationArchive, modality: str) -> np.ndarray | None:
 
 
 def pairs_of(run: RunFolder) -> list[str]:
-    """Pairs of modalities that were logged one by one; none in a run with a single pair."""
+    """Return the pairs of modalities that were logged one by one; none in a run with a single pair."""
     start = "train/loss_clip_"
     found = {name.removeprefix(start) for row in run.metrics for name in row if name.startswith(start)}
     return [pair for pair in PAIR_WORDS if pair in found] + sorted(found - PAIR_WORDS.keys())

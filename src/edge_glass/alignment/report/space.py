@@ -83,7 +83,7 @@ def _first_rows(groups: np.ndarray) -> dict[int, int]:
 
 
 def project(vectors: np.ndarray, method: Method) -> np.ndarray:
-    """`[N, D]` → `[N, 2]`, the same on every call."""
+    """Map `[N, D]` to `[N, 2]`, the same on every call."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     left, scale, axes = np.linalg.svd(centred, full_matrices=False)
     if method == "tsne":
@@ -111,7 +111,7 @@ def put_thumbnail(
     pixels: int = THUMBNAIL_PIXELS,
     below: bool = False,
 ) -> None:
-    """A small picture at a point of the data; left out when it cannot be decoded."""
+    """Put a small picture at a point of the data; leave it out when it cannot be decoded."""
     if data is None:
         return
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage

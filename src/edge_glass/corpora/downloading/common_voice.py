@@ -116,7 +116,7 @@ def _language(archive: Path, tables: dict[tuple[str, str], Table], language: str
 
 
 def _split(tables: dict[str, Table], limit: int | None) -> tuple[list[Sentence], list[Rejected], str]:
-    """Sentences with their side, rows that cannot be used, and how the sides were chosen."""
+    """Return sentences with their side, rows that cannot be used, and how the sides were chosen."""
     official = [SPLITS[split] for split in SPLITS]
     if all(name in tables for name in official):
         speakers = {name: {row.get("client_id") for row in tables[name].rows} for name in official}
@@ -215,7 +215,7 @@ def _write(
 def _checked(
     release: Release, language: str, wanted: dict[str, Sentence], max_bytes: int
 ) -> Iterator[tuple[Sentence, bytes | str]]:
-    """Clips as they come, each decoded once; in place of the bytes, why a clip cannot be used."""
+    """Give clips as they come, each decoded once; in place of the bytes, why one cannot be used."""
     clips = release.clips(language, list(wanted), max_bytes)
     with ThreadPoolExecutor() as pool:
         while chunk := list(itertools.islice(clips, _CHUNK)):
@@ -304,7 +304,7 @@ class ArchiveRelease:
                 return
 
     def _members(self) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath, tarfile.TarFile]]:
-        """Ordinary files in the order of the archive; links and devices are left out."""
+        """Give ordinary files in the order of the archive; links and devices are left out."""
         last = "its beginning"
         try:
             with tarfile.open(self.path, "r|*") as archive:

@@ -197,7 +197,7 @@ def _fetch_and_write(
 
 
 def _usable(index: Index, recipe: Recipe) -> Iterator[Picture]:
-    """Pictures of the rows whose texts can be used."""
+    """Give the pictures of the rows whose texts can be used."""
     for _, row in index.rows():
         try:
             picture = recipe.picture(row)

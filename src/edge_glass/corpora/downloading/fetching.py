@@ -185,7 +185,7 @@ class Fetcher:
         return Fetched(data, found, attempt)
 
     def _wait(self, picture: Picture, problem: Problem, attempt: int, deadline: float) -> float | str:
-        """Seconds until the next attempt, or an ending for the reason when there will be none."""
+        """Return seconds until the next attempt, or an ending for the reason when there will be none."""
         if not problem.again or attempt == self.limits.attempts:
             return ""
         wait = retry_wait(self.limits, attempt, problem.asked)

@@ -70,7 +70,7 @@ def fetch_missing(
 
 
 def _hosts(pictures: Iterable[Picture]) -> int:
-    """How many hosts there are, up to `_UNREACHABLE_HOSTS`."""
+    """Count the hosts, up to `_UNREACHABLE_HOSTS`."""
     hosts: set[str] = set()
     for picture in pictures:
         if len(hosts) == _UNREACHABLE_HOSTS:

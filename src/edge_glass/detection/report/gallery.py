@@ -77,7 +77,7 @@ class Gallery:
 
 
 def detection_gallery(run: RunFolder) -> Gallery | None:
-    """What `shown_rows` chooses; None when no answers were kept."""
+    """Return what `shown_rows` chooses; None when no answers were kept."""
     records = detections_of(run)
     if not records:
         return None
@@ -119,7 +119,7 @@ def _boxes(record: DetectionRecord, names: bool) -> tuple[ShownBox, ...]:
 
 
 def _counted(labels: Sequence[str]) -> str:
-    """ "nutrition-table, 2 × barcode"; "nothing" for none."""
+    """Write Write "nutrition-table, 2 × barcode"; "nothing" for none."""
     if not labels:
         return "nothing"
     counts = Counter(labels).most_common()

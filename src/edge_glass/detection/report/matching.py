@@ -28,12 +28,12 @@ OUTCOMES: Final = {
 
 
 def detections_of(run: RunFolder) -> list[DetectionRecord]:
-    """What was found on the pictures of the evaluated split, or []."""
+    """Return what was found on the pictures of the evaluated split, or []."""
     return run.evaluated(load_detections, "_detections.jsonl") or []
 
 
 def outcome(record: DetectionRecord) -> str:
-    """Which of `OUTCOMES` a picture had: of the trained model."""
+    """Say which of `OUTCOMES` a picture had: of the trained model."""
     if record.unparsable:
         return "unparsable"
     truth, found = len(record.true_boxes), len(record.boxes)
@@ -51,13 +51,13 @@ def outcome(record: DetectionRecord) -> str:
 
 
 def count_outcomes(records: Sequence[DetectionRecord]) -> list[tuple[str, str, int]]:
-    """(outcome, in words, how many pictures) of those that happened, in the order of `OUTCOMES`."""
+    """Return (outcome, in words, how many pictures) of those that happened, as in `OUTCOMES`."""
     counts = Counter(outcome(record) for record in records)
     return [(name, words, counts[name]) for name, words in OUTCOMES.items() if counts[name]]
 
 
 def best_pairs(boxes: Any, truth: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs with the greatest sum of IoU, whatever their names: rows, columns, IoU, each `[min(n, m)]`."""
+    """Return pairs with the greatest sum of IoU, whatever their names: rows, columns, IoU `[min(n, m)]`."""
     from scipy.optimize import linear_sum_assignment
 
     overlaps = iou_matrix(boxes, truth)
@@ -82,7 +82,7 @@ class Centres:
 
 
 def centres(records: Sequence[DetectionRecord], untouched: bool = False) -> Centres:
-    """Of all pictures with as many boxes found as there should be: others have no clear counterpart."""
+    """Compare pictures with as many boxes found as there should be: others have no clear counterpart."""
     from scipy.optimize import linear_sum_assignment
 
     found, true = [np.zeros((0, 2))], [np.zeros((0, 2))]

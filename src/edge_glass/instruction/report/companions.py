@@ -55,7 +55,7 @@ class Companion:
 
 
 def answers_of(run: RunFolder) -> list[AnswerRecord]:
-    """Answers to the evaluated split, or []."""
+    """Return the answers to the evaluated split, or []."""
     return run.evaluated(load_answers, "_answers.jsonl") or []
 
 
@@ -65,17 +65,17 @@ def primary_metric(run: RunFolder) -> str:
 
 
 def is_graded(metric: str) -> bool:
-    """Whether a metric scores answers; the others call each right or wrong."""
+    """Say whether a metric scores answers; the others call each right or wrong."""
     return metric not in ("vqa_accuracy", "exact_match")
 
 
 def prefix_words(run: RunFolder) -> str:
-    """What stands before the question, and is left out in a blind run."""
+    """Say what stands before the question, and is left out in a blind run."""
     return "picture and sound" if run.config.get("audio_encoder") else "picture"
 
 
 def compared(run: RunFolder) -> list[Companion]:
-    """The run and its companions; empty when it has none."""
+    """Return the run and its companions; nothing when it has none."""
     if not run.companions:
         return []
     metric = primary_metric(run)
@@ -98,7 +98,7 @@ def compared(run: RunFolder) -> list[Companion]:
 
 
 def difference(first: RunFolder, second: RunFolder, metric: str) -> tuple[float, Interval | None] | None:
-    """First minus second on one metric, with its interval when both answered the same questions.
+    """Subtract second from first on one metric, with an interval when both answered the same questions.
 
     The interval is of the scores of single answers, questions of one picture drawn together; a metric that is
     no mean over answers (BLEU) has none.
@@ -118,13 +118,13 @@ def difference(first: RunFolder, second: RunFolder, metric: str) -> tuple[float,
 
 
 def units_of(records: list[AnswerRecord]) -> np.ndarray:
-    """Int64 `[N]`, equal for questions of one picture; a row without a picture stands alone."""
+    """Return int64 `[N]`, equal for questions of one picture; a row without a picture stands alone."""
     names = [record.picture or f"row {row}" for row, record in enumerate(records)]
     return np.asarray(np.unique(names, return_inverse=True)[1])
 
 
 def _parameters(run: RunFolder) -> tuple[int | None, int | None]:
-    """Trained and all parameters."""
+    """Return trained and all parameters."""
     cost = run.results.get("cost") or {}
     known = {"trained": cost.get("trained_parameters"), "total": cost.get("total_parameters")}
     summed = {key: sum(counts[key] for counts in run.parameters.values()) or None for key in known}

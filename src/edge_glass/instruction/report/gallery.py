@@ -55,7 +55,7 @@ class Gallery:
 
 
 def answer_gallery(run: RunFolder) -> Gallery | None:
-    """What `shown_rows` chooses; None when no answers were kept."""
+    """Return what `shown_rows` chooses; None when no answers were kept."""
     records = answers_of(run)
     if not records:
         return None
@@ -83,7 +83,7 @@ def answer_gallery(run: RunFolder) -> Gallery | None:
 
 
 def graded_histories(run: RunFolder) -> list[AnswerHistory]:
-    """Answers over training; of scored answers only those that agree with the right one count as right."""
+    """Return answers over training; of scored answers only those that agree count as right."""
     wrong = None if is_graded(primary_metric(run)) else False
     return answer_histories(
         run, lambda said, right: normalize_answer(said) == normalize_answer(right) or wrong

@@ -71,7 +71,7 @@ def _title(run: RunFolder, pairs: Pairs, method: str) -> str:
 
 
 def _closeness(pairs: Pairs) -> str:
-    """Mean cosines of what belongs together, and how far the clouds stand apart."""
+    """Say the mean cosines of what belongs together, and how far the clouds stand apart."""
 
     def cosine(x: np.ndarray, y: np.ndarray) -> float:
         return float((x * y).sum(axis=1).mean())
@@ -96,7 +96,7 @@ def _closeness(pairs: Pairs) -> str:
 
 
 def _join(axes: Axes, starts: np.ndarray, ends: np.ndarray, color: str, width: float) -> None:
-    """Lines from `starts` to `ends`, `[P, 2]` each."""
+    """Draw lines from `starts` to `ends`, `[P, 2]` each."""
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(list(np.stack([starts, ends], axis=1)), colors=color, linewidths=width, zorder=1)
@@ -104,7 +104,7 @@ def _join(axes: Axes, starts: np.ndarray, ends: np.ndarray, color: str, width: f
 
 
 def _spaced(points: np.ndarray, distance: float, limit: int) -> list[int]:
-    """Rows, first come first served, that keep `distance` to one another: thumbnails must not overlap."""
+    """Choose rows, first come first served, at a `distance` to one another: thumbnails must not overlap."""
     chosen: list[int] = []
     for row, point in enumerate(points):
         if len(chosen) == limit:

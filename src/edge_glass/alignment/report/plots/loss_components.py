@@ -88,7 +88,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 
 def _draw_pairs(run: RunFolder, figure: Figure) -> None:
-    """Losses, temperatures and signs of a collapse, a line for each pair."""
+    """Draw losses, temperatures and signs of a collapse, a line for each pair."""
     pairs = pairs_of(run)
     shown = [panel for panel in PANELS if any(np.any(run.series(f"{panel[0]}_{pair}")[1]) for pair in pairs)]
     rows = -(-len(shown) // 2)
@@ -115,7 +115,7 @@ def _draw_pairs(run: RunFolder, figure: Figure) -> None:
 
 
 def _draw_guessing(run: RunFolder, axes: Axes, pairs: list[str]) -> None:
-    """ln(batch), one line for all pairs when they agree to a tenth, which is all that can be told apart."""
+    """Draw ln(batch), one line for all pairs when they agree to a tenth: no more can be told apart."""
     series = [run.series(f"train/ln_batch_{pair}")[1] for pair in pairs]
     levels = [usual(values) for values in series if np.isfinite(values).any()]
     if levels and max(levels) - min(levels) < 0.1:

@@ -62,7 +62,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 
 def _layout(sides: list[str]) -> list[list[str]]:
-    """Two directions side by side; with more, a pair of modalities per column, one way above the other."""
+    """Put two directions side by side; of more, a pair of modalities per column, one way above the other."""
     if len(sides) <= 2:
         return [sides] if sides else []
     return [[side for side in sides if side not in BACK], [side for side in sides if side in BACK]]
@@ -93,7 +93,7 @@ def _draw_models(run: RunFolder, axes: Axes, base: str, dimensions: list[int], f
 
 
 def _draw_chance(run: RunFolder, axes: Axes, base: str) -> None:
-    """The level of guessing, exact when every query has one right candidate."""
+    """Draw the level of guessing, exact when every query has one right candidate."""
     direction = base.partition("_")[0]
     archive = archive_of(run)
     if archive is None or direction not in ENDS:

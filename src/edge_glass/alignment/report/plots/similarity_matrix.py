@@ -73,7 +73,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 
 def _draw_histograms(panels: Sequence[Axes], pairs: Pairs) -> None:
-    """One panel for each pair of modalities; with sounds there are three."""
+    """Draw one panel for each pair of modalities; with sounds there are three."""
     shown = [("Right and wrong pairs", pairs.texts, pairs.images)]
     if pairs.sounds is not None:
         shown = [

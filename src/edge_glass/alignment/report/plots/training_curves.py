@@ -38,7 +38,7 @@ DIRECTION_COLORS = {
 
 
 def guessing_loss(run: RunFolder) -> tuple[float, str] | None:
-    """Loss of a model that guesses, with its formula: the weights of the loss times ln(batch).
+    """Return the loss of a model that guesses, with its formula: weights of the loss times ln(batch).
 
     Known for InfoNCE only; None when the config or `train/ln_batch` does not tell.
     """
@@ -57,7 +57,7 @@ def guessing_loss(run: RunFolder) -> tuple[float, str] | None:
 
 
 def complete_loss(run: RunFolder) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Steps and training loss of the batches that held every pair, and whether there were others.
+    """Return steps and training loss of the batches that held every pair, and whether there were others.
 
     The loss is a sum over pairs: batches of rows that lack a modality have fewer terms and no place beside
     the rest. Where no batch held every pair, all are given.
@@ -72,7 +72,7 @@ def complete_loss(run: RunFolder) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def guessing_level(run: RunFolder, weight: float) -> float | None:
-    """Weighted sum over the pairs of ln(batch), times the weights within a pair; None where unknown."""
+    """Sum ln(batch) over the pairs, weighted, times the weights within a pair; None where unknown."""
     total = 0.0
     for pair in pairs_of(run):
         _, ln_batch = run.series(f"train/ln_batch_{pair}")
@@ -111,7 +111,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
 
 
 def _validation_names(run: RunFolder) -> list[str]:
-    """The R@1 series of all directions and their mean, and the primary metric when it is another."""
+    """Return the R@1 series of all directions and their mean, and the primary metric if another."""
     primary = run.section("evaluation").get("primary_metric", "mean_r1")
     logged = {name.removeprefix("val/") for row in run.metrics for name in row if name.startswith("val/")}
     names = [*(f"val/{side}_r1" for side in measured_sides(logged)), "val/mean_r1"]

@@ -58,6 +58,6 @@ def _draw_whole(run: RunFolder, axes: Axes, names: list[str], primary: str) -> N
 
 
 def _between(run: RunFolder, primary: str) -> list[str]:
-    """The primary metric as it was measured beside validations: `detection.iou_steps`."""
+    """Return the primary metric as it was measured beside validations: `detection.iou_steps`."""
     logged = dict.fromkeys(name for row in run.metrics for name in row)
     return [name for name in logged if name.endswith(f"/{primary}") and not name.startswith("val/")]

@@ -35,7 +35,7 @@ BAR = 0.2
 
 
 def draw(run: RunFolder, figure: Figure) -> None:
-    """Bars with 95 % intervals for all questions and for every type, one colour per model."""
+    """Draw bars with 95 % intervals for all questions and for every type, one colour per model."""
     models = measured_models(run, blind=True)
     metrics = run.results.get("metrics") or {}
     if not metrics:
