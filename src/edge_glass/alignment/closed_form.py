@@ -72,7 +72,7 @@ def fit_closed_form(task: AlignmentTask) -> ClosedForm | None:
 
 
 def _different_items(task: AlignmentTask, name: str) -> int:
-    """How many different items stand in rows with words: of the modality, or of the words if fewer."""
+    """Count the different items in rows with words: of the modality, or of the words if fewer."""
     sides = zip((name, "text"), _paired_places(task, name, "text"), strict=True)
     return min(
         len({place.table.keys(side)[place.row][place.take] for place in places}) for side, places in sides
@@ -80,7 +80,7 @@ def _different_items(task: AlignmentTask, name: str) -> int:
 
 
 def _paired_places(task: AlignmentTask, first: str, second: str) -> tuple[list[ItemRef], list[ItemRef]]:
-    """Every take of the training rows that have both modalities, with the row's first item of the other."""
+    """Return every take of the training rows that have both, with the row's first item of the other."""
     table = task.splits["train"]
     keys = table.keys(first), table.keys(second)
     both = [row for row in range(len(table)) if keys[0][row] and keys[1][row]]
@@ -91,7 +91,7 @@ def _paired_places(task: AlignmentTask, first: str, second: str) -> tuple[list[I
 def closed_form_retrieval(
     task: AlignmentTask, closed_form: ClosedForm, embedded: SplitEmbeddings
 ) -> RetrievalResult:
-    """Measured on the test split, at those dimensions of the model that it has components for.
+    """Measure it on the test split, at those dimensions of the model that it has components for.
 
     Args:
         task: The task.

@@ -38,15 +38,15 @@ class AlignmentExperiment(AlignmentTask):
     closed_form: ClosedForm | None = None
 
     def measure(self, split: str) -> RetrievalResult:
-        """Ranks in every direction."""
+        """Return ranks in every direction."""
         return self.retrieval(self.model, split)
 
     def untouched(self, folder: Path) -> RetrievalResult:
-        """Measured each time: it takes no longer than a validation."""
+        """Measure each time: it takes no longer than a validation."""
         return self.measure("test")
 
     def estimates(self, measured: RetrievalResult, split: str = "test") -> dict[str, Estimate]:
-        """Recall and median ranks."""
+        """Return recall and median ranks."""
         return estimate_retrieval(measured, self.config.evaluation.bootstrap_samples, self.config.seed)
 
     def prepare(self) -> None:
@@ -58,17 +58,17 @@ class AlignmentExperiment(AlignmentTask):
             start_from_closed_form(self, self.closed_form)
 
     def rebuild(self, state: Mapping[str, Tensor]) -> None:
-        """A whole model with these trained tensors."""
+        """Build a whole model with these trained tensors."""
         model = build_alignment_model(self.config, *load_encoders(self.config))
         model.load_trainable_state_dict(state)
         self.model = model.to(training_device(self.config)).eval()
 
     def callbacks(self, folder: Path) -> list[Any]:
-        """None of its own."""
+        """Return none: it has no callbacks of its own."""
         return []
 
     def finish(self, folder: Path, untouched: RetrievalResult, cost: Cost) -> dict[str, Any]:
-        """Final numbers, artefact, archive and search index."""
+        """Write final numbers, artefact, archive and search index."""
         embedded = {name: self.embed(self.model, name) for name in self.splits}
         return distributed.on_main(lambda: self._write(folder, untouched, embedded, cost))
 
@@ -96,7 +96,7 @@ class AlignmentExperiment(AlignmentTask):
         return results
 
     def fingerprints(self) -> dict[str, Any]:
-        """Of the encoders, and of the pictures and sounds of each split."""
+        """Return those of the encoders, and of the pictures and sounds of each split."""
         digests = {
             name: hashlib.sha256(
                 "\n".join(chain(*table.keys("vision"), *table.keys("audio"))).encode()

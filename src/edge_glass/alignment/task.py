@@ -157,7 +157,7 @@ class AlignmentTask:
         return row_kinds(self.splits["train"], self.model.modalities)
 
     def collate(self, items: Any) -> Batch:
-        """Cached rows arrive as a batch; decoded ones are stacked and tokenised."""
+        """Return cached rows, which arrive as a batch; stack and tokenise decoded ones."""
         if isinstance(items, dict):
             return items
         encoders = {name: tower.encoder for name, tower in self.model.towers.items()}
@@ -166,21 +166,21 @@ class AlignmentTask:
     def loss(
         self, model: MultimodalAlignmentModel, batch: Batch, *, step: int, diagnostics: bool
     ) -> tuple[Tensor, Report]:
-        """Contrastive and Matryoshka loss of a batch."""
+        """Compute the contrastive and Matryoshka loss of a batch."""
         return model(batch | {"step": step}, with_diagnostics=diagnostics)
 
     def evaluate(self, model: MultimodalAlignmentModel, split: str) -> dict[str, float]:
-        """Loss and its parts, and recall in all directions at every dimension."""
+        """Measure the loss and its parts, and recall in all directions at every dimension."""
         return self.validation_loss(model, split) | retrieval_values(self.retrieval(model, split))
 
     # Measuring
 
     def retrieval(self, model: MultimodalAlignmentModel, split: str) -> RetrievalResult:
-        """Ranks in every direction between the modalities that the model compares."""
+        """Return ranks in every direction between the modalities that the model compares."""
         return retrieval_of(self.embed(model, split), model)
 
     def places(self, split: str, modality: str) -> list[ItemRef]:
-        """What is measured of a split: its distinct pictures, or the first caption or take of every row."""
+        """List what is measured of a split: distinct pictures, or the first caption or take of every row."""
         table = self.splits[split]
         rows = [row for row, keys in enumerate(table.keys(modality)) if keys]
         if modality == "vision":
@@ -189,7 +189,7 @@ class AlignmentTask:
 
     @torch.no_grad()
     def embed(self, model: MultimodalAlignmentModel, split: str) -> SplitEmbeddings:
-        """A split in the shared space; each rank encodes its share."""
+        """Map a split into the shared space; each rank encodes its share."""
         groups = np.array(connected_groups(self.splits[split]), dtype=np.int64)
         embedded = {}
         with evaluating(model):
@@ -205,7 +205,7 @@ class AlignmentTask:
 
     @torch.no_grad()
     def validation_loss(self, model: MultimodalAlignmentModel, split: str) -> dict[str, float]:
-        """Mean loss over a split in fixed batches of the size that a training step has on all ranks.
+        """Average the loss over a split in fixed batches of the size that a training step has on all ranks.
 
         In eval mode the loss compares what it is given and asks no other rank, so every rank measures all.
         """
@@ -229,7 +229,7 @@ class AlignmentTask:
 
     @torch.no_grad()
     def pooled(self, modality: str, places: Sequence[ItemRef]) -> np.ndarray:
-        """Pooled frozen features of these items as a tower without learned pooling has them, `[N, D]`."""
+        """Return frozen features of these items, pooled as by a tower without learned pooling, `[N, D]`."""
         return np.concatenate(
             [_mean(self.source.features(modality, part)) for part in parts(places, EMBED_ROWS)]
         )
@@ -255,7 +255,7 @@ class _Collate:
 
 
 def retrieval_of(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> RetrievalResult:
-    """Ranks in all directions that the model compares and the split has, and of the queries it fuses."""
+    """Return ranks in all directions that the model compares and the split has, and of fused queries."""
     results = [retrieval_between(embedded, model.pairs, model.dimensions)]
     if model.fusion is not None:
         results += _fused_retrieval(embedded, model)
@@ -264,7 +264,7 @@ def retrieval_of(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> 
 
 @torch.no_grad()
 def _fused_retrieval(embedded: SplitEmbeddings, model: MultimodalAlignmentModel) -> list[RetrievalResult]:
-    """Ranks of what is looked for by rows that have all other modalities."""
+    """Return ranks of what is looked for by rows that have all other modalities."""
     results = []
     for wanted, asked in fused_queries(model.modalities).items():
         rows = sorted(set.intersection(*(set(embedded[name].rows) for name in asked)))
@@ -288,7 +288,7 @@ def _fused_retrieval(embedded: SplitEmbeddings, model: MultimodalAlignmentModel)
 def retrieval_between(
     embedded: SplitEmbeddings, pairs: Sequence[tuple[str, str]], dimensions: Sequence[int]
 ) -> RetrievalResult:
-    """Ranks both ways between these pairs; items without a counterpart in the other modality do not ask.
+    """Return ranks both ways between these pairs; items without a counterpart do not ask.
 
     Raises:
         DataError: No pair has a row.

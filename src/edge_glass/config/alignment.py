@@ -95,7 +95,7 @@ class AlignmentConfig(ExperimentConfig):
         yield from missing_files(self.dataset, TABLE_PATHS)
 
     def _matryoshka(self) -> Iterator[Problem]:
-        """The dimensions fit into the embedding, and the loss that needs them has some."""
+        """Check that dimensions fit into the embedding, and that the loss that needs them has some."""
         encoder, losses = self.vision_encoder, self.losses
         path: KeyPath = ("vision_encoder", "mrl_dimensions")
         for dimension in encoder.mrl_dimensions:
@@ -124,7 +124,7 @@ class AlignmentConfig(ExperimentConfig):
             )
 
     def _losses(self) -> Iterator[Problem]:
-        """Something is minimised."""
+        """Check that something is minimised."""
         if self.losses.contrastive == 0 and self.losses.mrl == 0:
             yield Problem(
                 ("losses", "contrastive"),
@@ -132,7 +132,7 @@ class AlignmentConfig(ExperimentConfig):
             )
 
     def _batch(self) -> Iterator[Problem]:
-        """Contrastive losses compare the rows of one batch; accumulated batches never see each other."""
+        """Check that rows have others to be compared with: accumulated batches never see each other."""
         size, steps = self.dataset.batch_size, self.training.gradient_accumulation_steps
         if size < 2:
             yield Problem(
@@ -148,7 +148,7 @@ class AlignmentConfig(ExperimentConfig):
             )
 
     def _pooling(self) -> Iterator[Problem]:
-        """use_attention_pooling and a pooling without attention contradict each other."""
+        """Refuse use_attention_pooling beside a pooling without attention."""
         vision = self.vision_encoder
         if vision.use_attention_pooling and vision.pooling_type in _WITHOUT_ATTENTION:
             yield Problem(
@@ -158,7 +158,7 @@ class AlignmentConfig(ExperimentConfig):
             )
 
     def _closed_form(self) -> Iterator[Problem]:
-        """What is measured on frozen features holds only while they and their pooling stay as they are."""
+        """Check that features which are measured once, and their pooling, stay as they are."""
         for name, tower in self.towers.items():
             learned = tower.pooling_type in LEARNED or getattr(tower, "use_attention_pooling", False)
             changing = "is trained" if not tower.frozen else "has a learned pooling" if learned else None
@@ -181,7 +181,7 @@ class AlignmentConfig(ExperimentConfig):
                 yield Problem(path, f"expected a number above 0, got {strength}")
 
     def _modalities(self) -> Iterator[Problem]:
-        """Every modality is compared with another one, and a fusion has something to look for."""
+        """Check that every modality is compared with another one, and a fusion has something to look for."""
         weights = self.losses.pairs.model_dump()
         sides = ("vision", "text") if self.audio_encoder is None else ("vision", "text", "audio")
         blamed: set[str] = set()
@@ -233,7 +233,7 @@ class AlignmentConfig(ExperimentConfig):
             )
 
     def _unmeasured_pair(self, path: KeyPath, name: str, pair: str) -> Iterator[Problem]:
-        """A direction between two modalities that this experiment does not compare."""
+        """Refuse a direction between two modalities that this experiment does not compare."""
         if pair == "fusion":
             if self.fusion is None:
                 yield Problem(path, f"{name!r} is of fused queries, but there is no fusion")
@@ -269,7 +269,7 @@ def _toy_tower(tower: Tower) -> dict[str, Any]:
 
 
 def _toy_dimensions(family: Sequence[AlignmentConfig], kept: set[str]) -> dict[int, int]:
-    """Every dimension of the experiment and its variants → its toy size: 1024, 512, 256 → 32, 16, 8.
+    """Map every dimension of the experiment and its variants → its toy size: 1024, 512, 256 → 32, 16, 8.
 
     One order-preserving table for all of them: what was smaller, equal or among the dimensions stays so.
     """

@@ -104,7 +104,7 @@ class DetectionConfig(ExperimentConfig):
         yield from large_model_packages("vlm", self.vlm)
 
     def _collator(self) -> Iterator[Problem]:
-        """The basic collator cannot tell prompt from answer."""
+        """Refuse the basic collator where it has to tell prompt from answer."""
         if self.detection.collator == "v1" and self.detection.mask == "assistant_only":
             yield Problem(
                 ("detection", "collator"),
@@ -113,7 +113,7 @@ class DetectionConfig(ExperimentConfig):
             )
 
     def _prompt(self) -> Iterator[Problem]:
-        """The prompt has no placeholder but {categories}; other braces, as in JSON, are text."""
+        """Check that the prompt has no placeholder but {categories}; other braces, as in JSON, are text."""
         for name in _PLACEHOLDER.findall(self.detection.prompt):
             if name != "categories":
                 yield Problem(
@@ -122,7 +122,7 @@ class DetectionConfig(ExperimentConfig):
                 )
 
     def _categories(self) -> Iterator[Problem]:
-        """Each category is looked for once."""
+        """Check that each category is looked for once."""
         names = [name.casefold() for name in self.dataset.categories or []]
         for index, name in enumerate(names):
             if name in names[:index]:
@@ -131,7 +131,7 @@ class DetectionConfig(ExperimentConfig):
                 yield Problem(("dataset", "categories", index), "is empty; expected the name of a category")
 
     def _trained_part(self) -> Iterator[Problem]:
-        """Something is trained, and frozen parts are pretrained."""
+        """Check that something is trained, and that frozen parts are pretrained."""
         vlm = self.vlm
         lora = vlm.lora
         if vlm.mode == "frozen":
@@ -149,7 +149,7 @@ class DetectionConfig(ExperimentConfig):
             )
 
     def _pixel_budget(self) -> Iterator[Problem]:
-        """Pictures keep enough pixels to find something in them."""
+        """Check that pictures keep enough pixels to find something in them."""
         vlm = self.vlm
         token = token_side(vlm.family) ** 2
         tokens, path = vlm.max_pixels // token, ("vlm", "max_pixels")
@@ -175,7 +175,7 @@ class DetectionConfig(ExperimentConfig):
             )
 
     def _model_sizes(self) -> Iterator[Problem]:
-        """Attention heads divide the widths of a model from random weights; rotary positions fit."""
+        """Check that attention heads divide a random model's widths, for rotary positions too."""
         if self.vlm.source is not None:
             return
         size = self.vlm.size
@@ -192,7 +192,7 @@ class DetectionConfig(ExperimentConfig):
             yield Problem(("vlm", "size", f"{part}heads"), f"is {heads}, which {wrong}")
 
     def _numbers(self) -> Iterator[Problem]:
-        """fp16 has too small a range for the activations; quantised weights need a model that was trained."""
+        """Refuse fp16, too small for the activations, and quantised weights of an untrained model."""
         if self.training.precision == "fp16" and self.training.device != "cpu":
             yield Problem(
                 ("training", "precision"), "is fp16, in which Qwen's activations overflow; use bf16 or auto"

@@ -81,13 +81,13 @@ class Expected(NamedTuple):
 
 
 def section_of(annotation: Any) -> type[Section] | None:
-    """The section behind an annotation such as `LossesConfig` or `AblationConfig | None`."""
+    """Return the section behind an annotation such as `LossesConfig` or `AblationConfig | None`."""
     inner = without_none(annotation)
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
 def without_none(annotation: Any) -> Any:
-    """`X | None` → `X`; anything else unchanged."""
+    """Map `X | None` → `X`; anything else unchanged."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = [member for member in typing.get_args(annotation) if member is not type(None)]
         if len(members) == 1:
@@ -96,7 +96,7 @@ def without_none(annotation: Any) -> Any:
 
 
 def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every dotted key with its field, sections included, in the order of the schema."""
+    """Yield every dotted key with its field, sections included, in the order of the schema."""
     for name, field in section.model_fields.items():
         yield prefix + name, field
         inner = section_of(field.annotation)
@@ -144,14 +144,14 @@ def field_at(path: tuple[str | int, ...], schema: type[Section]) -> FieldInfo | 
 
 
 def in_words(expected: Expected) -> str:
-    """The expectation as a phrase: "a whole number of at least 1", "one of infonce, siglip"."""
+    """Say what is expected as a phrase: "a whole number of at least 1", "one of infonce, siglip"."""
     optional = without_none(expected.annotation) is not expected.annotation
     phrase = _phrase(*_without_null(expected))
     return f"{phrase}, or null" if optional else phrase
 
 
 def choices_of(expected: Expected) -> list[str]:
-    """The allowed texts, if the place takes one of a few; else an empty list."""
+    """Return the allowed texts, if the place takes one of a few; else an empty list."""
     annotation, metadata = _without_null(expected)
     if kinds := _kinds(metadata):
         return kinds
@@ -190,20 +190,20 @@ def nearest_keys(dotted: str, schema: type[Section]) -> list[str]:
 
 
 def nearest_word(word: str, choices: list[str], cutoff: float = 0.6) -> str | None:
-    """The choice most like `word`, if any is like it at all."""
+    """Find the choice most like `word`, if any is like it at all."""
     best = max(choices, key=lambda choice: _likeness(word, choice), default=None)
     return best if best is not None and _likeness(word, best) >= cutoff else None
 
 
 def _best(name: str, keys: list[str]) -> tuple[str | None, float]:
-    """The key whose last part is most like `name`, with the likeness."""
+    """Find the key whose last part is most like `name`, with the likeness."""
     scored = [(_likeness(name, key.rpartition(".")[2]), key) for key in keys]
     score, key = max(scored, key=lambda pair: pair[0], default=(0.0, None))
     return key, score
 
 
 def _likeness(first: str, second: str) -> float:
-    """Likeness from 0 to 1; swapped letters count as nearly the same."""
+    """Return a likeness from 0 to 1; swapped letters count as nearly the same."""
     first, second = first.lower().replace("-", "_"), second.lower()
     if first == second:
         return 1.0
@@ -212,7 +212,7 @@ def _likeness(first: str, second: str) -> float:
 
 
 def _unwrapped(annotation: Any) -> Expected:
-    """`Annotated[int, Field(ge=1)]` → annotation and constraints apart."""
+    """Split `Annotated[int, Field(ge=1)]` into annotation and constraints."""
     if typing.get_origin(annotation) is Annotated:
         inner, *extra = typing.get_args(annotation)
         metadata = [part for one in extra for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
@@ -231,7 +231,7 @@ def _is_literal(annotation: Any) -> bool:
 
 
 def _kinds(metadata: tuple[Any, ...]) -> list[str]:
-    """The kinds of a registry that a text may name; empty where it is not of one."""
+    """Return the kinds of a registry that a text may name; empty where it is not of one."""
     return next((one.names() for one in metadata if isinstance(one, OneOf)), [])
 
 
@@ -271,7 +271,7 @@ def _pattern_words(metadata: tuple[Any, ...]) -> str:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
-    """ " of at least 0 and below 1" from the constraints of a number."""
+    """Say " of at least 0 and below 1" from the constraints of a number."""
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
     found = {
         name: getattr(constraint, name)

@@ -125,7 +125,7 @@ class InstructionConfig(ExperimentConfig):
             yield from large_model_packages("decoder", self.decoder)
 
     def _prefix(self) -> Iterator[Problem]:
-        """Tokens are pooled once, and a fusion has two modalities to join."""
+        """Check that tokens are pooled once, and that a fusion has two modalities to join."""
         vision = self.vision_encoder
         if vision.feature_layers and vision.pooling_type in _WHOLE_PICTURE:
             yield Problem(
@@ -141,7 +141,7 @@ class InstructionConfig(ExperimentConfig):
             )
 
     def _blindness(self) -> Iterator[Problem]:
-        """Without a prefix there is still something to train."""
+        """Check that without a prefix there is still something to train."""
         if self.decoder.kind != "causal_lm" or self.decoder.mode != "frozen":
             return
         if self.prefix.blind:
@@ -157,7 +157,7 @@ class InstructionConfig(ExperimentConfig):
             )
 
     def _comparisons(self) -> Iterator[Problem]:
-        """What a run is compared with exists, and differs from it."""
+        """Check that what a run is compared with exists, and differs from it."""
         named = self.evaluation.compare_with
         for index, name in enumerate(named):
             path: KeyPath = ("evaluation", "compare_with", index)
@@ -173,7 +173,7 @@ class InstructionConfig(ExperimentConfig):
                 yield Problem(path, "blind is what this run is (prefix.blind); leave it out")
 
     def _decoder_sizes(self) -> Iterator[Problem]:
-        """Attention heads divide the width of a small decoder; a language model's is not known yet."""
+        """Check that heads divide the width of a small decoder; a language model's is not known yet."""
         if self.decoder.kind == "causal_lm":
             return
         width, heads = self.decoder.size.width, self.decoder.size.heads

@@ -156,7 +156,7 @@ def _problems(config: ExperimentConfig, *, surroundings: bool, packages: bool = 
 
 
 def _read_with_base(path: Path, origins: Origins) -> dict[str, Any]:
-    """The file merged over its base, if it names one."""
+    """Read the file, merged over its base, if it names one."""
     document = _read_mapping(path)
     raw = dict(document.value)
     if "base" not in raw:
@@ -177,7 +177,7 @@ def _read_with_base(path: Path, origins: Origins) -> dict[str, Any]:
 
 
 def _read_mapping(path: Path) -> YamlDocument:
-    """A YAML file whose top is a mapping; an empty file counts as one."""
+    """Read a YAML file whose top is a mapping; an empty file counts as one."""
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; expected a YAML file")
     if not path.is_file():
@@ -193,7 +193,7 @@ def _read_mapping(path: Path) -> YamlDocument:
 
 
 def _nearest_file(path: Path) -> str:
-    """A hint at the most similar YAML file of the same folder."""
+    """Hint at the most similar YAML file of the same folder."""
     names = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     near = get_close_matches(path.name, names, n=1) or get_close_matches(
         f"{path.name}.yaml", names, n=1, cutoff=0.9

@@ -78,7 +78,7 @@ def key_problem(path: KeyPath, schema: type[ExperimentConfig]) -> Problem | None
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` on top: mappings merge key by key, all else is replaced. Neither is changed.
+    """Put `over` on `base`: mappings merge key by key, all else is replaced. Neither is changed.
 
     Where `over` names a preset, what the base says about the keys that presets fill in is forgotten.
     """
@@ -92,19 +92,19 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def presets_first(overrides: Iterable[Override]) -> list[Override]:
-    """Overrides in an order in which a preset does not undo another one of the same command."""
+    """Order overrides so that a preset does not undo another one of the same command."""
     return sorted(overrides, key=lambda override: override.key.rpartition(".")[2] != "preset")
 
 
 def nested(path: KeyPath, value: Any) -> dict[str, Any]:
-    """("training", "epochs"), 3 → {"training": {"epochs": 3}}."""
+    """Map ("training", "epochs"), 3 → {"training": {"epochs": 3}}."""
     for part in reversed(path):
         value = {part: value}
     return typing.cast("dict[str, Any]", value)
 
 
 def leaf_paths(settings: Mapping[str, Any], prefix: KeyPath = ()) -> Iterator[KeyPath]:
-    """The paths of all values that are not mappings with keys of their own."""
+    """Yield the paths of all values that are not mappings with keys of their own."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
             yield from leaf_paths(value, (*prefix, key))

@@ -56,7 +56,7 @@ class Origins:
 
 
 def dotted(path: KeyPath) -> str:
-    """("training", "report_to", 0) → "training.report_to[0]"."""
+    """Map ("training", "report_to", 0) → "training.report_to[0]"."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -137,7 +137,7 @@ def wrong_value(expected: Expected, value: Any) -> str:
 
 
 def found(value: Any) -> str:
-    """A value as a phrase: "true", "the text 'ten'", "a list of 3", "nothing (null)"."""
+    """Describe a value as a phrase: "true", "the text 'ten'", "a list of 3", "nothing (null)"."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):
@@ -177,7 +177,7 @@ def _expected(path: KeyPath, schema: type[ExperimentConfig]) -> Expected:
 def _path_in(
     location: tuple[str | int, ...], raw: Mapping[str, Any], schema: type[ExperimentConfig]
 ) -> KeyPath:
-    """Pydantic's location without the names it inserts for union members and dictionary keys."""
+    """Return pydantic's location without the names it inserts for union members and dictionary keys."""
     path: KeyPath = ()
     for part in location:
         here = value_at(raw, path)
@@ -190,7 +190,7 @@ def _path_in(
 
 
 def value_at(raw: Any, path: KeyPath) -> Any:
-    """What stands at a path of plain data; None where there is nothing."""
+    """Return what stands at a path of plain data; None where there is nothing."""
     for part in path:
         if isinstance(raw, Mapping):
             raw = raw.get(part)

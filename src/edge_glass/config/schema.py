@@ -208,7 +208,7 @@ class ExperimentConfig(Section):
         yield from problems.values()
 
     def _metric_names(self) -> Iterator[Problem]:
-        """The primary metric and the columns of the ablation's table exist."""
+        """Check that the primary metric and the columns of the ablation's table exist."""
         path: KeyPath = ("evaluation", "primary_metric")
         yield from self.metric_problems(path, self.evaluation.primary_metric, primary=True)
         for index, name in enumerate(self.ablation.metrics if self.ablation else []):
@@ -276,7 +276,7 @@ def _without_defaults_of_others(
 
 
 def _is_default(value: Any, path: KeyPath, schemas: Sequence[type[Section]]) -> bool:
-    """Whether plain data says nothing else than the default of an option that one of the schemas has."""
+    """Say whether plain data says nothing else than the default of an option that one of the schemas has."""
     fields = [field for schema in schemas if (field := field_at(path, schema)) and not field.is_required()]
     if isinstance(value, Mapping):
         sections = any(isinstance(field.default, Section) for field in fields)

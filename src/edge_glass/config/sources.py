@@ -161,7 +161,7 @@ def source_problems(dataset: ScenesConfig) -> Iterator[Problem]:
 
 
 def _meant(written: str) -> str:
-    """A hint at the form that was probably meant."""
+    """Hint at the form that was probably meant."""
     prefix, colon, rest = written.partition(":")
     kind = nearest_word(prefix, list(_PREFIXES)) if colon else None
     if kind is not None:

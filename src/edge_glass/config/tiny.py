@@ -93,7 +93,7 @@ def _settings(config: ExperimentConfig, family: Sequence[ExperimentConfig], kept
 
 
 def _toy_dataset(dataset: DatasetConfig, paths: Iterable[str]) -> dict[str, Any]:
-    """Rows are generated, so paths go; a split that had its own file is split off instead."""
+    """Drop paths, as rows are generated; a split that had its own file is split off instead."""
     toy: dict[str, Any] = {path: type(dataset).model_fields[path].default for path in paths}
     toy["batch_size"] = min(dataset.batch_size, TOY_BATCH)
     toy["num_workers"] = 0

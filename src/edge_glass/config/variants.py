@@ -25,7 +25,7 @@ _FIXED = {
 
 
 def variant_config(config: ExperimentConfig, variant: str, seed: int | None = None) -> ExperimentConfig:
-    """The experiment of one variant, named NAME-VARIANT (and -seedN), without an ablation of its own.
+    """Return the experiment of one variant, named NAME-VARIANT (and -seedN), without an ablation of its own.
 
     Args:
         config: an experiment with an `ablation` section.
@@ -48,7 +48,7 @@ def variant_config(config: ExperimentConfig, variant: str, seed: int | None = No
 
 
 def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterator[Problem]:
-    """Problems of the ablation section, each at the variant's key in the file.
+    """Yield problems of the ablation section, each at the variant's key in the file.
 
     A fault of the experiment itself is not repeated under every variant. For `surroundings` see
     `ExperimentConfig.problems`.
@@ -78,7 +78,7 @@ def variant_problems(config: ExperimentConfig, *, surroundings: bool) -> Iterato
 def apply_variant(
     config: ExperimentConfig, overrides: Mapping[str, Any]
 ) -> tuple[ExperimentConfig | None, list[Problem]]:
-    """The variant's experiment, or what makes the schema refuse it.
+    """Return the variant's experiment, or what makes the schema refuse it.
 
     Options of the experiment that the variant leaves unread, such as the recursion where it sets decoder.kind
     to plain, go back to their defaults; what it sets itself stays, for the checks to see.
@@ -108,7 +108,7 @@ def apply_variant(
 
 
 def _unmeasured(config: ExperimentConfig, variant: ExperimentConfig) -> Iterator[Problem]:
-    """Columns of the table at dimensions that the variant does not have."""
+    """Yield columns of the table at dimensions that the variant does not have."""
     for name in config.ablation.metrics if config.ablation else []:
         yield from variant.metric_problems(("vision_encoder", "mrl_dimensions"), name)
 
@@ -122,7 +122,7 @@ def _is_run_name(config: ExperimentConfig, variant: str) -> bool:
 
 
 def _as_written(path: KeyPath, overrides: Mapping[str, Any]) -> str | None:
-    """The variant's key that a path lies at or below; None when the variant does not set it."""
+    """Return the variant's key that a path lies at or below; None when the variant does not set it."""
     name = dotted(path)
     keys = [key for key in overrides if name == key or name.startswith((f"{key}.", f"{key}["))]
     return max(keys, key=len, default=None)

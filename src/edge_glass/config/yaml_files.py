@@ -99,7 +99,7 @@ def parse_yaml(text: str, where: str) -> YamlDocument:
 
 
 def plain_value(text: str) -> Any:
-    """What `text` means when it stands unquoted in a file: `"3"` → 3, `"off"` → "off"."""
+    """Return what `text` means when it stands unquoted in a file: `"3"` → 3, `"off"` → "off"."""
     resolver = CoreResolver()
     tag = resolver.resolve(yaml.ScalarNode, text, (True, False))
     return _scalar(tag.removeprefix(_TAG), text)
@@ -176,7 +176,7 @@ class _Builder:
 
 
 def _scalar(kind: str, text: str) -> Any:
-    """A scalar of a core tag (raises KeyError for other tags, ValueError for text that does not fit)."""
+    """Read a scalar of a core tag (raises KeyError for other tags, ValueError for text that does not fit)."""
     if kind == "str":
         return text
     if kind == "null":
@@ -235,12 +235,12 @@ class _CoreDumper(
 
 
 def _short_list(dumper: _CoreDumper, items: list[Any] | tuple[Any, ...]) -> yaml.Node:
-    """Lists in one line, as people write dimensions and seeds."""
+    """Write lists in one line, as people write dimensions and seeds."""
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
 def _text(dumper: _CoreDumper, text: str) -> yaml.Node:
-    """Text, in double quotes where YAML would fold a line break of its kinds or take it for a merge key."""
+    """Write text, in double quotes where YAML would fold its line breaks or take it for a merge key."""
     style = '"' if text == "<<" or any(letter in text for letter in _LINE_BREAKS) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

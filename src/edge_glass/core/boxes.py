@@ -27,7 +27,7 @@ class Matches(NamedTuple):
 
 
 def calculate_iou(box_a: Any, box_b: Any) -> float:
-    """Area that two boxes share, as a share of the area that they cover together; 0 to 1.
+    """Compute the area that two boxes share, as a share of the area that they cover together; 0 to 1.
 
     Args:
         box_a: Four numbers, x1 y1 x2 y2.
@@ -40,7 +40,7 @@ def calculate_iou(box_a: Any, box_b: Any) -> float:
 
 
 def iou_matrix(boxes_a: Any, boxes_b: Any) -> np.ndarray:
-    """IoU of each box with each other, float64 `[n, m]`.
+    """Compute the IoU of each box with each other, float64 `[n, m]`.
 
     Args:
         boxes_a: float `[n, 4]` x1 y1 x2 y2; n may be 0.
@@ -59,7 +59,7 @@ def iou_matrix(boxes_a: Any, boxes_b: Any) -> np.ndarray:
 
 
 def box_areas(boxes: np.ndarray) -> np.ndarray:
-    """Areas, float64 `[n]`; 0 for inverted boxes."""
+    """Compute areas, float64 `[n]`; 0 for inverted boxes."""
     return (boxes[:, 2:] - boxes[:, :2]).clip(min=0.0).prod(axis=1)
 
 
@@ -99,7 +99,7 @@ def match_boxes(
 
 
 def plain_label(label: str) -> str:
-    """A label as it is compared: without regard to case and the number of blanks."""
+    """Return a label as it is compared: without regard to case and the number of blanks."""
     return " ".join(label.casefold().split())
 
 

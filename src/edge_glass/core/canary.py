@@ -34,11 +34,11 @@ class HasLogits(Protocol):
         ...
 
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
+        """Compute logits `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All weights."""
+        """Return all weights."""
         ...
 
 
@@ -51,13 +51,13 @@ class Canary:
     untouched: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        """As one flat mapping, for a file."""
+        """Return them as one flat mapping, for a file."""
         sample = {f"sample.{name}": value for name, value in self.sample.items()}
         return {**sample, "trained": self.trained, "untouched": self.untouched}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Canary:
-        """What `tensors` gave."""
+        """Read back what `tensors` gave."""
         sample = {
             name.removeprefix("sample."): value
             for name, value in tensors.items()
@@ -67,7 +67,7 @@ class Canary:
 
 
 def read_canary(folder: Path) -> Canary:
-    """The canary of a saved model.
+    """Read the canary of a saved model.
 
     Raises:
         CheckpointError: It cannot be read.
@@ -79,12 +79,12 @@ def read_canary(folder: Path) -> Canary:
 
 
 def compute_logits(model: HasLogits, sample: Mapping[str, Tensor]) -> Tensor:
-    """Logits float32 `[K, V]` of the first few supervised tokens of a sample (`canary_sample`)."""
+    """Compute logits float32 `[K, V]` of the first few supervised tokens of a sample (`canary_sample`)."""
     return model.logits(_batch(sample, model.device))[:POSITIONS].float().cpu()
 
 
 def canary_sample(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a batch of one row, by flat names.
+    """Return the tensors of a batch of one row, by flat names.
 
     A batch of the instruction task has features of its picture and sound in mappings, and their places; one
     of the detection task is flat already.

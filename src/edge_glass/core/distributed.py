@@ -120,7 +120,7 @@ def own_share(items: Sequence[Item]) -> list[Item]:
 
 
 def rows_from_all(rows: Tensor) -> Tensor:
-    """`[n, ...]` on every rank, n of its own and perhaps 0 → `[sum n, ...]` in rank order, without gradient.
+    """Map `[n, ...]` on every rank, n perhaps 0 → `[sum n, ...]` in rank order, without gradient.
 
     Any dtype, on the CPU or the GPU: what travels are the bytes.
     """
@@ -196,7 +196,7 @@ def _refuse_other_plans() -> None:
 
 
 def _is_launched() -> bool:
-    """Whether torchrun, or somebody by hand, started this process as one of several."""
+    """Say whether torchrun, or somebody by hand, started this process as one of several."""
     if "RANK" not in os.environ and int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         return False
     missing = [
@@ -211,7 +211,7 @@ def _is_launched() -> bool:
 
 
 def _join(device: str, timeout_seconds: float) -> None:
-    """One group for both kinds of tensors: gloo for those in memory, NCCL for those on the GPU."""
+    """Form one group for both kinds of tensors: gloo for those in memory, NCCL for those on the GPU."""
     number = int(os.environ["RANK"])
     on_gpu = device != "cpu" and torch.cuda.is_available()
     local = os.environ.setdefault("LOCAL_RANK", str(number % torch.cuda.device_count() if on_gpu else number))

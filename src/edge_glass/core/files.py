@@ -89,7 +89,7 @@ def atomic_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
 
 
 def _leftovers(folder: Path) -> list[Path]:
-    """What killed processes left unfinished of a folder."""
+    """List what killed processes left unfinished of a folder."""
     name = re.compile(re.escape(f"{UNFINISHED_FOLDER}{folder.name}") + r"(-\d+)?(-old)?")
     return [path for path in folder.parent.glob(f"{UNFINISHED_FOLDER}*") if name.fullmatch(path.name)]
 

@@ -42,7 +42,7 @@ class Shares(NamedTuple):
 
 
 def gather_rows(x: Tensor, shares: Shares) -> Tensor:
-    """`[b, ...]` on every rank, b perhaps 0 → `[B, ...]` in rank order; x itself on one process.
+    """Map `[b, ...]` on every rank, b perhaps 0 → `[B, ...]` in rank order; x itself on one process.
 
     Ranks pad to the longest share, gather, and cut the padding out again. Backward, the gradients that all
     ranks have for a row are summed and go to the rank that holds it.
@@ -60,7 +60,7 @@ def gather_rows(x: Tensor, shares: Shares) -> Tensor:
 
 
 def column_logsumexp(matrices: Sequence[Tensor], shares: Shares) -> Tensor:
-    """Logarithm of the sum of exponentials of each column over the rows of all ranks.
+    """Compute the logarithm of the sum of exponentials of each column over the rows of all ranks.
 
     Every rank has its rows `[b, B]` of n matrices, and never sees the others'. Two reductions of `[n, B]`
     numbers do it, and one of their gradients, however many matrices there are.
@@ -75,7 +75,7 @@ def column_logsumexp(matrices: Sequence[Tensor], shares: Shares) -> Tensor:
 
 
 def sum_over_ranks(x: Tensor, shares: Shares) -> Tensor:
-    """The sum of all ranks' tensors, without gradient and the same everywhere."""
+    """Sum the tensors of all ranks, without gradient and the same everywhere."""
     total = x.detach().clone()
     if len(shares.counts) > 1:
         dist.all_reduce(total)
@@ -83,12 +83,12 @@ def sum_over_ranks(x: Tensor, shares: Shares) -> Tensor:
 
 
 def zero_touching(*tensors: Tensor) -> Tensor:
-    """A scalar 0 with a zero gradient for each tensor: keeps parameters in the graph, as DDP demands."""
+    """Return 0 with a zero gradient for each tensor: keeps parameters in the graph, as DDP demands."""
     return torch.stack([tensor.reshape(-1)[:0].sum() for tensor in tensors]).sum()
 
 
 def _all_reduce(x: Tensor, operation: Any) -> None:
-    """In place; nothing where `Shares` are only played through, without processes."""
+    """Reduce in place; nothing where `Shares` are only played through, without processes."""
     if dist.is_initialized():
         dist.all_reduce(x, op=operation)
 

@@ -119,7 +119,7 @@ class Liveness:
                 self._heard[number] = (text, now)
 
     def _silent(self, seconds: float) -> list[str]:
-        """Which others have been silent for so long. Without an answer from the store, whoever holds it."""
+        """Return who has been silent for so long. Without an answer from the store, whoever holds it."""
         now = time.monotonic()
         if now - self._answered > seconds:
             return [f"the process that holds the rendezvous at {self._where} (rank 0, or torchrun)"]
@@ -127,7 +127,7 @@ class Liveness:
         return [text.split(" ", 1)[1] for text in quiet if not text.startswith(ENDED)] or quiet
 
     def _ended(self) -> list[str]:
-        """Who announced that it ends."""
+        """Return who announced that it ends."""
         return [text for text, _ in self._heard.values() if text.startswith(ENDED)]
 
     def _somebody_listens(self) -> bool:

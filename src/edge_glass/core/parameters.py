@@ -36,7 +36,7 @@ def count_parameters(component: str, module: nn.Module) -> ParameterCount:
 
 
 def format_parameter_table(rows: Iterable[ParameterCount]) -> str:
-    """The rows and their sum as aligned text."""
+    """Format the rows and their sum as aligned text."""
     rows = list(rows)
     trained = sum(row.trained for row in rows)
     rows.append(ParameterCount("all", sum(row.total for row in rows), trained, ""))

@@ -45,15 +45,15 @@ class Chooser:
         self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def takes(self, epoch: int) -> np.ndarray:
-        """Which of its items each row shows, int64 `[N]`; 0 where there is none to choose."""
+        """Return which of its items each row shows, int64 `[N]`; 0 where there is none to choose."""
         return self._of_epoch(epoch)[1]
 
     def numbers(self, epoch: int) -> np.ndarray:
-        """Index into `items` for every row, int64 `[N]`; -1 where a row has nothing."""
+        """Return the index into `items` for every row, int64 `[N]`; -1 where a row has nothing."""
         return self._of_epoch(epoch)[2]
 
     def _of_epoch(self, epoch: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """The epoch, its takes and its numbers."""
+        """Return the epoch, its takes and its numbers."""
         epoch = epoch if self.training else 0
         if self._drawn is None or self._drawn[0] != epoch:
             takes = self._takes(epoch)
@@ -61,7 +61,7 @@ class Chooser:
         return self._drawn
 
     def dropped(self, epoch: int) -> np.ndarray:
-        """Rows whose caption is replaced by the empty one, bool `[N]`."""
+        """Mark rows whose caption is replaced by the empty one, bool `[N]`."""
         if not self.training or not self.dropout:
             return np.zeros(len(self.choices), dtype=bool)
         has_words = np.array([choice[0] != ABSENT for choice in self.choices])

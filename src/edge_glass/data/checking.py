@@ -70,20 +70,20 @@ class CheckReport:
         return not self.of(ERROR)
 
     def of(self, severity: str) -> list[Finding]:
-        """The findings of one severity."""
+        """Return the findings of one severity."""
         return [finding for finding in self.findings if finding.severity == severity]
 
     def counts(self, severity: str | None = None) -> dict[str, int]:
-        """Findings per reason, most frequent first."""
+        """Count findings per reason, most frequent first."""
         chosen = self.findings if severity is None else self.of(severity)
         return dict(Counter(finding.reason for finding in chosen).most_common())
 
     def unusable(self, split: str) -> list[int]:
-        """Positions of the rows of a split that cannot be used, ascending."""
+        """Return the positions of the rows of a split that cannot be used, ascending."""
         return sorted({finding.row for finding in self.of(ERROR) if finding.split == split})
 
     def lines(self) -> list[str]:
-        """The report as lines of text: the splits, then each reason with its count and first row."""
+        """Return the report as lines of text: the splits, then each reason with its count and first row."""
         lines = [
             f"{split}: {rows} rows, {len(self.unusable(split))} unusable" for split, rows in self.rows.items()
         ]
@@ -199,7 +199,7 @@ def _check_text(cell: bytes | None, seen: _Seen, split: str, row: int) -> list[C
 def _rows(
     file: pq.ParquetFile, name: str, image_column: str, text_column: str
 ) -> Iterator[tuple[Any, bytes | None]]:
-    """Picture cell and undecoded text of each row."""
+    """Yield picture cell and undecoded text of each row."""
     import pyarrow as pa
 
     done = 0

@@ -27,7 +27,7 @@ class Clips:
 def read_common_voice(
     folder: str | Path, tsv: str = TSV, max_audio_seconds: float = MAX_AUDIO_SECONDS
 ) -> SampleTable:
-    """The usable rows of a Common Voice folder; a speaker (`client_id`) stays on one side of a split.
+    """Read the usable rows of a Common Voice folder; a speaker (`client_id`) stays on one side of a split.
 
     Args:
         folder: Holds the TSV file and `clips`.

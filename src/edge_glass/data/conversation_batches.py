@@ -76,7 +76,7 @@ class ConversationCollator:
 
 
 def pad_rows(rows: Sequence[Tensor], value: float, left: bool = False) -> Tensor:
-    """Rows `[L_i]` of one type as `[B, max L_i]`, padded with a value behind them, or before them."""
+    """Pad rows `[L_i]` of one type to `[B, max L_i]`, with a value behind them, or before them."""
     longest = max((len(row) for row in rows), default=0)
     kind = rows[0].dtype if rows else torch.int64
     padded = torch.full((len(rows), longest), value, dtype=kind)
@@ -87,5 +87,5 @@ def pad_rows(rows: Sequence[Tensor], value: float, left: bool = False) -> Tensor
 
 
 def stack_pixels(items: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Pictures `[3, H, W]` as `{"pixels": [n, 3, H, W]}`."""
+    """Stack pictures `[3, H, W]` to `{"pixels": [n, 3, H, W]}`."""
     return {"pixels": torch.stack(list(items))}

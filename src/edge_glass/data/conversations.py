@@ -64,7 +64,7 @@ class Spoken(NamedTuple):
 
 
 def question_and_answer(question: Any, answer: Any) -> Spoken:
-    """The two turns of a row with a question and an answer; their markers are taken off.
+    """Return the two turns of a row with a question and an answer, without their markers.
 
     Raises:
         BadConversation: One of them is missing, no text, or empty.
@@ -79,7 +79,7 @@ def question_and_answer(question: Any, answer: Any) -> Spoken:
 
 
 def read_messages(messages: Any) -> Spoken:
-    """The turns of a list of messages: `{"from", "value"}`, `{"role", "content"}`, or texts, user first.
+    """Read the turns of a list of messages: `{"from", "value"}`, `{"role", "content"}`, or texts, user first.
 
     Raises:
         BadConversation: It is no such list, someone else speaks, or the speakers do not alternate.
@@ -118,7 +118,7 @@ def check_turns(turns: Sequence[Turn]) -> None:
 
 
 def picture_names(record: Mapping[str, Any]) -> list[str]:
-    """File names of the pictures that a record names beside its conversation.
+    """Return the file names of the pictures that a record names beside its conversation.
 
     Raises:
         BadConversation: The cell holds something that is no file name.
@@ -154,7 +154,7 @@ def _message(position: int, message: Any) -> tuple[str, Any]:
 
 
 def _content(content: Any, role: str) -> tuple[str, list[str]]:
-    """Text and picture names of a message."""
+    """Return text and picture names of a message."""
     if isinstance(content, str):
         return content, []
     if not isinstance(content, list):
@@ -234,7 +234,7 @@ class ChatTemplate:
 
 
 def default_template(tokenizer: Any) -> Template:
-    """The tokenizer's own chat template, or `PlainTemplate` with its end-of-text token where it has none.
+    """Return the tokenizer's own chat template, or `PlainTemplate` with its end-of-text token.
 
     Raises:
         ConfigError: It has neither.

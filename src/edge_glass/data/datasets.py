@@ -97,7 +97,7 @@ class TriModalDataset(Dataset):
 def choosers(
     table: SampleTable, modalities: Sequence[str], training: bool, seed: int, text_dropout_prob: float
 ) -> dict[str, Chooser]:
-    """What each row shows of each modality."""
+    """Choose what each row shows of each modality."""
     return {
         name: Chooser(table.keys(name), name, training, seed, text_dropout_prob if name == "text" else 0.0)
         for name in modalities
@@ -299,7 +299,7 @@ def complete_splits(
 
 
 def check_enough(splits: Mapping[str, SampleTable]) -> None:
-    """Every split has rows.
+    """Check that every split has rows.
 
     Raises:
         DataError: One has fewer than 2.
@@ -317,7 +317,7 @@ Collate = Callable[[list[Any]], dict[str, Tensor]]
 
 
 def collate_samples(items: Sequence[Mapping[str, Any]], collate: Mapping[str, Collate]) -> dict[str, Any]:
-    """Items of `TriModalDataset` → batch.
+    """Make a batch of items of `TriModalDataset`.
 
     Args:
         items: Rows, perhaps none.

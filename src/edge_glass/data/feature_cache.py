@@ -76,7 +76,7 @@ class FeatureTable:
         return len(self.shard_of)
 
     def gather(self, indices: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
-        """Tokens and mask of these samples."""
+        """Return tokens and mask of these samples."""
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) == 0:
             width = self.shards[0].tokens.shape[2]
@@ -119,7 +119,7 @@ class FeatureCache:
         share: tuple[int, int] = (0, 1),
         wait: Callable[[], None] = lambda: None,
     ) -> FeatureTable:
-        """Features of samples named by `keys`, computing those that are not there yet.
+        """Return features of samples named by `keys`, computing those that are not there yet.
 
         Args:
             about: What the features depend on besides the sample; its hash names the folder.
@@ -170,12 +170,12 @@ def clear_cache(root: Path) -> int:
 
 
 def cache_sizes(root: Path) -> dict[str, int]:
-    """Bytes on disk of features, of pictures read from parquet, and of scanned folders."""
+    """Return the bytes on disk of features, of pictures read from parquet, and of scanned folders."""
     return {name: _size(Path(root) / name) for name in COMPUTED}
 
 
 def cache_entries(root: Path) -> list[tuple[dict[str, Any], int, int]]:
-    """Per key: what it stands for, the number of samples, bytes on disk."""
+    """List per key: what it stands for, the number of samples, bytes on disk."""
     entries = []
     for folder in sorted((Path(root) / "features").glob("*/")):
         samples = sum(len(keys) for keys, _ in _read_shards(folder))
@@ -231,7 +231,7 @@ def _write_shard(folder: Path, keys: list[str], tokens: Tensor, lengths: Tensor)
 
 
 def _npy_parts(array: np.ndarray) -> tuple[bytes, memoryview]:
-    """The `.npy` file of an array. `np.save` would not say why a write failed, only that it did."""
+    """Return the `.npy` file of an array. `np.save` would not say why a write failed, only that it did."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     return header.getvalue(), array.data
@@ -277,7 +277,7 @@ def _with_mask(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _longest(lengths: Tensor | np.ndarray) -> int:
-    """At least 1, so that poolings always have a token to look at, be it a masked one."""
+    """Return at least 1, so that poolings always have a token to look at, be it a masked one."""
     return max(1, int(lengths.max()))
 
 

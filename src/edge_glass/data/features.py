@@ -44,7 +44,7 @@ class FeatureSource(Protocol):
     """Frozen features of pictures, sounds and captions."""
 
     def features(self, modality: str, places: Sequence[ItemRef]) -> TokenFeatures:
-        """Features of these items: tokens `[n, N, D]`, mask `[n, N]`."""
+        """Return features of these items: tokens `[n, N, D]`, mask `[n, N]`."""
         ...
 
 
@@ -59,12 +59,12 @@ class LiveFeatures:
 
     @torch.no_grad()
     def encode(self, modality: str, items: Sequence[Any]) -> TokenFeatures:
-        """Features of decoded pictures, sounds or texts."""
+        """Compute features of decoded pictures, sounds or texts."""
         return self.towers[modality].features(self._raw(modality, items))
 
     @torch.no_grad()
     def tokens(self, modality: str, items: Sequence[Any]) -> TokenFeatures:
-        """As `encode`, but not pooled."""
+        """Do as `encode`, but without pooling."""
         return self.towers[modality].tokens(self._raw(modality, items))
 
     def _raw(self, modality: str, items: Sequence[Any]) -> dict[str, Tensor]:
@@ -76,12 +76,12 @@ class LiveFeatures:
 
 
 def prepared(encoder: Any, modality: str, item: Any) -> Any:
-    """A decoded item as a tensor; text stays text."""
+    """Turn a decoded item into a tensor; text stays text."""
     return item if modality == "text" else encoder.preprocess(item)
 
 
 def batch_inputs(encoder: Any, modality: str, items: Sequence[Any]) -> dict[str, Tensor]:
-    """Prepared items, perhaps none, as what the encoder takes."""
+    """Turn prepared items, perhaps none, into what the encoder takes."""
     if modality == "text":
         return encoder.tokenize(list(items))
     if modality == "audio":
@@ -108,7 +108,7 @@ class CachedFeatures:
         self.index: dict[str, dict[str, int]] = {}
 
     def fill(self, tables: Iterable[SampleTable]) -> None:
-        """Cover all pictures, sounds and captions of these tables; only what is not cached is computed."""
+        """Cover all pictures, sounds and captions of these tables; compute only what is not cached."""
         tables = list(tables)
         keep_freed_memory()
         for modality, tower in self.live.towers.items():
@@ -140,7 +140,7 @@ class CachedFeatures:
     def _encode(
         self, modality: str, items: Mapping[str, ItemRef | None], keys: Sequence[str], chunk: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """Tokens `[n, N, D]` and token counts `[n]` of some items.
+        """Compute tokens `[n, N, D]` and token counts `[n]` of some items.
 
         Groups of items go through decoding and encoder in parallel, each on one thread: on CPUs this is
         faster than many threads on one picture, and far faster when other programs run.
@@ -179,7 +179,7 @@ class CachedFeatures:
 
 
 def _distinct_items(modality: str, tables: Sequence[SampleTable]) -> dict[str, ItemRef | None]:
-    """Every distinct item and one place where it stands; text dropout's empty caption has none."""
+    """Return every distinct item and one place where it stands; text dropout's empty caption has none."""
     items: dict[str, ItemRef | None] = {EMPTY: None} if modality == "text" else {}
     for table in tables:
         for row, keys in enumerate(table.keys(modality)):
@@ -200,7 +200,7 @@ def _load(modality: str, place: ItemRef | None) -> Any:
 
 
 def _local_share() -> tuple[int, int]:
-    """This process's number among those of its machine, and their count: they fill one cache together."""
+    """Number this process among those of its machine, and count them: they fill one cache together."""
     ranks = distributed.world_size()
     if ranks == 1:
         return 0, 1

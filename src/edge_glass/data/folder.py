@@ -39,7 +39,7 @@ class FilePictures:
 def read_folder(
     folder: str | Path, metadata_file: str | Path, text_column: str = "caption", id_column: str | None = None
 ) -> SampleTable:
-    """The usable rows of a folder.
+    """Read the usable rows of a folder.
 
     Args:
         folder: Where the pictures are.
@@ -107,7 +107,7 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def file_below(root: Path, name: str) -> Path:
-    """Where a file name leads; the folder itself, which is no picture, when it cannot be a file name.
+    """Return where a file name leads; the folder itself, which is no picture, when it cannot be a file name.
 
     Args:
         root: Resolved folder.
@@ -122,7 +122,7 @@ def file_below(root: Path, name: str) -> Path:
 
 
 def file_problem(root: Path, file: Path) -> str | None:
-    """Why a picture file cannot be read; None when it can. The row's name is said elsewhere."""
+    """Say why a picture file cannot be read; None when it can. The row's name is said elsewhere."""
     if not file.is_relative_to(root):
         return f"the file lies outside {root}"
     if file == root:
@@ -150,7 +150,7 @@ def scan_files(files: Iterable[Path], what: str) -> dict[Path, Scan]:
 
 
 def read_json_records(path: Path, each: str = "conversation") -> list[dict[str, Any]]:
-    """The objects of a JSON list, or of a JSONL file.
+    """Read the objects of a JSON list, or of a JSONL file.
 
     Args:
         path: The file.

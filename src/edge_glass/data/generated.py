@@ -21,7 +21,7 @@ TAKES = 2
 
 
 def generated_splits(sounds: bool = False) -> dict[str, SampleTable]:
-    """48 pictures: 32 to train on, 8 to validate, 8 to test.
+    """Draw 48 pictures: 32 to train on, 8 to validate, 8 to test.
 
     With sounds, of every eight training rows one lacks its sound and one its picture.
     """
@@ -37,7 +37,7 @@ def generated_splits(sounds: bool = False) -> dict[str, SampleTable]:
 
 
 def draw_shape(colour: str, shape: str) -> bytes:
-    """PNG bytes of one shape on white."""
+    """Draw one shape on white, as PNG bytes."""
     image = Image.new("RGB", (SIDE, SIDE), "white")
     draw = ImageDraw.Draw(image)
     low, middle, high = SIDE // 5, SIDE // 2, SIDE - SIDE // 5
@@ -72,7 +72,7 @@ def _table(split: str, names: list[tuple[str, str]]) -> SampleTable:
 
 
 def play_shape(colour: str, shape: str, take: int) -> Sound:
-    """Two tones of 0.15 s: one for the colour, one for the shape; each take is at another loudness."""
+    """Play two tones of 0.15 s: one for the colour, one for the shape; each take is at another loudness."""
     time = np.arange(int(0.15 * RATE)) / RATE
     tones = [300 + 90 * COLOURS.index(colour), 1500 + 250 * SHAPES.index(shape)]
     samples = np.concatenate([np.sin(2 * np.pi * tone * time) for tone in tones])

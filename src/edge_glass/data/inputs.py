@@ -25,7 +25,7 @@ Decoded = TypeVar("Decoded")
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """A picture as upright RGB(A).
+    """Open a picture as upright RGB(A).
 
     Raises:
         DataError: It is missing or cannot be decoded.
@@ -36,7 +36,7 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 def picture_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as the pictures in them, sub-folders included, in the order of their names.
+    """List files as they are, folders as the pictures in them (sub-folders included) by name.
 
     Raises:
         DataError: A path does not exist, or a folder has no picture.
@@ -56,7 +56,7 @@ def picture_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
-    """Mono samples and their rate.
+    """Return mono samples and their rate.
 
     Raises:
         DataError: It is missing or cannot be decoded.
@@ -69,7 +69,7 @@ def open_sound(sound: SoundSource) -> tuple[np.ndarray, int]:
 
 
 def _decoded(what: str, source: str | Path | bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
-    """A file or its bytes, decoded; `what` names bytes in messages."""
+    """Decode a file or its bytes; `what` names bytes in messages."""
     name = what if isinstance(source, bytes) else str(source)
     try:
         return decode(source if isinstance(source, bytes) else Path(source).read_bytes())

@@ -88,7 +88,7 @@ class ConversationTokenizer:
         self._openings: dict[tuple[Turn, ...], int] = {}
 
     def __call__(self, turns: Sequence[Turn]) -> TokenizedConversation:
-        """Ids and labels of a conversation that ends with an answer.
+        """Return ids and labels of a conversation that ends with an answer.
 
         Raises:
             BadConversation: A turn holds the text of a special token, or a character the tokenizer lacks.
@@ -105,7 +105,7 @@ class ConversationTokenizer:
         return self.__dict__ | {"_known": {}}  # data workers make their own
 
     def prompt(self, turns: Sequence[Turn]) -> Tensor:
-        """Ids int64 `[L]` of a conversation to be answered: its last turn is the user's.
+        """Return ids int64 `[L]` of a conversation to be answered: its last turn is the user's.
 
         Token for token what stands before the answer in training.
         """
@@ -114,7 +114,7 @@ class ConversationTokenizer:
         return torch.tensor([number for part in segments for number in part], dtype=torch.int64)
 
     def opening(self, turns: Sequence[Turn]) -> int:
-        """Tokens before pictures and sounds: with a chat template they begin what the user first says.
+        """Count tokens before pictures and sounds: with a chat template they begin what the user first says.
 
         A plain template has none: they stand in front of everything.
 
@@ -160,7 +160,7 @@ class ConversationTokenizer:
         )
 
     def _segments(self, turns: Sequence[Turn]) -> list[list[int]]:
-        """Tokens of the first prompt, the first answer with its end, the next prompt, and so on."""
+        """Tokenise the first prompt, the first answer with its end, the next prompt, and so on."""
         written = ""
         segments: list[list[int]] = []
         for position, turn in enumerate(turns):
@@ -182,7 +182,7 @@ class ConversationTokenizer:
         return segments
 
     def _answer_ids(self, written: str, answer: str) -> list[int]:
-        """Tokens of an answer with what the template puts around it; the end token is among them."""
+        """Tokenise an answer with what the template puts around it; the end token is among them."""
         before, found, after = written.partition(answer)
         if not found or before.strip():
             raise ConfigError(f"the chat template writes the answer {answer[:40]!r} as {written[:80]!r}")
@@ -190,7 +190,7 @@ class ConversationTokenizer:
         return self._ids(before + answer) + (closing if self.end in closing[:1] else [self.end, *closing])
 
     def _find_end(self) -> int:
-        """The special token behind an answer; the end-of-text token where the template writes none there."""
+        """Find the special token behind an answer; the end-of-text token where the template writes none."""
         written = self.template(_PROBE, False).rpartition(_PROBE[1].text)[2]
         closing = self._ids(written)
         if closing and closing[0] in self.special:
@@ -222,7 +222,7 @@ def tokenize_conversation(
     max_question: int | None = None,
     max_answer: int | None = None,
 ) -> TokenizedConversation:
-    """Ids and labels of a conversation, whole or not at all.
+    """Return ids and labels of a conversation, whole or not at all.
 
     Args:
         tokenizer: A `ConversationTokenizer`, or a tokenizer of transformers (slower: looked at each time).

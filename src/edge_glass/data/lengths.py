@@ -57,7 +57,7 @@ class LengthReport:
         return order[excess[order] > 1.0]
 
     def histogram(self, which: str) -> list[tuple[str, int]]:
-        """Rows by length: `("9-16", 120)`.
+        """Count rows by length: `("9-16", 120)`.
 
         Args:
             which: One of `names`.
@@ -69,7 +69,7 @@ class LengthReport:
         return [(name, count) for name, count in counted if count]
 
     def worst(self, count: int = _WORST) -> list[str]:
-        """The rows furthest beyond a limit, one line each."""
+        """List the rows furthest beyond a limit, one line each."""
         first, second = self.names
         return [
             f"row {self.ids[i]}: {first} {self.questions[i]}, {second} {self.answers[i]} tokens"
@@ -77,7 +77,7 @@ class LengthReport:
         ]
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """Return the report as text."""
         lines = [f"{self.source}: {len(self.ids)} {self.noun}"]
         for which, lengths, most in (
             (self.names[0], self.questions, self.max_question),

@@ -37,7 +37,7 @@ def read_parquet(
     group_column: str | None = None,
     max_audio_seconds: float = MAX_AUDIO_SECONDS,
 ) -> SampleTable:
-    """The usable rows of a parquet file.
+    """Read the usable rows of a parquet file.
 
     Without sounds every row needs a picture and a caption. With sounds a row may lack any one of the three
     (an empty cell); a picture or sound that is there and broken makes the row a bad one.
@@ -96,7 +96,7 @@ def read_parquet(
 
 
 def _row_problem(caption: Any, seen: CellScan, heard: CellScan, partial: bool) -> str | None:
-    """Why a row cannot be used; None when it can."""
+    """Say why a row cannot be used; None when it can."""
     if not partial:
         empty = "the cell is empty (null)" if not seen.digests else None
         return text_problem(caption) or seen.problem or empty
@@ -113,7 +113,7 @@ def _name(value: Any) -> str | None:
 
 
 def _read_texts(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[str, list[Any]]:
-    """Cells of the small columns, by column."""
+    """Read the cells of the small columns, by column."""
     import pyarrow as pa
 
     try:

@@ -102,7 +102,7 @@ def open_parquet(
 
 
 def plain_cell(value: pa.Scalar) -> Any:
-    """A cell as Python value; text that is not UTF-8 comes back as bytes, to be named and skipped."""
+    """Return a cell as Python value; text that is not UTF-8 as bytes, to be named and skipped."""
     import pyarrow as pa
 
     try:

@@ -92,7 +92,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """SHA-256 (hex) of what a picture shows, its size and RGBA pixels, whatever the file format was."""
+    """Return SHA-256 (hex) of what a picture shows, its size and RGBA pixels, in whatever file format."""
     digest = hashlib.sha256(struct.pack("<II", *image.size))
     digest.update(image.convert("RGBA").tobytes())
     return digest.hexdigest()
@@ -127,7 +127,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """16-bit grey as mode "L". Pillow's convert("L") clips at 255: most such pictures would turn white."""
+    """Scale 16-bit grey to mode "L". Pillow's convert("L") clips at 255: most would turn white."""
     if image.mode == "F":
         raise BadPicture(
             "unsupported", "32-bit float pixels have no fixed white; save the picture with 8 bits"
@@ -153,7 +153,7 @@ def _describe(data: bytes) -> str:
 
 
 def make_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
-    """PNG bytes of a picture scaled down (never up) to fit a square of `side` pixels."""
+    """Return PNG bytes of a picture scaled down (never up) to fit a square of `side` pixels."""
     small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
     small.thumbnail((side, side))
     buffer = io.BytesIO()

@@ -85,7 +85,7 @@ class SampleTable:
         return len(self.ids)
 
     def keys(self, modality: str) -> Sequence[Sequence[str]]:
-        """What each row has of a modality, by content: a picture's hash, its takes' hashes, its captions."""
+        """Return what each row has of a modality, by content: hashes of its picture or takes, or captions."""
         return self._keys[modality]
 
     @cached_property
@@ -98,17 +98,17 @@ class SampleTable:
         }
 
     def item(self, modality: str, index: int, take: int = 0) -> Image.Image | Sound | str:
-        """The picture, sound or caption that `keys(modality)[index][take]` names."""
+        """Return the picture, sound or caption that `keys(modality)[index][take]` names."""
         if modality == "text":
             return self.captions[index][take]
         return self.sound(index, take) if modality == "audio" else self.image(index)
 
     def picture(self, index: int) -> bytes:
-        """Encoded picture of row `index`."""
+        """Return the encoded picture of row `index`."""
         return self.pictures[self.positions[index]]
 
     def image(self, index: int) -> Image.Image:
-        """Decoded, upright picture of row `index`: mode RGB, or RGBA where it has transparency.
+        """Return the decoded, upright picture of row `index`: mode RGB, or RGBA where it has transparency.
 
         Raises:
             DataError: It could be decoded when the table was made, and cannot any more.
@@ -119,7 +119,7 @@ class SampleTable:
             raise self._changed("picture", index, error) from error
 
     def sound(self, index: int, take: int = 0) -> Sound:
-        """Decoded sound of row `index`.
+        """Return the decoded sound of row `index`.
 
         Raises:
             DataError: It could be decoded when the table was made, and cannot any more.
@@ -135,7 +135,7 @@ class SampleTable:
         return DataError(f"{place} changed after it was first read: {error}")
 
     def leave_out(self, indices: set[int], reason: str) -> SampleTable:
-        """All rows but these, which are added to `rejected`."""
+        """Return all rows but these, which are added to `rejected`."""
         lost = [Rejected(self.positions[i], self.ids[i], reason) for i in sorted(indices)]
         kept = self.select([i for i in range(len(self)) if i not in indices])
         return replace(kept, rejected=(*self.rejected, *lost))
@@ -146,7 +146,7 @@ class SampleTable:
         return self.select([len(self) * number // chosen for number in range(chosen)])
 
     def select(self, indices: Sequence[int]) -> Self:
-        """These rows in this order."""
+        """Return these rows in this order."""
 
         def chosen(column: Sequence[Any]) -> list[Any]:
             return [column[i] for i in indices] if column else []
@@ -174,7 +174,7 @@ class JoinedItems:
 
 
 def join_tables(tables: Sequence[SampleTable]) -> SampleTable:
-    """The rows of these tables, one after the other."""
+    """Join the rows of these tables, one after the other."""
     if len(tables) == 1:
         return tables[0]
     places = [(part, position) for part, table in enumerate(tables) for position in table.positions]
@@ -198,7 +198,7 @@ def join_tables(tables: Sequence[SampleTable]) -> SampleTable:
 
 
 def row_kinds(table: SampleTable, modalities: Sequence[str]) -> np.ndarray:
-    """Which of these modalities each row has, as a number: bit m stands for `modalities[m]`. int64 `[N]`."""
+    """Number which of these modalities each row has: bit m stands for `modalities[m]`. int64 `[N]`."""
     bits = [
         np.array([bool(keys) for keys in table.keys(name)], dtype=np.int64) << bit
         for bit, name in enumerate(modalities)
@@ -207,7 +207,7 @@ def row_kinds(table: SampleTable, modalities: Sequence[str]) -> np.ndarray:
 
 
 def text_problem(text: object) -> str | None:
-    """Why a caption cannot be used; None when it can."""
+    """Say why a caption cannot be used; None when it can."""
     if text is None:
         return "the caption is missing"
     if isinstance(text, bytes):
@@ -221,12 +221,12 @@ def text_problem(text: object) -> str | None:
 
 
 def has_visible_text(text: str) -> bool:
-    """Whether a caption says anything: zero-width spaces and control characters do not, nor do blanks."""
+    """Say whether a caption says anything: blanks, zero-width spaces and control characters do not."""
     return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def as_text(text: str | bytes) -> str:
-    """A usable caption as text without surrounding blanks."""
+    """Return a usable caption as text without surrounding blanks."""
     return (text.decode("utf-8") if isinstance(text, bytes) else text).strip()
 
 
@@ -257,7 +257,7 @@ def check_rejected(table: SampleTable, max_bad_fraction: float) -> None:
 
 
 def _how_to_list(table: SampleTable) -> str:
-    """The command that lists all bad rows; it reads parquet files with captions only."""
+    """Return the command that lists all bad rows; it reads parquet files with captions only."""
     if not table.source.endswith(".parquet") or not table.text_column:
         return ""
     named = f" --text-column {shlex.quote(table.text_column)}"
@@ -266,7 +266,7 @@ def _how_to_list(table: SampleTable) -> str:
 
 
 def group_numbers(keys: Sequence[str]) -> np.ndarray:
-    """Equal keys get equal numbers. Returns int64 `[N]`."""
+    """Number keys so that equal ones get equal numbers, int64 `[N]`."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 

@@ -47,7 +47,7 @@ class CellScan(NamedTuple):
 
 
 def scan_picture_cell(cell: Any) -> CellScan:
-    """The picture of a cell; what `picture_bytes` takes, or nothing."""
+    """Scan the picture of a cell; what `picture_bytes` takes, or nothing."""
     if cell is None:
         return CellScan([], [], None)
     scan = scan_picture(cell)
@@ -57,7 +57,7 @@ def scan_picture_cell(cell: Any) -> CellScan:
 
 
 def scan_sound_cell(cell: Any, max_seconds: float) -> CellScan:
-    """The takes of a cell: bytes, `{bytes, path}`, a list of these, or nothing."""
+    """Scan the takes of a cell: bytes, `{bytes, path}`, a list of these, or nothing."""
     if cell is None:
         return CellScan([], [], None)
     try:

@@ -98,14 +98,14 @@ def decode_sound(data: bytes, max_seconds: float = MAX_SECONDS) -> Sound:
 
 
 def sound_hash(sound: Sound) -> str:
-    """SHA-256 (hex) of what is heard, samples and rate, whatever the file format was."""
+    """Return SHA-256 (hex) of what is heard, samples and rate, in whatever file format."""
     digest = hashlib.sha256(struct.pack("<Q", sound.rate))
     digest.update(np.ascontiguousarray(sound.samples, dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
 def encode_flac(sound: Sound) -> bytes:
-    """The sound as 16-bit mono FLAC; the same bytes every time. Samples beyond -1 to 1 are clipped.
+    """Encode a sound as 16-bit mono FLAC; the same bytes every time. Samples beyond -1 to 1 are clipped.
 
     16-bit samples come back exactly.
 
@@ -132,7 +132,7 @@ def _check_header(file: Any, data: bytes, max_seconds: float) -> None:
 
 
 def _read(file: Any, max_seconds: float) -> np.ndarray:
-    """All samples, averaged over the channels, `[T]` float32."""
+    """Read all samples, averaged over the channels, `[T]` float32."""
     blocks: list[np.ndarray] = []
     total, limit = 0, max_seconds * file.samplerate
     while True:

@@ -88,7 +88,7 @@ def separate_pictures(splits: dict[str, SampleTable], policy: str) -> dict[str, 
 def separate_by(
     splits: dict[str, SampleTable], policy: str, modality: str, noun: str
 ) -> dict[str, SampleTable]:
-    """As `separate_pictures`, by whatever `keys` gives for a modality and messages call `noun`."""
+    """Do as `separate_pictures`, by whatever `keys` gives for a modality and messages call `noun`."""
     order = [name for name in ("train", "val", "test") if name in splits]
     result = dict(splits)
     for position, name in enumerate(order):

@@ -48,7 +48,7 @@ class Spool:
         return {"path": self.path, "_column": None}
 
     def scans(self) -> list[CellScan]:
-        """What the first look found, by position."""
+        """Return what the first look found, by position."""
         table = _open(self.path)
         found = zip(table["digests"].to_pylist(), table["problem"].to_pylist(), strict=True)
         return [CellScan([], digests, problem) for digests, problem in found]
@@ -65,12 +65,12 @@ class ArrowPictures:
 
 
 def spool_pictures(path: Path, file: pq.ParquetFile, column: str) -> Spool:
-    """The pictures of a column. See `_spool`."""
+    """Copy the pictures of a column. See `_spool`."""
     return _spool(path, file, column, "pictures", scan_picture_cell)
 
 
 def spool_sounds(path: Path, file: pq.ParquetFile, column: str, max_seconds: float) -> Spool:
-    """The sounds of a column of bytes, or of lists of bytes (takes). See `_spool`."""
+    """Copy the sounds of a column of bytes, or of lists of bytes (takes). See `_spool`."""
     scan = partial(scan_sound_cell, max_seconds=max_seconds)
     return _spool(path, file, column, f"sounds {max_seconds:g}", scan)
 
@@ -78,7 +78,7 @@ def spool_sounds(path: Path, file: pq.ParquetFile, column: str, max_seconds: flo
 def _spool(
     path: Path, file: pq.ParquetFile, column: str, kind: str, scan: Callable[[Any], CellScan]
 ) -> Spool:
-    """The Arrow file that belongs to this state of the parquet file; made when it is not there.
+    """Return the Arrow file that belongs to this state of the parquet file; make it when it is not there.
 
     Raises:
         DataError: The parquet file is damaged, or the cache folder is full or not writable.

@@ -30,13 +30,13 @@ def get_image_transforms(image_size: int = 224, is_training: bool = False) -> Im
 
 
 def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments."""
+    """Make a generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(sample_id.encode()).digest()
     return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "big")])
 
 
 def augment(image: Image.Image, kind: str, generator: np.random.Generator) -> Image.Image:
-    """`none`, `flip` (left and right, half the time) or `crop_flip` (a random crop first)."""
+    """Apply `none`, `flip` (left and right, half the time) or `crop_flip` (a random crop first)."""
     if kind == "crop_flip":
         image = image.crop(random_crop_box(image.size, generator))
     if kind in ("flip", "crop_flip") and generator.random() < 0.5:
@@ -45,7 +45,7 @@ def augment(image: Image.Image, kind: str, generator: np.random.Generator) -> Im
 
 
 def random_crop_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) of the picture's shape with at least `MIN_CROP_AREA` of its area."""
+    """Draw a box (left, top, right, bottom) of the picture's shape, `MIN_CROP_AREA` of its area or more."""
     scale = float(np.sqrt(generator.uniform(MIN_CROP_AREA, 1.0)))
     width, height = (max(1, round(side * scale)) for side in size)
     left = int(generator.integers(0, size[0] - width + 1))

@@ -47,7 +47,7 @@ class DepthFeatures(nn.Module):
             backbone.model.get_submodule(name).register_forward_hook(self._hook(name))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[B, 3, H, W]` → `[B, 1, D]`, D being the sum of the layers' widths."""
+        """Map `[B, 3, H, W]` → `[B, 1, D]`, D being the sum of the layers' widths."""
         self._collecting.found = {}
         self.backbone(pixels)
         found = self._collecting.found
@@ -61,12 +61,12 @@ class DepthFeatures(nn.Module):
         return keep
 
     def describe(self) -> str:
-        """Architecture as stable text."""
+        """Return the architecture as stable text."""
         return f"{self.backbone.describe()} {self.pooling} of {','.join(self.names)}"
 
 
 def pool_places(features: Tensor, pooling: str) -> Tensor:
-    """Feature map `[B, C, H, W]` or tokens `[B, N, C]` → `[B, C]`, by `max` or `mean`."""
+    """Pool a feature map `[B, C, H, W]` or tokens `[B, N, C]` → `[B, C]`, by `max` or `mean`."""
     if features.ndim == 3:
         return features.amax(1) if pooling == "max" else features.mean(1)
     # On CPUs eight times faster than `amax` over channels_last maps.
@@ -75,7 +75,7 @@ def pool_places(features: Tensor, pooling: str) -> Tensor:
 
 
 def matching_modules(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Dotted names that match a pattern part by part, in the order of `names`.
+    """Return dotted names that match a pattern part by part, in the order of `names`.
 
     Raises:
         ConfigError: A pattern matches nothing.

@@ -51,7 +51,7 @@ def inference(module: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The dtype in which a frozen pass is fastest on `device`: bfloat16 in hardware, else float32.
+    """Return the dtype in which a frozen pass is fastest on `device`: bfloat16 in hardware, else float32.
 
     On CPUs bfloat16 pays only with AVX512-BF16 or AMX; elsewhere it is emulated and slower.
     """

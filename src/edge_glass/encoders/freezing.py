@@ -61,7 +61,7 @@ class FingerprintCache:
         self._value = ""
 
     def get(self, description: str, module: nn.Module) -> str:
-        """The fingerprint, computed anew only when something changed since the last call."""
+        """Return the fingerprint, computed anew only when something changed since the last call."""
         tensors = module.state_dict().values()
         key = (description, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if key != self._key:

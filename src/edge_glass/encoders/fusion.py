@@ -17,22 +17,22 @@ MODALITIES = ("vision", "audio", "text")
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean `[B, D]` of `x` `[B, N, D]`, which is zero where `mask` `[B, N]` is False; zeros for none."""
+    """Take the mean `[B, D]` of `x` `[B, N, D]`, zero where `mask` `[B, N]` is False; zeros for none."""
     return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def unit_scale(x: Tensor) -> Tensor:
-    """Direction of `[..., D]` with numbers of about 1, as layers like them: norm √D; zeros stay zeros."""
+    """Scale `[..., D]` to numbers of about 1, as layers like them: norm √D; zeros stay zeros."""
     return F.normalize(x.float(), dim=-1).to(x.dtype) * math.sqrt(x.shape[-1])
 
 
 def cleaned(part: TokenFeatures) -> TokenFeatures:
-    """Zeros at padding; multiplying by the mask would let NaN through."""
+    """Zero the padding; multiplying by the mask would let NaN through."""
     return TokenFeatures(part.tokens.masked_fill(~part.mask.unsqueeze(-1), 0.0), part.mask)
 
 
 def join_tokens(parts: list[TokenFeatures]) -> TokenFeatures:
-    """Tokens one after the other: K parts `[B, N_k, D]` → `[B, ΣN, D]`."""
+    """Join tokens one after the other: K parts `[B, N_k, D]` → `[B, ΣN, D]`."""
     return TokenFeatures(
         torch.cat([part.tokens for part in parts], dim=1), torch.cat([part.mask for part in parts], dim=1)
     )
@@ -54,12 +54,12 @@ class ConcatFusion(nn.Module):
             nn.init.zeros_(parameter)
 
     def join(self, parts: list[TokenFeatures]) -> TokenFeatures:
-        """K parts, absent ones without tokens → `[B, ΣN, D]`."""
+        """Map K parts, absent ones without tokens → `[B, ΣN, D]`."""
         pairs = zip(parts, self.embedding, strict=True)
         return join_tokens([TokenFeatures(part.tokens + own, part.mask) for part, own in pairs])
 
     def correction(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """`[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean."""
+        """Map `[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean."""
         return self.mlp(torch.where(present.unsqueeze(-1), vectors, self.missing).flatten(1))
 
 
@@ -79,7 +79,7 @@ class CrossAttentionFusion(nn.Module):
         nn.init.zeros_(self.attention.out.weight)
 
     def join(self, parts: list[TokenFeatures]) -> TokenFeatures:
-        """K parts, absent ones without tokens → `[B, max N, D]`."""
+        """Map K parts, absent ones without tokens → `[B, max N, D]`."""
         longest = max(part.tokens.shape[1] for part in parts)
         tokens = parts[0].tokens.new_zeros(len(parts[0].tokens), longest, parts[0].tokens.shape[2])
         mask = parts[0].mask.new_zeros(tokens.shape[:2])
@@ -95,7 +95,7 @@ class CrossAttentionFusion(nn.Module):
         return TokenFeatures(tokens + heard, mask)
 
     def correction(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """`[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean."""
+        """Map `[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean."""
         query = self.query_norm(masked_mean(vectors, present)).unsqueeze(1)
         return self.attention(query, self.key_norm(vectors) + self.embedding, present).squeeze(1)
 
@@ -115,13 +115,13 @@ class GatedFusion(nn.Module):
             nn.init.zeros_(parameter)
 
     def weights(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """`[B, K, D]`, `[B, K]` bool → `[B, K]`: 0 for what is missing, else a share of 1."""
+        """Map `[B, K, D]`, `[B, K]` bool → `[B, K]`: 0 for what is missing, else a share of 1."""
         scores = self.gate(vectors.flatten(1))
         scores = scores.masked_fill(~present, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=1).masked_fill(~present, 0.0)
 
     def join(self, parts: list[TokenFeatures]) -> TokenFeatures:
-        """K parts, absent ones without tokens → `[B, ΣN, D]`, scaled so that equal gates change nothing."""
+        """Map K parts, absent ones without tokens → `[B, ΣN, D]`; equal gates change nothing."""
         present = torch.stack([part.mask.any(dim=1) for part in parts], dim=1)
         means = torch.stack([unit_scale(masked_mean(*part)) for part in parts], dim=1)
         factors = self.weights(means, present) * present.sum(dim=1, keepdim=True)
@@ -129,7 +129,7 @@ class GatedFusion(nn.Module):
         return join_tokens([TokenFeatures(part.tokens * factor, part.mask) for part, factor in pairs])
 
     def correction(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """`[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean, which makes it the weighted sum."""
+        """Map `[B, K, D]`, `[B, K]` bool → `[B, D]` to add to the mean, which makes it the weighted sum."""
         weighted = (self.weights(vectors, present).unsqueeze(-1) * vectors).sum(dim=1)
         return weighted - masked_mean(vectors, present)
 
@@ -223,7 +223,7 @@ class MultimodalFusion(nn.Module):
         return fused.masked_fill(~there.any(dim=1, keepdim=True), 0.0) / math.sqrt(self.width)
 
     def _present(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """`[B, K]` bool in the order of `modalities`."""
+        """Return `[B, K]` bool in the order of `modalities`."""
         self._check_names(present)
         some = next(iter(vectors.values()))
         columns = []
@@ -240,7 +240,7 @@ class MultimodalFusion(nn.Module):
             raise ConfigError(f"fusion: unknown modality {unknown[0]!r}; it was made for {self.modalities}")
 
     def _check(self, given: Mapping[str, Tensor]) -> None:
-        """Names, widths and numbers of rows."""
+        """Check names, widths and numbers of rows."""
         self._check_names(given)
         if not given:
             raise ConfigError(f"fusion: expected at least one of {', '.join(self.modalities)}; got none")

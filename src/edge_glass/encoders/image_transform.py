@@ -71,7 +71,7 @@ class ImageTransform:
         return self.normalize(self.crop(image))
 
     def crop(self, image: Image.Image) -> Image.Image:
-        """The square RGB picture the encoder sees, before normalisation."""
+        """Cut the square RGB picture the encoder sees, before normalisation."""
         picture = to_rgb(image)
         size = self.image_size
         if self.resize == "squash":
@@ -84,7 +84,7 @@ class ImageTransform:
         return picture.crop((left, top, left + size, top + size))
 
     def normalize(self, picture: Image.Image) -> Tensor:
-        """RGB picture → `[3, H, W]` float32 normalised.
+        """Map an RGB picture → `[3, H, W]` float32, normalised.
 
         In numpy, on the calling thread: waking torch's threads for so little costs more than the work, and
         many times more where the cores are shared.
@@ -95,7 +95,7 @@ class ImageTransform:
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
     def to_picture(self, pixels: Tensor) -> Image.Image:
-        """Back from normalised pixels to the picture a person can look at: exactly what was normalised.
+        """Turn normalised pixels back into the picture a person can look at: exactly what was normalised.
 
         Args:
             pixels: `[3, H, W]` as `normalize` gave them, on any device; what is beyond black and white
@@ -106,18 +106,18 @@ class ImageTransform:
         return Image.fromarray(np.rint((values * std + mean) * 255).clip(0, 255).astype(np.uint8))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ImageTransform:
-        """Back from `to_dict`."""
+        """Read back what `to_dict` gave."""
         mean, std = tuple(data["mean"]), tuple(data["std"])
         return cls(**{**data, "mean": mean, "std": std})
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as upright RGB, white where it is transparent.
+    """Return any picture as upright RGB, white where it is transparent.
 
     Orientation from EXIF is applied (and, being removed then, applied once only); 16-bit greyscale is scaled
     to 8 bits instead of being clipped to white.

@@ -73,7 +73,7 @@ class LogMel:
         return torch.from_numpy(np.ascontiguousarray(values.T, dtype=np.float32))
 
     def resample(self, sound: tuple[np.ndarray, int]) -> np.ndarray:
-        """Samples `[T]` float32 at `sampling_rate`."""
+        """Return samples `[T]` float32 at `sampling_rate`."""
         samples, rate = np.asarray(sound[0]), int(sound[1])
         if samples.ndim != 1 or samples.dtype.kind != "f" or rate < 1:
             raise DataError(
@@ -88,7 +88,7 @@ class LogMel:
         return optional_module("soxr", "audio").resample(samples, rate, self.sampling_rate, quality="HQ")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     @classmethod
@@ -114,13 +114,13 @@ class LogMel:
 
 @lru_cache(maxsize=8)
 def hann_window(size: int) -> np.ndarray:
-    """Periodic Hann window `[size]` float32."""
+    """Return a periodic Hann window `[size]` float32."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def mel_filters(mels: int, n_fft: int, sampling_rate: int) -> np.ndarray:
-    """Power spectrum → mel bands on Slaney's scale, `[n_fft // 2 + 1, mels]` float32."""
+    """Return the map from power spectrum to mel bands on Slaney's scale, `[n_fft // 2 + 1, mels]` float32."""
     from transformers.audio_utils import mel_filter_bank
 
     filters = mel_filter_bank(

@@ -34,7 +34,7 @@ def truncate_and_normalize(x: Tensor, dim: int | None = None) -> Tensor:
 
 
 def matryoshka_dimensions(full: int, dimensions: Iterable[int]) -> list[int]:
-    """Descending, unique, with the full one first.
+    """Sort dimensions: descending, unique, with the full one first.
 
     Raises:
         ConfigError: A dimension below 1 or above `full`.
@@ -81,7 +81,7 @@ class MRLProjection(nn.Module):
         return self.dimensions[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, in_dim]` → `[B, out_dim]`, not normalised."""
+        """Map `[B, in_dim]` → `[B, out_dim]`, not normalised."""
         return self.net(x)
 
     @torch.no_grad()
@@ -108,12 +108,12 @@ class MRLProjection(nn.Module):
         linear.bias[:columns] = -offset[:columns].to(linear.bias)
 
     def embed(self, x: Tensor, dim: int | None = None) -> Tensor:
-        """`[B, in_dim]` → `[B, dim]` of norm 1; `dim` None is the full one."""
+        """Map `[B, in_dim]` → `[B, dim]` of norm 1; `dim` None is the full one."""
         return truncate_and_normalize(self(x), dim)
 
 
 def build_head(kind: str, in_dim: int, out_dim: int, hidden_dim: int, dropout: float) -> nn.Module:
-    """The trained layers of a projection.
+    """Make the trained layers of a projection.
 
     Raises:
         ConfigError: An unknown kind.
@@ -144,5 +144,5 @@ class ResidualHead(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, in_dim]` → `[B, out_dim]`."""
+        """Map `[B, in_dim]` → `[B, out_dim]`."""
         return self.linear(x) + self.mlp(x)

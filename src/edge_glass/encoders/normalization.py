@@ -31,7 +31,7 @@ class Standardizer(nn.Module):
         self.register_buffer("inverse_scale", torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[..., width]` → the same."""
+        """Map `[..., width]` → the same."""
         return ((x - self.mean) * self.inverse_scale).clamp(-CLIP, CLIP)
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class FeatureNormalizer(Standardizer):
         return self.rotation.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, width]` → `[B, components]`."""
+        """Map `[B, width]` → `[B, components]`."""
         return super().forward(x) @ self.rotation
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ class FeatureNormalizer(Standardizer):
 
 
 def _principal_axes(z: Tensor, most: int) -> Tensor:
-    """Axes `[width, k]` of centred rows `[N, width]` by descending variance, from the smaller Gram matrix."""
+    """Find axes `[width, k]` of centred rows `[N, width]`, most variance first."""
     rows, width = z.shape
     if width <= rows:
         values, vectors = torch.linalg.eigh((z.T @ z).double())

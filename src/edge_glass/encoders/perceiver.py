@@ -41,7 +41,7 @@ class CrossAttention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """`[B, Q, D]`, `[B, N, D]` finite, `[B, N]` bool (True: a real key) → `[B, Q, D]`."""
+        """Map `[B, Q, D]`, `[B, N, D]` finite, `[B, N]` bool (True: a real key) → `[B, Q, D]`."""
         query, key, value = self.to_query(queries), self.to_key(keys), self.to_value(keys)
         if query.numel() and key.numel():
             nothing = ~mask.any(dim=1, keepdim=True)
@@ -56,7 +56,7 @@ class CrossAttention(nn.Module):
         return self.out(mixed)
 
     def _split(self, x: Tensor) -> Tensor:
-        """`[B, N, D]` → `[B, heads, N, D / heads]`."""
+        """Map `[B, N, D]` → `[B, heads, N, D / heads]`."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
@@ -77,7 +77,7 @@ class FourierPositions(nn.Module):
         self.project = nn.Linear(2 * num_bands + 1, width)
 
     def forward(self, mask: Tensor) -> Tensor:
-        """`[B, N]` bool → `[B, N, D]`; what stands at padding is finite and without meaning."""
+        """Map `[B, N]` bool → `[B, N, D]`; what stands at padding is finite and without meaning."""
         count = mask.sum(dim=1, keepdim=True).clamp(min=1)
         position = (2 * real_positions(mask) + 1) / count - 1
         position = position.to(torch.float32).unsqueeze(-1)
@@ -94,7 +94,7 @@ class LearnedPositions(nn.Module):
         self.table = nn.Parameter(torch.randn(max_tokens, width) * 0.1)  # a tenth of the tokens' scale
 
     def forward(self, mask: Tensor) -> Tensor:
-        """`[B, N]` bool → `[B, N, D]`.
+        """Map `[B, N]` bool → `[B, N, D]`.
 
         Raises:
             ConfigError: A row has more real tokens than the table.
@@ -110,12 +110,12 @@ class LearnedPositions(nn.Module):
 
 
 def real_positions(mask: Tensor) -> Tensor:
-    """`[B, N]` bool → `[B, N]` int64: the how-manieth real token of its row, so padding moves nothing."""
+    """Map `[B, N]` bool → `[B, N]` int64: a token's index among the real ones; padding moves nothing."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
 def build_positions(kind: str, width: int, max_tokens: int) -> nn.Module | None:
-    """None for none.
+    """Make positions of a kind; None for none.
 
     Raises:
         ConfigError: An unknown kind.
@@ -142,7 +142,7 @@ class PerceiverBlock(nn.Module):
         )
 
     def forward(self, latents: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, L, D]`, normalised `[B, N, D]`, `[B, N]` bool → `[B, L, D]`."""
+        """Map `[B, L, D]`, normalised `[B, N, D]`, `[B, N]` bool → `[B, L, D]`."""
         queries = self.norm(latents)
         # As in Flamingo the latents are keys beside the tokens: cross and self attention in one step.
         keys = torch.cat([tokens, queries], dim=1)

@@ -23,7 +23,7 @@ BOOKKEEPING = ("transformers_version", "architectures", "dtype", "torch_dtype")
 
 
 def resolve_source(source: str | Path) -> str:
-    """`asset:NAME` → its folder (fetched on first use); else a folder or a hub id, unchanged.
+    """Map `asset:NAME` → its folder (fetched on first use); else a folder or a hub id, unchanged.
 
     Raises:
         AssetError: A path where nothing is, or a hub whose name this machine cannot even look up (libraries
@@ -85,7 +85,7 @@ def plain_errors(source: str, what: str) -> Iterator[None]:
 def read_source_json(
     source: str, filename: str, subfolder: str = "", required: bool = False
 ) -> dict[str, Any] | list[Any] | None:
-    """A JSON file of a local folder or a hub repository; None when there is none and none is required."""
+    """Read a JSON file of a folder or a hub repository; None when there is none and none is required."""
     if Path(source).is_dir() and not required:
         path = Path(source) / subfolder / filename
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -96,12 +96,12 @@ def read_source_json(
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Readable, stable JSON."""
+    """Write readable, stable JSON."""
     path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_encoder_record(folder: str | Path, modality: str) -> dict[str, Any] | None:
-    """What an Edge Glass saved encoder says of itself; None for any other folder or a hub id."""
+    """Read what a saved encoder of ours says of itself; None for any other folder or a hub id."""
     path = Path(folder) / ENCODER_FILE
     if not path.is_file():
         return None
@@ -147,7 +147,7 @@ def describe_transformers(model: torch.nn.Module) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bar, and no load report, which lists the keys of the other tower."""
+    """Show no progress bar, and no load report, which lists the keys of the other tower."""
     from transformers.utils import logging as library
 
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
@@ -162,7 +162,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_transformers_model(model_class: Any, source: str, subfolder: str = "", **options: Any) -> Any:
-    """`from_pretrained` in float32, without remote code, that refuses weights the checkpoint does not have.
+    """Load in float32, without remote code, and refuse weights the checkpoint does not have.
 
     transformers fills missing tensors with random numbers and only logs it. A pooler is exempt (and removed):
     pooling is ours, and many checkpoints have none.

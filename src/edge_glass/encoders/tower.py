@@ -51,7 +51,7 @@ class EncoderTower(nn.Module, ABC, Generic[Encoder]):
         """Where the trained part is; an encoder of another library may have no parameters of torch's."""
 
     def features(self, raw: Raw) -> TokenFeatures:
-        """The part that a feature cache may keep when the encoder is frozen.
+        """Compute the part that a feature cache may keep when the encoder is frozen.
 
         Args:
             raw: `{"pixels"}`, `{"mel", "frames"}` or `{"input_ids", "attention_mask"}`; `{"tokens", "mask"}`
@@ -71,7 +71,7 @@ class EncoderTower(nn.Module, ABC, Generic[Encoder]):
         return TokenFeatures(pooled.unsqueeze(1), features.mask.any(dim=1, keepdim=True))
 
     def tokens(self, raw: Raw) -> TokenFeatures:
-        """What the encoder gives, not pooled: tokens `[B, N, D]`; `raw` as for `features`."""
+        """Return what the encoder gives, not pooled: tokens `[B, N, D]`; `raw` as for `features`."""
         if "tokens" in raw:
             return TokenFeatures(raw["tokens"], raw["mask"])
         if not len(next(iter(raw.values()))):  # libraries differ in what they make of no rows
@@ -109,21 +109,21 @@ class Tower(EncoderTower[Encoder]):
         return next(self.projection.parameters()).device
 
     def embed(self, features: TokenFeatures) -> Tensor:
-        """Tokens `[B, N, D]`, pooled or not → `[B, out_dim]`, not normalised."""
+        """Map tokens `[B, N, D]`, pooled or not → `[B, out_dim]`, not normalised."""
         return self.projection(self.normalized(self.pooled(features)))
 
     def pooled(self, features: TokenFeatures) -> Tensor:
-        """Tokens `[B, N, D]`, pooled or not → one vector a row."""
+        """Map tokens `[B, N, D]`, pooled or not → one vector a row."""
         if self.pooling.learned:
             return self.pooling(*features)
         return self.features(features._asdict()).tokens.squeeze(1)
 
     def normalized(self, pooled: Tensor) -> Tensor:
-        """Pooled features `[B, D]` as the projection expects them."""
+        """Bring pooled features `[B, D]` to what the projection expects."""
         return pooled if self.normalizer is None else self.normalizer(pooled)
 
     def forward(self, raw: Raw) -> Tensor:
-        """`[B, out_dim]`, not normalised; `raw` as for `features`, or `{"vectors"}` from `normalized`."""
+        """Return `[B, out_dim]`, not normalised, of what `features` takes, or of `{"vectors"}`."""
         if "vectors" in raw:
             return self.projection(raw["vectors"])
         return self.embed(self.features(raw))

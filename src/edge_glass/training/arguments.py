@@ -34,7 +34,7 @@ class TrainingPlan:
         world_size: int | None = None,
         kinds: np.ndarray | None = None,
     ) -> TrainingPlan:
-        """The plan for `rows` training rows of these kinds (see `EpochBatchSampler`).
+        """Plan for `rows` training rows of these kinds (see `EpochBatchSampler`).
 
         `world_size` is by default that of this run.
         """
@@ -56,7 +56,7 @@ def training_arguments(
     greater_is_better: bool,
     timeout_seconds: float = distributed.TIMEOUT_SECONDS,
 ) -> TrainingArguments:
-    """`TrainingArguments` for one run; whatever is not set here keeps the library's default."""
+    """Make `TrainingArguments` for one run; whatever is not set here keeps the library's default."""
     training, optimization = config.training, config.optimization
     on_cpu = training.device == "cpu" or not torch.cuda.is_available()
     precision = resolve_precision(training.precision, training.device)
@@ -103,7 +103,7 @@ def training_arguments(
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """`auto` is bf16 on a GPU that has it, else fp32; `fast` is bf16 on a CPU that has it too."""
+    """Return bf16 for `auto` on a GPU that has it, else fp32; `fast` is bf16 on a CPU that has it too."""
     if precision not in ("auto", "fast"):
         return precision
     if device != "cpu" and torch.cuda.is_available():
@@ -112,7 +112,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices: AMX or AVX-512 of Intel and AMD, or BF16 of ARM."""
+    """Say whether the CPU multiplies bfloat16 matrices: AMX or AVX-512 of Intel and AMD, or BF16 of ARM."""
     found = torch.cpu.get_capabilities()
     return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"))
 

@@ -47,7 +47,7 @@ class MetricsLog(TrainerCallback):
         self.started = time.perf_counter()
 
     def elapsed(self) -> float:
-        """Seconds of training, those before a resume included."""
+        """Return seconds of training, those before a resume included."""
         return self.earlier + time.perf_counter() - self.started
 
     def on_log(
@@ -66,7 +66,7 @@ class MetricsLog(TrainerCallback):
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file; a last line torn by a kill is dropped."""
+    """Read the lines of a JSONL file; a last line torn by a kill is dropped."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -126,7 +126,7 @@ class LiveProgress(TrainerCallback):
             )
 
     def note(self, state: TrainerState) -> str:
-        """Loss, rate and data-wait share in words."""
+        """Say loss, rate and data-wait share in words."""
         seconds = max(time.perf_counter() - self.start, 1e-9)
         rate = (state.global_step - self.first_step) * self.samples_per_step / seconds
         wait = (self.waited() - self.first_wait) / seconds
@@ -211,7 +211,7 @@ class StopOnSignal(TrainerCallback):
 
 
 def obey_main_process(worker: int) -> None:
-    """For a data worker: SIGTERM and Ctrl-C count only when they come from the main process.
+    """Let SIGTERM and Ctrl-C count in a data worker only when they come from the main process.
 
     Both often reach the whole process group. Torch's workers would die of them, and take along the main
     process, which needs a few more rows to end its step and write a checkpoint.

@@ -30,7 +30,7 @@ _NAME = re.compile(r"step-(\d{6,})")
 
 
 def checkpoint_path(root: Path, step: int) -> Path:
-    """`root/step-000200` for step 200."""
+    """Return `root/step-000200` for step 200."""
     return root / f"step-{step:06d}"
 
 
@@ -72,7 +72,7 @@ def write_checkpoint(
 
 
 def problems(folder: Path) -> str | None:
-    """Why this folder is no complete checkpoint; None when it is one. Reads and hashes every file."""
+    """Say why this folder is no complete checkpoint; None when it is one. Reads and hashes every file."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
@@ -92,7 +92,7 @@ def problems(folder: Path) -> str | None:
 
 
 def list_checkpoints(root: Path) -> list[Path]:
-    """Folders named like checkpoints, newest first, whole or not."""
+    """List folders named like checkpoints, newest first, whole or not."""
     if not root.is_dir():
         return []
     found = [(int(match.group(1)), path) for path in root.iterdir() if (match := _NAME.fullmatch(path.name))]
@@ -100,7 +100,7 @@ def list_checkpoints(root: Path) -> list[Path]:
 
 
 def find_checkpoint(root: Path) -> Path | None:
-    """The newest whole checkpoint; broken ones are named in the log and passed over."""
+    """Find the newest whole checkpoint; broken ones are named in the log and passed over."""
     for folder in list_checkpoints(root):
         problem = problems(folder)
         if problem is None:
@@ -110,7 +110,7 @@ def find_checkpoint(root: Path) -> Path | None:
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """The tensors and documents of a checkpoint, by file name.
+    """Read the tensors and documents of a checkpoint, by file name.
 
     Raises:
         CheckpointError: The folder is not a complete checkpoint.

@@ -68,7 +68,7 @@ class GradNormCallback(TrainerCallback):
 
 
 def component_norms(model: nn.Module, component: Callable[[str], str]) -> dict[str, float]:
-    """Norms of the gradients that are there, by component, in the order of the model.
+    """Return norms of the gradients that are there, by component, in the order of the model.
 
     Every rank calls it: with FSDP it is a collective.
     """
@@ -80,7 +80,7 @@ def component_norms(model: nn.Module, component: Callable[[str], str]) -> dict[s
 
 
 def _norm(gradients: Sequence[Tensor]) -> float:
-    """Of whole and of sharded tensors together."""
+    """Return the norm of whole and of sharded tensors together."""
     total = 0.0
     for sharded in (False, True):
         parts = [each for each in gradients if hasattr(each, "full_tensor") == sharded]
@@ -127,7 +127,7 @@ _ADVICE = (
 
 
 def gradient_problems(model: nn.Module, finite: bool = True) -> dict[str, list[str]]:
-    """Names of parameters whose gradient is not as it should be, by what they have.
+    """Name parameters whose gradient is not as it should be, by what they have.
 
     Args:
         model: After a backward pass.
@@ -146,13 +146,13 @@ def gradient_problems(model: nn.Module, finite: bool = True) -> dict[str, list[s
 
 
 def _is_finite(gradient: Tensor) -> bool:
-    """This rank's part of it."""
+    """Say whether this rank's part of it is finite."""
     own = gradient.to_local() if hasattr(gradient, "to_local") else gradient
     return bool(torch.isfinite(own).all())
 
 
 def _of_all_ranks(problems: dict[str, list[str]]) -> list[str]:
-    """What any rank found, as half sentences: how many parameters have what, and some of their names."""
+    """Return what any rank found, as half sentences: how many parameters have what, and some names."""
     found = distributed.from_all(problems)
     said = []
     for kind, what in _KINDS.items():

@@ -41,7 +41,7 @@ class Averages:
 
 
 def is_training_line(logs: Mapping[str, float]) -> bool:
-    """Whether a line is about training steps: of `MultimodalTrainer`, or of the library's trainers."""
+    """Say whether a line is about training steps: of `MultimodalTrainer`, or of the library's trainers."""
     return "train/loss" in logs or "loss" in logs
 
 

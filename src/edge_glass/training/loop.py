@@ -207,7 +207,7 @@ class MultimodalTrainer:
         self._tell("on_epoch_end")
 
     def _fetch(self, iterator: Iterator[Batch], number: int) -> list[Batch]:
-        """The next batches, as the data loader gives them."""
+        """Fetch the next batches, as the data loader gives them."""
         start = time.perf_counter()
         batches = [next(iterator) for _ in range(number)]
         self.wait_seconds += time.perf_counter() - start
@@ -241,7 +241,7 @@ class MultimodalTrainer:
         return norm, lr
 
     def _shares(self, batches: Sequence[Batch]) -> list[float]:
-        """How much each batch counts, 1 on average over all batches and ranks of a step.
+        """Return how much each batch counts, 1 on average over all batches and ranks of a step.
 
         So that the mean over batches and ranks, which is what is taken, becomes the mean over what
         `task.weight` counts, such as supervised tokens.
@@ -254,14 +254,14 @@ class MultimodalTrainer:
         return [weight * parts / total for weight in weights]
 
     def _no_gradient_exchange(self) -> AbstractContextManager[None]:
-        """Ranks exchange gradients after the last batch of a step only."""
+        """Let ranks exchange gradients after the last batch of a step only."""
         if self.sharded:
             return sharding.no_gradient_exchange(self.model)
         context: AbstractContextManager[None] = self.accelerator.no_sync(self.wrapped)
         return context
 
     def _loss(self, batch: Batch, share: float) -> Tensor:
-        """The task's loss of one batch, by its share."""
+        """Compute the task's loss of one batch, by its share."""
         step = self.state.global_step
         batch = send_to_device({"ids": [], **batch}, self.accelerator.device, skip_keys="ids")
         loss, report = self.task.loss(self.wrapped, batch, step=step, diagnostics=self._logs_at(step + 1))
@@ -327,7 +327,7 @@ class MultimodalTrainer:
         self.last_logged = self.state.global_step
 
     def mean_over_ranks(self, values: dict[str, float]) -> dict[str, float]:
-        """The mean of each value over the ranks; where nothing is weighed, all ranks report the same."""
+        """Average each value over the ranks; where nothing is weighed, all ranks report the same."""
         if self.weight is None:
             return values
         found = distributed.from_all(values)
@@ -339,7 +339,7 @@ class MultimodalTrainer:
         self.accelerator.log(line, step=self.state.global_step)
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of the validation split, logged as `val/NAME`.
+        """Measure the validation split; its metrics are logged as `val/NAME`.
 
         Rank 0's are taken everywhere: all ranks must come to the same conclusions.
         """

@@ -54,7 +54,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self.skipped = 0
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Count the batches of a whole epoch."""
         return batches_per_epoch(self.length, self.global_batch, self.kinds)
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -77,13 +77,13 @@ class EpochBatchSampler(Sampler[list[Key]]):
 
 
 def batches_per_epoch(rows: int, global_batch: int, kinds: np.ndarray | None = None) -> int:
-    """How many global batches an epoch has; every kind of row has a smaller last one."""
+    """Count the global batches of an epoch; every kind of row has a smaller last one."""
     sizes = [rows] if kinds is None else np.unique(kinds, return_counts=True)[1].tolist()
     return sum(-(-size // global_batch) for size in sizes)
 
 
 def share_of(rows: int, rank: int, world_size: int) -> slice:
-    """The contiguous share of one rank; shares differ by one row at most, the lower ranks have more."""
+    """Return the contiguous share of one rank; they differ by at most one row, the lower ranks have more."""
     size, rest = divmod(rows, world_size)
     start = rank * size + min(rank, rest)
     return slice(start, start + size + (rank < rest))

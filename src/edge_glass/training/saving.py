@@ -176,7 +176,7 @@ def _point_to_best(trainer: Run) -> None:
 
 
 def _forget_broken_best(trainer: Run) -> None:
-    """The best so far may have been damaged since; the run can still end without it."""
+    """Forget the best so far if it was damaged since; the run can still end without it."""
     state = trainer.state
     best = checkpoint_path(trainer.checkpoints, state.best_global_step or 0)
     if state.best_global_step and (problem := problems(best)):
@@ -212,7 +212,7 @@ def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[st
 
 
 def unflatten_optimizer(tensors: dict[str, Tensor], document: dict[str, Any]) -> dict[str, Any]:
-    """The `optimizer.state_dict()` from which `flatten_optimizer` made these."""
+    """Return the `optimizer.state_dict()` from which `flatten_optimizer` made these."""
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
@@ -238,7 +238,7 @@ def _unfolded(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def _folded(entries: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `_unfolded`."""
+    """Undo `_unfolded`."""
     folded: dict[str, Any] = {}
     for key, value in entries.items():
         outer, _, name = key.partition("/")

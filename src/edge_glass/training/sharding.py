@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_possible(wanted: bool) -> bool:
-    """Whether sharding is wanted and there are processes to share with; a warning where there are none."""
+    """Say whether sharding is wanted and there are processes to share with; warn where there are none."""
     if wanted and distributed.world_size() == 1:
         logger.warning("training.sharding is on, but one process has nothing to share")
     return wanted and distributed.world_size() > 1
@@ -62,7 +62,7 @@ def no_gradient_exchange(model: Any) -> Iterator[None]:
 
 @contextmanager
 def whole_parameters(model: Any) -> Iterator[None]:
-    """Parameters in one piece while the block runs, so that parts of a sharded model can be called alone."""
+    """Hold parameters in one piece while the block runs: parts of a sharded model can be called alone."""
     if not hasattr(model, "unshard"):
         yield
         return
@@ -74,22 +74,22 @@ def whole_parameters(model: Any) -> Iterator[None]:
 
 
 def whole(value: Any) -> Any:
-    """A sharded tensor in one piece on the CPU (a collective); everything else as it is."""
+    """Return a sharded tensor in one piece on the CPU (a collective); everything else as it is."""
     return value.full_tensor().cpu() if hasattr(value, "full_tensor") else value
 
 
 def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """`whole` for each value of a state dict, in the order of its names, on every rank."""
+    """Apply `whole` to each value of a state dict, in the order of its names, on every rank."""
     return {name: whole(value) for name, value in state.items()}
 
 
 def split_like(state: Mapping[str, Tensor], reference: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Whole tensors cut as those of the same names are; names that `reference` lacks stay whole."""
+    """Cut whole tensors as those of the same names are; names that `reference` lacks stay whole."""
     return {name: split(value, reference.get(name)) for name, value in state.items()}
 
 
 def split(value: Tensor, reference: Any) -> Tensor:
-    """A whole tensor, the same on every rank, cut as `reference` is; as it is when that is not cut."""
+    """Cut a whole tensor, the same on every rank, as `reference` is; as it is when that is not cut."""
     if not hasattr(reference, "full_tensor") or value.shape != reference.shape:
         return value
     from torch.distributed.tensor import distribute_tensor

@@ -34,16 +34,16 @@ class Task(Protocol):
         ...
 
     def collate(self, items: Sequence[Any]) -> Batch:
-        """Items → batch. `batch["ids"]` names the samples in messages. A rank may get a batch of no items."""
+        """Make a batch of items, perhaps of none. `batch["ids"]` names the samples in messages."""
         ...
 
     def loss(self, model: Any, batch: Batch, *, step: int, diagnostics: bool) -> tuple[Tensor, Report]:
-        """The scalar loss and its parts (detached scalars, averaged into the log), the same on every rank.
+        """Compute the scalar loss and its parts (detached, averaged into the log), the same on every rank.
 
         `model` may be wrapped for several processes: call it, do not call its parts.
         """
         ...
 
     def evaluate(self, model: Any, split: str) -> dict[str, float]:
-        """Metrics of one split, without a prefix; the primary metric is among them. Called on every rank."""
+        """Measure one split: metrics without a prefix, the primary one among them. Called on every rank."""
         ...

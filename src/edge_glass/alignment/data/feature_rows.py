@@ -83,8 +83,11 @@ class FeatureRows(Dataset):
 
 
 def normalized_vectors(source: CachedFeatures) -> dict[str, Tensor]:
-    """Modality → all its features as the projection expects them, `[N, K]`, where a tower makes them once and
-    for all (a fitted normaliser over a pooling that learns nothing) and they fit into memory."""
+    """Return all features as the projections expect them, `[N, K]` by modality, where that pays.
+
+    That is where a tower makes them once and for all (a fitted normaliser over a pooling that learns nothing)
+    and they fit into memory.
+    """
     vectors = {}
     for name, tower in source.live.towers.items():
         table = source.tables[name]

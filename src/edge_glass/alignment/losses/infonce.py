@@ -28,7 +28,7 @@ def losses(cuts: Sequence[Rows], scale: Tensor) -> list[Tensor]:
 
 
 def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, shares: Shares | None = None) -> Tensor:
-    """Symmetric InfoNCE: the mean of both directions, each the mean over the B rows of the batch.
+    """Compute symmetric InfoNCE: the mean of both directions, each the mean over the B rows of the batch.
 
     Excluded pairs leave the denominator; a row all of whose negatives are excluded costs nothing.
 
@@ -48,7 +48,7 @@ def infonce(x: Tensor, y: Tensor, scale: Tensor, excluded: Tensor, shares: Share
 def infonce_of(
     cuts: Sequence[tuple[Tensor, Tensor]], scale: Tensor, excluded: Tensor, shares: Shares | None = None
 ) -> list[Tensor]:
-    """`infonce` of the same rows at several dimensions.
+    """Compute `infonce` of the same rows at several dimensions.
 
     Every pair is compared by one process only. The way back needs sums over columns, which the processes add
     up for all dimensions together: on slow connections it is the number of messages that costs.

@@ -26,7 +26,7 @@ def losses(cuts: Sequence[Rows], scale: Tensor, logit_bias: Tensor) -> list[Tens
 def siglip(
     x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, excluded: Tensor, shares: Shares | None = None
 ) -> Tensor:
-    """The sigmoid loss: every pair is a yes or no of its own; the sum over pairs is divided by B.
+    """Compute the sigmoid loss: every pair is a yes or no of its own; their sum is divided by B.
 
     Excluded pairs have no term; the divisor stays B, as in the paper, so that they weigh nothing elsewhere.
     Arguments and result as for `infonce`, and `bias`, a learned scalar.

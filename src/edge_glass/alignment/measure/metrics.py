@@ -18,12 +18,12 @@ MEASURES: tuple[str, ...] = (*(f"r{k}" for k in RECALLS), "medr")
 
 
 def metric_name(base: str, dimension: int, full: int) -> str:
-    """`i2t_r1` at the full dimension, `i2t_r1@256` below it."""
+    """Return `i2t_r1` at the full dimension, `i2t_r1@256` below it."""
     return base if dimension == full else f"{base}@{dimension}"
 
 
 def retrieval_values(result: RetrievalResult) -> dict[str, float]:
-    """All metrics without intervals: cheap enough for every validation."""
+    """Compute all metrics without intervals: cheap enough for every validation."""
     values: dict[str, float] = {}
     for dim in result.dimensions:
         for measure in MEASURES:
@@ -39,7 +39,7 @@ def retrieval_values(result: RetrievalResult) -> dict[str, float]:
 
 
 def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
-    """All metrics with bootstrap draws over groups (a picture with its captions is drawn as one).
+    """Compute all metrics with bootstrap draws over groups: a picture with its captions is drawn as one.
 
     Estimates of two models on the same groups are paired: `trained["mean_r1"].minus(untouched["mean_r1"])`.
     """
@@ -74,7 +74,7 @@ def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int =
 
 
 def _weighted_medians(sorted_ranks: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Median of each draw, float64 `[b]`; `counts` int `[b, Q]` says how often each sorted rank was drawn."""
+    """Return the median of each draw, float64 `[b]`; `counts` int `[b, Q]`: how often a rank was drawn."""
     running = np.cumsum(counts, axis=1)
     total, last = running[:, -1:], counts.shape[1] - 1
     lower = np.minimum((running <= (total - 1) // 2).sum(axis=1), last)

@@ -112,7 +112,7 @@ def ranks(
 
 
 def recall_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Hits at k, float64 `[Q]` of 0 and 1: is the right one among the first k? Their mean is R@k."""
+    """Mark hits at k, float64 `[Q]` of 0 and 1: is the right one among the first k? Their mean is R@k."""
     return (np.asarray(ranks) <= k).astype(np.float64)
 
 
@@ -189,7 +189,7 @@ def fused_hits(
 
 
 def join_results(results: Iterable[RetrievalResult]) -> RetrievalResult:
-    """Results of several pairs of modalities of one model on one split as one.
+    """Join the results of several pairs of modalities of one model on one split.
 
     Raises:
         DataError: There are none.
@@ -203,7 +203,7 @@ def join_results(results: Iterable[RetrievalResult]) -> RetrievalResult:
 
 
 def _as_rows(embeddings: np.ndarray | torch.Tensor, what: str) -> torch.Tensor:
-    """Float32 `[N, D]` on the CPU or where the tensor is, refused when empty or not finite."""
+    """Return float32 `[N, D]` on the CPU or where the tensor is; refuse no rows, and numbers not finite."""
     rows = torch.as_tensor(embeddings).detach().to(torch.float32)
     if rows.ndim != 2 or rows.numel() == 0:
         raise DataError(f"{what} embeddings have the shape {tuple(rows.shape)}; expected rows [N, D]")
@@ -228,7 +228,7 @@ def _check(
 def _right_pairs(
     starts: np.ndarray, counts: np.ndarray, order: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions (row, column) of all right candidates in one chunk, int64 `[P]` each."""
+    """Return the positions (row, column) of all right candidates in one chunk, int64 `[P]` each."""
     rows = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     columns = order[np.repeat(starts, counts) + within]
@@ -238,7 +238,7 @@ def _right_pairs(
 def _count_ahead(
     similarities: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, slack: torch.Tensor
 ) -> torch.Tensor:
-    """Wrong candidates at least as similar as the best right one, int32 `[Q]`; overwrites `similarities`."""
+    """Count wrong candidates as near as the best right one, int32 `[Q]`; overwrites `similarities`."""
     right = similarities[rows, columns]
     best = similarities.new_full((len(similarities),), -torch.inf)
     best.scatter_reduce_(0, rows, right, reduce="amax")
@@ -249,7 +249,7 @@ def _count_ahead(
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Training may have allowed TF32 or bfloat16 products; ranks are measured without them."""
+    """Measure ranks without the TF32 or bfloat16 products that training may have allowed."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

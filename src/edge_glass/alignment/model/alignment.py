@@ -89,7 +89,7 @@ class MultimodalAlignmentModel(nn.Module):
     def forward(
         self, batch: Mapping[str, Any], with_diagnostics: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch whose rows may lack modalities.
+        """Compute the loss of a batch whose rows may lack modalities.
 
         Every tower and loss takes part in every step, with no rows if need be: the processes of a
         distributed run wait for each other's gradients of all parameters.
@@ -125,7 +125,7 @@ class MultimodalAlignmentModel(nn.Module):
                     yield from (parameter for parameter in part.parameters() if parameter.requires_grad)
 
     def fuse(self, embedded: Mapping[str, Tensor]) -> Tensor:
-        """One query from embeddings of several modalities.
+        """Make one query of embeddings of several modalities.
 
         Args:
             embedded: Modality → `[B, D]`, as the towers give them.
@@ -141,7 +141,7 @@ class MultimodalAlignmentModel(nn.Module):
     def _fused_sides(
         self, embedded: Mapping[str, Tensor], batch: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Fused queries and what they are to find, for rows that have every modality."""
+        """Return fused queries and what they are to find, for rows that have every modality."""
         complete = batch["rows"][self.modalities[0]]
         for name in self.modalities[1:]:
             complete = complete[torch.isin(complete, batch["rows"][name])]
@@ -162,7 +162,7 @@ class MultimodalAlignmentModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, modality: str, raw: Raw | TokenFeatures, dim: int | None = None) -> Tensor:
-        """Inputs or features of one modality → embeddings for search `[B, dim]` of norm 1, in eval mode.
+        """Map inputs or features of one modality → embeddings for search `[B, dim]` of norm 1, in eval mode.
 
         Args:
             modality: One of `modalities`.
@@ -174,22 +174,22 @@ class MultimodalAlignmentModel(nn.Module):
             return truncate_and_normalize(self.towers[modality](inputs), dim)
 
     def encode_images(self, images: Tensor | TokenFeatures, dim: int | None = None) -> Tensor:
-        """Pixels `[B, 3, H, W]` or features → embeddings `[B, dim]` of norm 1."""
+        """Map pixels `[B, 3, H, W]` or features → embeddings `[B, dim]` of norm 1."""
         return self.encode("vision", {"pixels": images} if isinstance(images, Tensor) else images, dim)
 
     def encode_text(self, text: list[str] | Raw | TokenFeatures, dim: int | None = None) -> Tensor:
-        """Texts, tokenised texts or features → embeddings `[B, dim]` of norm 1."""
+        """Map texts, tokenised texts or features → embeddings `[B, dim]` of norm 1."""
         if isinstance(text, list):
             tower = self.towers["text"]
             text = {name: value.to(tower.device) for name, value in tower.encoder.tokenize(text).items()}
         return self.encode("text", text, dim)
 
     def encode_audio(self, audio: Raw | TokenFeatures, dim: int | None = None) -> Tensor:
-        """What the audio encoder's `collate` gives, or features → embeddings `[B, dim]` of norm 1."""
+        """Return what the audio encoder's `collate` gives, or features → embeddings `[B, dim]` of norm 1."""
         return self.encode("audio", audio, dim)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that must not decay."""
+        """Return the names of parameters that must not decay."""
         return {
             f"losses.{pair}.{name}"
             for pair, loss in self.losses.items()
@@ -197,7 +197,7 @@ class MultimodalAlignmentModel(nn.Module):
         }
 
     def parameter_counts(self) -> list[ParameterCount]:
-        """One row per component."""
+        """Return one row per component."""
         rows = []
         for name, tower in self.towers.items():
             parts = (("encoder", tower.encoder), ("pooling", tower.pooling), ("projection", tower.projection))
@@ -213,7 +213,7 @@ class MultimodalAlignmentModel(nn.Module):
         return table
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """Everything that training may change: all parameters and buffers outside frozen encoders.
+        """Return what training may change: all parameters and buffers outside frozen encoders.
 
         Contiguous, as safetensors wants them (convolutions are kept channels-last).
         """
@@ -247,7 +247,7 @@ class MultimodalAlignmentModel(nn.Module):
 
 
 def fused_queries(modalities: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """What is looked for → what is fused into the query: all the other modalities, at least two."""
+    """Map what is looked for → what is fused into the query: all the other modalities, at least two."""
     others = {wanted: tuple(name for name in modalities if name != wanted) for wanted in modalities}
     return {wanted: asked for wanted, asked in others.items() if len(asked) > 1}
 
@@ -255,7 +255,7 @@ def fused_queries(modalities: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 def _sides(
     pair: tuple[str, str], embedded: Mapping[str, Tensor], batch: Mapping[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Embeddings and groups of the rows that have both modalities."""
+    """Return embeddings and groups of the rows that have both modalities."""
     rows, groups = batch["rows"], batch["groups"]
     first, second = pair
     kept = torch.isin(rows[first], rows[second]), torch.isin(rows[second], rows[first])
@@ -268,7 +268,7 @@ def _sides(
 
 
 def _mean_report(reports: Mapping[str, dict[str, Tensor]], several: bool) -> dict[str, Tensor]:
-    """Means over the pairs, and each pair's own values where there are several."""
+    """Take means over the pairs, and keep each pair's own values where there are several."""
     names = list(dict.fromkeys(name for report in reports.values() for name in report))
     joined = {
         name: torch.stack([report[name] for report in reports.values() if name in report]).mean()

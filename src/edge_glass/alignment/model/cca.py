@@ -33,11 +33,11 @@ class LinearMap:
 
     @classmethod
     def centred(cls, mean: Array, weights: Array) -> Self:
-        """`(x - mean) @ weights`, with mean `[D]`."""
+        """Make the map `(x - mean) @ weights`, with mean `[D]`."""
         return cls(weights, mean @ weights)
 
     def project(self, x: Array) -> Array:
-        """`[N, D]` → `[N, components]`."""
+        """Map `[N, D]` → `[N, components]`."""
         return x @ self.weights - self.offset
 
 
@@ -114,16 +114,16 @@ class CanonicalCorrelation:
         return LinearMap.centred(self.y_mean, self.y_weights)
 
     def project_x(self, x: Array) -> Array:
-        """`[N, Dx]` → `[N, components]`, ready for cosine."""
+        """Map `[N, Dx]` → `[N, components]`, ready for cosine."""
         return self.x_map.project(x)
 
     def project_y(self, y: Array) -> Array:
-        """`[N, Dy]` → `[N, components]`, ready for cosine."""
+        """Map `[N, Dy]` → `[N, components]`, ready for cosine."""
         return self.y_map.project(y)
 
 
 def _whiten(x: Array, regularization: float) -> tuple[Array, Array]:
-    """Centred rows `[N, D]` whitened (over √N) and the map `[D, r]` that does it."""
+    """Whiten centred rows `[N, D]` (over √N); return them and the map `[D, r]` that does it."""
     left, singular, right = linalg.svd(x, full_matrices=False)
     keep = singular > 1e-7 * singular[0]
     left, singular, right = left[:, keep], singular[keep], right[keep]
@@ -133,7 +133,7 @@ def _whiten(x: Array, regularization: float) -> tuple[Array, Array]:
 
 
 def ridge_regression(x: Array, y: Array, regularization: float) -> LinearMap:
-    """The linear map that predicts `y` `[N, k]` best from `x` `[N, D]`, up to y's mean.
+    """Fit the linear map that predicts `y` `[N, k]` best from `x` `[N, D]`, up to y's mean.
 
     Args:
         x: Features.
@@ -162,7 +162,7 @@ SOUND_WEIGHT = 2.0  # of the words' own axes for sounds: words say more about a 
 def fit_shared_space(
     paired: Paired, modalities: Sequence[str], regularization: Mapping[str, float], components: int
 ) -> dict[str, LinearMap]:
-    """Modality → its map into one space.
+    """Fit a map into one space for each modality.
 
     For pictures and words it is canonical correlation. With sounds the space has two kinds of axes, in turn,
     so that every Matryoshka prefix has both: those on which pictures and words correlate most, and those on
@@ -196,12 +196,12 @@ def fit_shared_space(
 
 
 def _length(x: Array) -> float:
-    """Root mean square norm of rows."""
+    """Return the root mean square norm of rows."""
     return float(np.sqrt(np.square(x).sum(axis=1).mean()))
 
 
 def _interleaved(first: LinearMap, second: LinearMap, scales: tuple[float, float]) -> LinearMap:
-    """Both maps of one modality as one, with their axes in turn; the shorter one is filled up with zeros."""
+    """Join both maps of one modality, with their axes in turn; the shorter one is filled up with zeros."""
     axes = max(first.weights.shape[1], second.weights.shape[1])
     weights = np.zeros((len(first.weights), 2 * axes))
     offset = np.zeros(2 * axes)

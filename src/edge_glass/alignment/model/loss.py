@@ -28,13 +28,13 @@ EVERY = slice(None)
 
 
 def sampled_dimension(seed: int, step: int, dimensions: Sequence[int]) -> int:
-    """One of `dimensions`, a pure function of (seed, step): every rank and every resume draws the same."""
+    """Draw one of `dimensions`, a pure function of (seed, step): every rank and resume draws the same."""
     digest = hashlib.sha256(f"{seed}-{step}".encode()).digest()
     return dimensions[int.from_bytes(digest[:8], "big") % len(dimensions)]
 
 
 def excluded_pairs(x_group: Tensor, y_group: Tensor, mine: slice = EVERY) -> Tensor:
-    """Pairs of different rows that share their x or their y, and so are no negatives.
+    """Find pairs of different rows that share their x or their y, and so are no negatives.
 
     Args:
         x_group: `[B]` int64; equal numbers mean the same picture.
@@ -50,7 +50,7 @@ def excluded_pairs(x_group: Tensor, y_group: Tensor, mine: slice = EVERY) -> Ten
 
 
 def diagonal(pairs: Tensor, mine: slice) -> Tensor:
-    """Where a row of `[b, B]` meets itself: shifted by the rows of lower ranks. A view."""
+    """Return where a row of `[b, B]` meets itself: shifted by the rows of lower ranks. A view."""
     first = mine.start or 0
     return pairs[:, first : first + len(pairs)].diagonal()
 
@@ -81,14 +81,14 @@ class Rows(NamedTuple):
         return cls(x, every_x, y, excluded_pairs(x_group, y_group, shares.mine), shares)
 
     def cut(self, dim: int | None = None) -> Rows:
-        """The same rows as embeddings of `dim` numbers and norm 1."""
+        """Return the same rows as embeddings of `dim` numbers and norm 1."""
         every_x = truncate_and_normalize(self.every_x) if dim is None else self.every_x
         x, y = truncate_and_normalize(self.x, dim), truncate_and_normalize(self.y, dim)
         return self._replace(x=x, every_x=every_x, y=y)
 
 
 def off_diagonal_cosine(x: Tensor, y: Tensor) -> Tensor:
-    """Mean cosine of a picture with the captions of other rows: near 0 is healthy, near 1 is collapse.
+    """Compute the mean cosine of a picture with other rows' captions: near 0 is healthy, near 1 is collapse.
 
     `[B, D]` and `[B, D]` of norm 1 → scalar; 0 for a batch of one.
     """
@@ -98,7 +98,7 @@ def off_diagonal_cosine(x: Tensor, y: Tensor) -> Tensor:
 
 
 def effective_rank(x: Tensor) -> Tensor:
-    """How many directions a batch of embeddings uses: exp of the entropy of its normalised singular values.
+    """Compute how many directions embeddings use: exp of the entropy of the normalised singular values.
 
     `[B, D]` → scalar between 1 and min(B, D). Costs an eigenvalue decomposition of the smaller Gram matrix.
 
@@ -168,11 +168,11 @@ class AlignmentLoss(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.tensor(value)))
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that must not decay: decay would pull the temperature towards 1."""
+        """Name the parameters that must not decay: decay would pull the temperature towards 1."""
         return {name for name, _ in self.named_parameters()}
 
     def scale(self) -> Tensor:
-        """Inverse temperature, at most 100.
+        """Return the inverse temperature, at most 100.
 
         The limit holds the value, not the gradient: a clamped gradient would be zero for ever after.
         """
@@ -244,7 +244,7 @@ class AlignmentLoss(nn.Module):
         return {name: value.detach() for name, value in report.items()}
 
     def _clip_and_mrl(self, batch: Rows, full: Rows, step: int) -> tuple[Tensor, Tensor]:
-        """The loss at the full dimension, and its mean over the Matryoshka dimensions (or at the one drawn).
+        """Compute the loss at the full dimension, and its mean over the Matryoshka ones, or at the one drawn.
 
         With weight 0 the latter computes nothing.
         """
@@ -260,7 +260,7 @@ class AlignmentLoss(nn.Module):
         return clip, torch.stack([losses[dim] for dim in dimensions]).mean()
 
     def _compare(self, cuts: Sequence[Rows]) -> list[Tensor]:
-        """The loss of the same rows at each dimension."""
+        """Compute the loss of the same rows at each dimension."""
         learned = {name: self.get_parameter(name) for name in self._learned}
         losses: list[Tensor] = self._losses(cuts, self.scale(), **learned)
         return losses

@@ -30,7 +30,7 @@ def describe_alignment(run: RunFolder) -> str:
 
 
 def directions_table(results: Mapping[str, Any]) -> str:
-    """Untouched, closed form and trained side by side, with 95 % intervals; in words with many directions."""
+    """Show untouched, closed form and trained side by side, with 95 % intervals; many directions in words."""
     sides = measured_sides(results["metrics"])
     several = len(sides) > 2
     models = ("untouched", "closed form", "trained")
@@ -48,7 +48,7 @@ def directions_table(results: Mapping[str, Any]) -> str:
 
 
 def retrieval_table(results: Mapping[str, Any]) -> str:
-    """All recalls of one evaluation with 95 % intervals; one row per Matryoshka dimension (and direction)."""
+    """Show the recalls of one evaluation with 95 % intervals; a row per dimension (and direction)."""
     metrics = results["metrics"]
     suffixes = list(dict.fromkeys(name.partition("@")[2] for name in metrics))
     sides = measured_sides(metrics)
@@ -64,7 +64,7 @@ def retrieval_table(results: Mapping[str, Any]) -> str:
 
 
 def _table_by_direction(metrics: Mapping[str, Any], suffixes: Sequence[str], sides: Sequence[str]) -> str:
-    """A row per dimension and direction: six directions side by side do not fit on a terminal."""
+    """Show a row per dimension and direction: six directions side by side do not fit on a terminal."""
     shown = table("dimension", left=("direction", ""))
     for name in ("R@1", "R@5", "R@10"):
         shown.add_column(name, justify="right", no_wrap=True)

@@ -103,7 +103,7 @@ def load_index(folder: Path) -> PictureIndex:
 
 
 def thumbnail(picture: bytes) -> bytes | None:
-    """A small PNG of an encoded picture; None when it cannot be decoded."""
+    """Return a small PNG of an encoded picture; None when it cannot be decoded."""
     try:
         return make_thumbnail(decode_image(picture))
     except BadPicture:

@@ -68,7 +68,7 @@ class AlignmentModel:
         return load_index(self.run / "index")
 
     def encode_images(self, images: Sequence[Picture], dim: int | None = None) -> np.ndarray:
-        """Pictures (PIL, paths or encoded bytes) → float32 `[N, dim]` of norm 1.
+        """Map pictures (PIL, paths or encoded bytes) → float32 `[N, dim]` of norm 1.
 
         Raises:
             DataError: A picture cannot be read.
@@ -76,11 +76,11 @@ class AlignmentModel:
         return _normalized(self.project_images(images), dim)
 
     def encode_text(self, texts: Sequence[str], dim: int | None = None) -> np.ndarray:
-        """Texts → float32 `[N, dim]` of norm 1."""
+        """Map texts → float32 `[N, dim]` of norm 1."""
         return _normalized(self._project("text", list(texts)), dim)
 
     def encode_audio(self, sounds: Sequence[SoundSource], dim: int | None = None) -> np.ndarray:
-        """Sounds (files, bytes, or samples and rate) → float32 `[N, dim]` of norm 1.
+        """Map sounds (files, bytes, or samples and rate) → float32 `[N, dim]` of norm 1.
 
         Raises:
             DataError: A sound cannot be read.
@@ -89,7 +89,7 @@ class AlignmentModel:
         return _normalized(self._project("audio", [open_sound(sound) for sound in sounds]), dim)
 
     def project_images(self, images: Sequence[Picture]) -> np.ndarray:
-        """Pictures → float32 `[N, D]`, projected but not normalised."""
+        """Map pictures → float32 `[N, D]`, projected but not normalised."""
         return self._project("vision", [open_picture(image) for image in images])
 
     def search(
@@ -102,8 +102,7 @@ class AlignmentModel:
         image: Picture | None = None,
         audio: SoundSource | None = None,
     ) -> list[Hit]:
-        """The `k` pictures nearest to words, a picture or a sound, or to several of them fused into one
-        query.
+        """Find the `k` pictures nearest to words, a picture or a sound, or to several of them fused into one.
 
         Args:
             query: Words (a `str`), or a picture (PIL, `Path` or bytes).
@@ -136,7 +135,7 @@ class AlignmentModel:
         ]
 
     def _query(self, words: str | None, image: Picture | None, audio: SoundSource | None) -> np.ndarray:
-        """One query `[D]`, not normalised."""
+        """Make one query `[D]`, not normalised."""
         asked: dict[str, list[Any]] = {
             "vision": [] if image is None else [open_picture(image)],
             "audio": [] if audio is None else [open_sound(audio)],
@@ -155,7 +154,7 @@ class AlignmentModel:
 
     @torch.no_grad()
     def _project(self, modality: str, items: Sequence[Any]) -> np.ndarray:
-        """Decoded items → float32 `[N, D]`, projected but not normalised."""
+        """Map decoded items → float32 `[N, D]`, projected but not normalised."""
         if modality not in self.model.modalities:
             raise ConfigError(f"{self.run}: this model was trained without sounds (no audio_encoder)")
         tower = self.model.towers[modality]
@@ -168,11 +167,11 @@ class AlignmentModel:
         return tower.embed(tower.features(raw)).numpy()
 
     def thumbnail(self, picture: Picture) -> bytes:
-        """A small PNG of a picture, as shown in pages."""
+        """Return a small PNG of a picture, as shown in pages."""
         return make_thumbnail(open_picture(picture))
 
     def index_pictures(self, folder: str | Path, batch: int = 64) -> PictureIndex:
-        """An index over the pictures in a folder, sub-folders included; unreadable ones are left out.
+        """Index the pictures in a folder, sub-folders included; unreadable ones are left out.
 
         Raises:
             DataError: The folder has no readable picture.

@@ -45,7 +45,7 @@ class VlmLoraConfig(LoraOptions):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, raw: Any) -> Any:
-        """A preset's values stand where nothing else is said, and are written down as resolved."""
+        """Put a preset's values where nothing else is said; they are written down as resolved."""
         if isinstance(raw, dict) and isinstance(preset := raw.get("preset"), str):
             return {**LORA_PRESETS.get(preset, {}), **raw}
         return raw
@@ -127,7 +127,7 @@ class BoxesConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _prompt_by_format(cls, raw: Any) -> Any:
-        """The question fits the answer, and is written down as resolved."""
+        """Fit the question to the answer; it is written down as resolved."""
         if isinstance(raw, dict) and raw.get("box_format") == "tokens":
             return {"prompt": PROMPTS["tokens"], **raw}
         return raw

@@ -96,7 +96,7 @@ class AudioEncoder(FreezableModule):
         return self.backbone.fingerprint(self.transform_id)
 
     def preprocess(self, sound: tuple[np.ndarray, int]) -> Tensor:
-        """Samples `[T]` float, mono, and their rate in Hz → log-mel `[n_mels, frames]` float32.
+        """Map samples `[T]` float, mono, and their rate in Hz → log-mel `[n_mels, frames]` float32.
 
         Raises:
             DataError: Longer than `max_seconds`, not mono float samples, or not finite.
@@ -110,7 +110,7 @@ class AudioEncoder(FreezableModule):
         return self.transform(sound)
 
     def collate(self, mels: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Log-mels `[n_mels, T]` → `mel` `[B, n_mels, longest]`, zero at padding, and `frames` `[B]` int64.
+        """Pad log-mels `[n_mels, T]` → `mel` `[B, n_mels, longest]` with zeros, and `frames` `[B]` int64.
 
         A row of no frames is legal and gives no token.
         """
@@ -213,7 +213,7 @@ class AudioEncoder(FreezableModule):
 
     @classmethod
     def tiny(cls, seed: int = 0, frozen: bool = True) -> Self:
-        """A toy Whisper encoder with random weights, a function of `seed`; no network."""
+        """Make a toy Whisper encoder with random weights, a function of `seed`; no network."""
         from edge_glass.encoders.audio.whisper import tiny_whisper
 
         return cls(*tiny_whisper(seed), frozen=frozen)
@@ -222,7 +222,7 @@ class AudioEncoder(FreezableModule):
 def _equal_lengths(
     pieces: Sequence[tuple[int, int, int]], micro_batch: int
 ) -> list[list[tuple[int, int, int]]]:
-    """(row, start, length) in groups of one length, at most `micro_batch` each."""
+    """Yield (row, start, length) in groups of one length, at most `micro_batch` each."""
     by_length: dict[int, list[tuple[int, int, int]]] = {}
     for piece in pieces:
         by_length.setdefault(piece[2], []).append(piece)
@@ -234,7 +234,7 @@ def _equal_lengths(
 
 
 def _pad_rows(rows: Sequence[Tensor], nothing: Tensor) -> TokenFeatures:
-    """Tokens `[n, D]` of each row → `[B, longest, D]` with their mask; `nothing` is `[0, D]`."""
+    """Pad tokens `[n, D]` of each row → `[B, longest, D]` with their mask; `nothing` is `[0, D]`."""
     counts = torch.tensor([len(row) for row in rows], dtype=torch.long, device=nothing.device)
     longest = max((len(row) for row in rows), default=1)
     padded = [F.pad(row, (0, 0, 0, longest - len(row))) for row in rows]

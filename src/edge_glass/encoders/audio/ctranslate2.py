@@ -66,7 +66,7 @@ class CTranslate2Backbone(nn.Module):
         self.mels = int(self._model.n_mels)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """`[B, M, T]`, T up to `window` → `[B, ceil(T / 2), D]` float32 on the device of `mel`."""
+        """Map `[B, M, T]`, T up to `window` → `[B, ceil(T / 2), D]` float32 on the device of `mel`."""
         library = optional_module("ctranslate2", "audio")
         values = np.ascontiguousarray(mel.detach().cpu().numpy(), dtype=np.float32)
         output = self._model.encode(library.StorageView.from_array(values), to_cpu=True)
@@ -74,11 +74,11 @@ class CTranslate2Backbone(nn.Module):
 
     @contextmanager
     def inference(self, dtype: torch.dtype) -> Iterator[None]:
-        """Nothing to switch; `dtype` is without meaning here."""
+        """Switch nothing; `dtype` is without meaning here."""
         yield
 
     def fingerprint(self, description: str) -> str:
-        """SHA-256 over `description`, the arithmetic and the model's file."""
+        """Return SHA-256 over `description`, the arithmetic and the model's file."""
         import hashlib
 
         self._hash = self._hash or sha256_of(self.folder / MODEL_FILE)
@@ -104,7 +104,7 @@ class CTranslate2Backbone(nn.Module):
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` is a folder in CTranslate2's layout."""
+    """Say whether `source` is a folder in CTranslate2's layout."""
     return (Path(source) / MODEL_FILE).is_file()
 
 

@@ -44,7 +44,7 @@ class WhisperBackbone(nn.Module):
         return next(self.model.parameters()).device
 
     def forward(self, mel: Tensor) -> Tensor:
-        """`[B, M, T]`, T up to `window` → `[B, ceil(T / 2), D]`.
+        """Map `[B, M, T]`, T up to `window` → `[B, ceil(T / 2), D]`.
 
         The steps of `WhisperEncoder.forward`, with as many positions as there are frames. Its LayerDrop,
         which leaves layers out at random in training, is not applied.
@@ -59,11 +59,11 @@ class WhisperBackbone(nn.Module):
         return model.layer_norm(hidden)
 
     def inference(self, dtype: torch.dtype) -> AbstractContextManager[None]:
-        """Eval mode without gradients, see `features.inference`."""
+        """Hold eval mode without gradients, see `features.inference`."""
         return inference(self, dtype)
 
     def fingerprint(self, description: str) -> str:
-        """SHA-256 over `description`, architecture and all weights as they are now."""
+        """Return SHA-256 over `description`, architecture and all weights as they are now."""
         return self._fingerprint.get(f"{describe_transformers(self.model)}\n{description}", self.model)
 
     def save(self, folder: Path) -> None:
@@ -72,7 +72,7 @@ class WhisperBackbone(nn.Module):
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` has a config.json of a Whisper model."""
+    """Say whether `source` has a config.json of a Whisper model."""
     if (folder := Path(source)).is_dir() and not (folder / "config.json").is_file():
         return False
     record = read_source_json(source, "config.json", required=True)
@@ -98,7 +98,7 @@ def load(source: str) -> tuple[WhisperBackbone, LogMel]:
 
 
 def tiny_whisper(seed: int) -> tuple[WhisperBackbone, LogMel]:
-    """A toy `WhisperEncoder` of about 25,000 random weights with windows of 2 seconds."""
+    """Make a toy `WhisperEncoder` of about 25,000 random weights with windows of 2 seconds."""
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 

@@ -12,7 +12,7 @@ class ClsPooling(Pooling):
     """The first real token."""
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D]`."""
         if not tokens.shape[1]:
             return tokens.sum(dim=1)  # zeros; argmax over nothing is an error
         first = mask.int().argmax(dim=1)

@@ -57,7 +57,7 @@ class CodebookPooling(Pooling):
         return f"{super().fingerprint} {digest.hexdigest()}"
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D + codes]`; zeros for a row without real tokens.
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D + codes]`; zeros for a row without real tokens.
 
         In float32 whatever autocast says: a distance is the small difference of large products.
         """
@@ -66,7 +66,7 @@ class CodebookPooling(Pooling):
         return torch.stack(rows) if rows else tokens.new_zeros(0, self.out_dim, dtype=torch.float32)
 
     def _described(self, tokens: Tensor) -> Tensor:
-        """Real tokens of one row `[N, D]` → `[D + codes]`."""
+        """Map the real tokens of one row `[N, D]` → `[D + codes]`."""
         if not len(tokens):
             return tokens.new_zeros(self.out_dim)
         distances = self._distances((tokens - self.mean) @ self.whitening)
@@ -74,7 +74,7 @@ class CodebookPooling(Pooling):
         return torch.cat([tokens.mean(dim=0), shares.sqrt()])
 
     def _distances(self, x: Tensor) -> Tensor:
-        """Squared distances of `[N, components]` to all codes `[N, codes]`."""
+        """Compute squared distances of `[N, components]` to all codes `[N, codes]`."""
         return (x.square().sum(1, keepdim=True) - 2 * x @ self.codes.T + self.codes.square().sum(1)).clamp(
             min=0
         )
@@ -105,7 +105,7 @@ class CodebookPooling(Pooling):
         self.softness.copy_(SOFTNESS * nearest.median().clamp(min=floor).clamp(min=1e-6))
 
     def _move_codes(self, x: Tensor) -> None:
-        """One step of k-means; a code without tokens stays where it is."""
+        """Take one step of k-means; a code without tokens stays where it is."""
         owner = torch.cat([self._distances(part).argmin(dim=1) for part in x.split(ROWS)])
         count = torch.bincount(owner, minlength=len(self.codes)).unsqueeze(1)
         total = torch.zeros_like(self.codes).index_add_(0, owner, x)

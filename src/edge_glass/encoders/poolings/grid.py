@@ -40,7 +40,7 @@ class GridPooling(Pooling):
         return f"{type(self).__name__} {self.side}"
 
     def require_places(self, tokens: int) -> int:
-        """Places per side among so many tokens of a picture.
+        """Return the places per side among so many tokens of a picture.
 
         Raises:
             ConfigError: There is no grid to be pooled.
@@ -55,7 +55,7 @@ class GridPooling(Pooling):
         return places
 
     def forward(self, tokens: Tensor, mask: Tensor) -> TokenFeatures:
-        """`[B, N, D]`, `[B, N]` bool → `[B, side², D]`; fields of nothing but padding are padding.
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, side², D]`; fields of nothing but padding are padding.
 
         Raises:
             ConfigError: One token, as `require_places`.

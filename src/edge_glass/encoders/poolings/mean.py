@@ -11,7 +11,7 @@ class MeanPooling(Pooling):
     """The mean of the real tokens (class token and special tokens included)."""
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D]`."""
         count = mask.sum(dim=1, keepdim=True).clamp(min=1)
         return clean(tokens, mask).sum(dim=1) / count
 

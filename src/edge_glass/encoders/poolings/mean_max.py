@@ -20,7 +20,7 @@ class MeanMaxPooling(Pooling):
         self.out_dim = 2 * width
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, 2 D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, 2 D]`."""
         if not tokens.shape[1]:  # there is no maximum over nothing
             tokens, mask = F.pad(tokens, (0, 0, 0, 1)), F.pad(mask, (0, 1))
         highest = tokens.masked_fill(~mask.unsqueeze(-1), -math.inf).amax(dim=1)

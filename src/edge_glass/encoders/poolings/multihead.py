@@ -36,7 +36,7 @@ class AttentionPooling(Pooling):
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D]`."""
         rows = len(tokens)
         if not tokens.numel():
             # MultiheadAttention refuses an empty batch: lend it a row and a token of padding.

@@ -14,7 +14,7 @@ class KeepTokens(Pooling):
     keeps_tokens = True
 
     def forward(self, tokens: Tensor, mask: Tensor) -> TokenFeatures:
-        """`[B, N, D]`, `[B, N]` bool → the same."""
+        """Map `[B, N, D]`, `[B, N]` bool → the same."""
         return TokenFeatures(tokens, mask)
 
 

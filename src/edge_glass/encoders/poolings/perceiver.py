@@ -31,7 +31,7 @@ class PerceiverPooling(Pooling):
         self.resampler = PerceiverResampler(width, **options)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D]`."""
         return self.resampler(tokens, mask).tokens.mean(dim=1)
 
 

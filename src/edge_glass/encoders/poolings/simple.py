@@ -23,7 +23,7 @@ class SimpleAttentionPooling(Pooling):
         self.query = nn.Parameter(torch.zeros(width))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[B, N, D]`, `[B, N]` bool → `[B, D]`."""
+        """Map `[B, N, D]`, `[B, N]` bool → `[B, D]`."""
         tokens = clean(tokens, mask)
         scores = tokens @ self.query / math.sqrt(tokens.shape[-1])
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)

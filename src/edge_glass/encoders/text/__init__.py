@@ -94,7 +94,7 @@ class TextEncoder(FreezableModule):
         return self._fingerprint.get(description, self.model)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Texts → `input_ids` and `attention_mask`, both `[B, L]` int64, padded on the right to the longest.
+        """Map texts → `input_ids` and `attention_mask`, both `[B, L]` int64, padded on the right.
 
         An empty text is legal: it leaves the special tokens. SigLIP was trained on captions padded to the
         full length without a mask, so its are padded and unmasked in the same way.
@@ -223,7 +223,7 @@ class TextEncoder(FreezableModule):
 
     @classmethod
     def tiny(cls, seed: int = 0, frozen: bool = True, layers: Sequence[int] = ()) -> Self:
-        """A toy BERT with random weights, a function of `seed`, and a tokenizer of letters; no network."""
+        """Make a toy BERT, random weights a function of `seed`, and a tokenizer of letters; no network."""
         from edge_glass.encoders.text.transformers import tiny_text_parts
 
         parts = tiny_text_parts(seed)
@@ -231,7 +231,7 @@ class TextEncoder(FreezableModule):
 
 
 def describe_tokenizer(tokenizer: Any) -> str:
-    """A tokenizer's rules and vocabulary as text, without the padding and truncation last used."""
+    """Return rules and vocabulary of a tokenizer as text, without the padding and truncation last used."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)

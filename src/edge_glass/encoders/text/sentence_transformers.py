@@ -13,7 +13,7 @@ from edge_glass.encoders.text.transformers import TextParts
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` has a file that only sentence-transformers writes."""
+    """Say whether `source` has a file that only sentence-transformers writes."""
     return any(read_source_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
 
 
@@ -34,7 +34,7 @@ def load(source: str) -> TextParts:
 
 
 def _transformer_subfolder(source: str) -> str:
-    """Where the transformer is: the root or a folder (0_Transformer)."""
+    """Return where the transformer is: the root or a folder (0_Transformer)."""
     modules = read_source_json(source, "modules.json")
     for module in modules if isinstance(modules, list) else []:
         if str(module.get("type", "")).endswith("Transformer"):

@@ -33,7 +33,7 @@ class TextParts:
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` has a config.json, and none of the files that sentence-transformers adds."""
+    """Say whether `source` has a config.json, and none of the files that sentence-transformers adds."""
     if (folder := Path(source)).is_dir() and not (folder / "config.json").is_file():
         return False
     return not any(read_source_json(source, name) for name in ("modules.json", "sentence_bert_config.json"))
@@ -67,7 +67,7 @@ def load(source: str, subfolder: str = "") -> TextParts:
 
 
 def _own_limit(config: Any, tokenizer: Any) -> int:
-    """The longest input the position embeddings and the tokenizer allow."""
+    """Return the longest input the position embeddings and the tokenizer allow."""
     positions = int(getattr(config, "max_position_embeddings", 512))
     if config.model_type in POSITIONS_AFTER_PADDING:
         positions -= int(config.pad_token_id) + 1
@@ -75,7 +75,7 @@ def _own_limit(config: Any, tokenizer: Any) -> int:
 
 
 def tiny_text_parts(seed: int) -> TextParts:
-    """A toy BERT of about 20,000 parameters, reading letter by letter."""
+    """Make a toy BERT of about 20,000 parameters, reading letter by letter."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 

@@ -184,7 +184,7 @@ class VisionEncoder(FreezableModule):
         frozen: bool = True,
         layers: Sequence[str] = (),
     ) -> Self:
-        """A toy timm model with random weights that are a function of `seed`; no network.
+        """Make a toy timm model with random weights that are a function of `seed`; no network.
 
         Args:
             seed: Of the weights.
@@ -211,7 +211,7 @@ class VisionEncoder(FreezableModule):
 
 
 def _load_saved(folder: Path, record: dict[str, Any], image_size: int | None) -> tuple[Any, ImageTransform]:
-    """An encoder that `VisionEncoder.save` wrote; its size is part of it."""
+    """Load an encoder that `VisionEncoder.save` wrote; its size is part of it."""
     transform = ImageTransform.from_dict(record["transform"])
     if image_size not in (None, transform.image_size):
         raise AssetError(

@@ -38,7 +38,7 @@ class TimmBackbone(nn.Module):
         self.channels_last_output = getattr(model, "output_fmt", "NCHW") == "NHWC"
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[B, 3, H, W]` → `[B, N, D]`: the class token, if there is one, then the picture row by row.
+        """Map `[B, 3, H, W]` → `[B, N, D]`: the class token, if there is one, then the picture row by row.
 
         Register tokens are left out: they say nothing about a place in the picture.
         """
@@ -53,7 +53,7 @@ class TimmBackbone(nn.Module):
         return features
 
     def describe(self) -> str:
-        """Architecture as stable text."""
+        """Return the architecture as stable text."""
         return f"timm {self.architecture} {json.dumps(self.model_args, sort_keys=True)}"
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class TimmBackbone(nn.Module):
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` is timm's.
+    """Say whether `source` is timm's.
 
     That is `timm/NAME`, `hf-hub:ID`, a config.json that names a timm architecture, or a folder with one .pth
     file, which is EfficientNet-Lite0's.
@@ -123,7 +123,7 @@ def _without_config(source: str) -> bool:
 
 
 def _lite0_file(source: str) -> Path | None:
-    """The only .pth file of a folder without a config.json."""
+    """Find the only .pth file of a folder without a config.json."""
     weights = sorted(Path(source).glob("*.pth")) if _without_config(source) else []
     return weights[0] if len(weights) == 1 else None
 
@@ -190,7 +190,7 @@ def load_lite0(path: Path, image_size: int | None) -> tuple[TimmBackbone, ImageT
 
 
 def timm_transform(model: nn.Module, image_size: int | None) -> ImageTransform:
-    """The model's own interpolation, mean and std; the shorter side becomes the side of the square.
+    """Take the model's interpolation, mean and std; the shorter side becomes that of the square.
 
     timm's evaluation crop (often 0.875) is left out: it is tuned for classifying one centred thing and cuts
     away a border that a caption may speak of.

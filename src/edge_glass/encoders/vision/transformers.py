@@ -34,7 +34,7 @@ class TransformersVisionBackbone(nn.Module):
         self.resample_positions = takes_option and config.image_size != image_size
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`[B, 3, H, W]` → `[B, N, D]`: the class token, if there is one, then the patches row by row."""
+        """Map `[B, 3, H, W]` → `[B, N, D]`: the class token, if there is one, then the patches row by row."""
         options = {"interpolate_pos_encoding": True} if self.resample_positions else {}
         tokens = self.model(pixel_values=pixels, **options).last_hidden_state
         if self.register_tokens:
@@ -52,7 +52,7 @@ class TransformersVisionBackbone(nn.Module):
 
 
 def recognises(source: str) -> bool:
-    """Whether `source` has a config.json that is not timm's."""
+    """Say whether `source` has a config.json that is not timm's."""
     folder = Path(source)
     if folder.is_dir() and not (folder / "config.json").is_file():
         return False
@@ -66,7 +66,7 @@ def rebuild(folder: Path, record: dict[str, Any], image_size: int) -> Transforme
 
 
 def load_vision_model(source: str) -> Any:
-    """The picture tower of a folder or hub repository, in float32.
+    """Load the picture tower of a folder or hub repository, in float32.
 
     Raises:
         AssetError: It is not a model of pictures, or weights are missing.

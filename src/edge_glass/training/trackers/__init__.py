@@ -88,7 +88,7 @@ def build_trackers(names: Sequence[str], run: TrackedRun) -> list[GeneralTracker
 
 
 def _other(name: str, run: TrackedRun) -> GeneralTracker:
-    """A tracker that only accelerate knows, told the project, and a folder if it wants one."""
+    """Make a tracker that only accelerate knows, told the project, and a folder if it wants one."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     kind = LOGGER_TYPE_TO_CLASS[name]
