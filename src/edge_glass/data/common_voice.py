@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_glass.core.errors import DataError
 from edge_glass.data.parquet import MAX_AUDIO_SECONDS
-from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
+from edge_glass.data.samples import SampleTable, as_text, sift, text_problem
 from edge_glass.data.scan import CellScan, scan_cells, scan_sound_cell
 
 TSV = "validated.tsv"
@@ -41,13 +41,13 @@ def read_common_voice(
     records = _read_tsv(folder / tsv)
     files = [folder / "clips" / Path(record["path"] or "missing").name for record in records]
     scans = _scan(files, folder, max_audio_seconds)
-    kept, rejected = [], []
-    for row, (record, scan) in enumerate(zip(records, scans, strict=True)):
-        problem = text_problem(record["sentence"]) or scan.problem
-        if problem:
-            rejected.append(Rejected(row, record["path"] or str(row), problem))
-        else:
-            kept.append(row)
+    kept, rejected = sift(
+        [record["path"] or str(row) for row, record in enumerate(records)],
+        [
+            text_problem(record["sentence"]) or scan.problem
+            for record, scan in zip(records, scans, strict=True)
+        ],
+    )
     return SampleTable(
         source=str(folder / tsv),
         ids=[files[row].stem for row in kept],
@@ -55,7 +55,7 @@ def read_common_voice(
         picture_hashes=[None] * len(kept),
         positions=kept,
         pictures=[],
-        rejected=tuple(rejected),
+        rejected=rejected,
         sound_hashes=[scans[row].digests for row in kept],
         sounds=Clips(files),
         groups=[records[row]["client_id"] or None for row in kept],

@@ -18,7 +18,7 @@ from typing import Any
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import DataError
 from edge_glass.core.files import atomic_file
-from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
+from edge_glass.data.samples import SampleTable, as_text, sift, text_problem
 from edge_glass.data.scan import Scan, scan_pictures
 
 logger = logging.getLogger(__name__)
@@ -69,13 +69,9 @@ def read_folder(
     ]
     readable = (file for file, problem in zip(files, problems, strict=True) if not problem)
     scans = scan_files(readable, str(folder))
-    kept, rejected = [], []
-    for row, (file, name) in enumerate(zip(files, names, strict=True)):
-        problem = problems[row] or scans[file].problem
-        if problem:
-            rejected.append(Rejected(row, name, problem))
-        else:
-            kept.append(row)
+    kept, rejected = sift(
+        names, [problem or scans[file].problem for file, problem in zip(files, problems, strict=True)]
+    )
     given = [record.get(id_column or FILE_NAME) for record in records]
     return SampleTable(
         source=str(metadata_file),
@@ -84,7 +80,7 @@ def read_folder(
         picture_hashes=[str(scans[files[row]].digest) for row in kept],
         positions=kept,
         pictures=FilePictures(files),
-        rejected=tuple(rejected),
+        rejected=rejected,
     )
 
 

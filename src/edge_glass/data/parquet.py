@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_glass.core.errors import DataError, error_line
 from edge_glass.data.parquet_file import (
     ANYTHING,
     PICTURES,
@@ -14,17 +13,16 @@ from edge_glass.data.parquet_file import (
     TEXT,
     TEXT_LISTS,
     open_parquet,
-    plain_cell,
+    read_cells,
 )
-from edge_glass.data.samples import Rejected, SampleTable, as_text, text_problem
-from edge_glass.data.scan import CellScan
+from edge_glass.data.samples import SampleTable, as_text, sift, text_problem
+from edge_glass.data.scan import EMPTY_CELL, CellScan
 from edge_glass.data.spool import ArrowPictures, spool_pictures, spool_sounds
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
+    pass
 
 MAX_AUDIO_SECONDS = 600.0
-_EMPTY_CELL = CellScan([], [], None)
 
 
 def read_parquet(
@@ -63,23 +61,17 @@ def read_parquet(
     contents += [(audio_column, SOUNDS)] if audio_column else []
     hint = ".\nName the right ones with dataset.image_column, dataset.text_column and dataset.audio_column."
     with open_parquet(path, [*contents, *columns], hint) as file:
-        texts = _read_texts(path, file, [name for name, _ in columns])
+        texts = read_cells(path, file, [name for name, _ in columns])
         pictures = spool_pictures(path, file, image_column) if image_column else None
         sounds = spool_sounds(path, file, audio_column, max_audio_seconds) if audio_column else None
     captions = texts[text_column]
-    rows = range(len(captions))
     extras = texts[extra_captions_column] if extra_captions_column else [None] * len(captions)
     names = texts[id_column] if id_column else [None] * len(captions)
     ids = [str(row if name is None else name) for row, name in enumerate(names)]
-    seen = pictures.scans() if pictures is not None else [_EMPTY_CELL] * len(captions)
-    heard = sounds.scans() if sounds is not None else [_EMPTY_CELL] * len(captions)
-    kept, rejected = [], []
-    for row in rows:
-        problem = _row_problem(captions[row], seen[row], heard[row], partial=sounds is not None)
-        if problem:
-            rejected.append(Rejected(row, ids[row], problem))
-        else:
-            kept.append(row)
+    seen = pictures.scans() if pictures is not None else [EMPTY_CELL] * len(captions)
+    heard = sounds.scans() if sounds is not None else [EMPTY_CELL] * len(captions)
+    cells = zip(captions, seen, heard, strict=True)
+    kept, rejected = sift(ids, [_row_problem(*each, partial=sounds is not None) for each in cells])
     return SampleTable(
         source=str(path),
         ids=[ids[row] for row in kept],
@@ -87,7 +79,7 @@ def read_parquet(
         picture_hashes=[next(iter(seen[row].digests), None) for row in kept],
         positions=kept,
         pictures=ArrowPictures(pictures) if pictures is not None else [],
-        rejected=tuple(rejected),
+        rejected=rejected,
         sound_hashes=[heard[row].digests for row in kept] if sounds is not None else (),
         sounds=sounds,
         groups=[_name(texts[group_column][row]) for row in kept] if group_column else (),
@@ -110,17 +102,6 @@ def _row_problem(caption: Any, seen: CellScan, heard: CellScan, partial: bool) -
 
 def _name(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _read_texts(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[str, list[Any]]:
-    """Read the cells of the small columns, by column."""
-    import pyarrow as pa
-
-    try:
-        table = file.read(columns=list(dict.fromkeys(columns)))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({error_line(error)})") from error
-    return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}
 
 
 def _all_captions(caption: Any, extras: Sequence[Any] | None) -> list[str]:

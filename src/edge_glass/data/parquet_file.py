@@ -101,6 +101,21 @@ def open_parquet(
         yield file
 
 
+def read_cells(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Read all cells of small columns, by column.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        table = file.read(columns=list(dict.fromkeys(columns)))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: damaged ({error_line(error)})") from error
+    return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}
+
+
 def plain_cell(value: pa.Scalar) -> Any:
     """Return a cell as Python value; text that is not UTF-8 as bytes, to be named and skipped."""
     import pyarrow as pa

@@ -197,6 +197,18 @@ def join_tables(tables: Sequence[SampleTable]) -> SampleTable:
     )
 
 
+def sift(names: Sequence[str], problems: Sequence[str | None]) -> tuple[list[int], tuple[Rejected, ...]]:
+    """Split the rows of a source into those to keep, and those to reject because something is wrong.
+
+    Args:
+        names: What each row is called in messages.
+        problems: What is wrong with each row; None or "" where nothing is.
+    """
+    kept = [row for row, problem in enumerate(problems) if not problem]
+    rejected = [Rejected(row, names[row], problem) for row, problem in enumerate(problems) if problem]
+    return kept, tuple(rejected)
+
+
 def row_kinds(table: SampleTable, modalities: Sequence[str]) -> np.ndarray:
     """Number which of these modalities each row has: bit m stands for `modalities[m]`. int64 `[N]`."""
     bits = [

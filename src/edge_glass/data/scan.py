@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from edge_glass.core.progress import progress_bar
 from edge_glass.data.pictures import BadPicture, decode_image, picture_bytes, picture_hash
@@ -46,10 +46,13 @@ class CellScan(NamedTuple):
     problem: str | None
 
 
+EMPTY_CELL: Final = CellScan([], [], None)
+
+
 def scan_picture_cell(cell: Any) -> CellScan:
     """Scan the picture of a cell; what `picture_bytes` takes, or nothing."""
     if cell is None:
-        return CellScan([], [], None)
+        return EMPTY_CELL
     scan = scan_picture(cell)
     if scan.problem or scan.digest is None:
         return CellScan([], [], scan.problem)
@@ -59,7 +62,7 @@ def scan_picture_cell(cell: Any) -> CellScan:
 def scan_sound_cell(cell: Any, max_seconds: float) -> CellScan:
     """Scan the takes of a cell: bytes, `{bytes, path}`, a list of these, or nothing."""
     if cell is None:
-        return CellScan([], [], None)
+        return EMPTY_CELL
     try:
         items = [sound_bytes(take) for take in (cell if isinstance(cell, list) else [cell])]
         digests = [sound_hash(decode_sound(item, max_seconds)) for item in items]

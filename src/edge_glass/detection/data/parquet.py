@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.core.errors import DataError, error_line
-from edge_glass.data.parquet_file import PICTURES, ColumnKind, open_parquet, plain_cell
+from edge_glass.data.parquet_file import PICTURES, ColumnKind, open_parquet, read_cells
 from edge_glass.data.spool import ArrowPictures, Spool, spool_pictures
 from edge_glass.detection.boxes.spec import BoxSpec
 from edge_glass.detection.data.picture_sizes import upright_sizes
@@ -20,7 +19,6 @@ from edge_glass.detection.data.table import DetectionTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _HINT: Final = (
     ".\nExpected are the columns of OpenFoodFacts' nutrition-table-detection: image, and objects with bbox, "
@@ -67,7 +65,7 @@ def read_detection_parquet(
     path = Path(path)
     with open_parquet(path, [("image", PICTURES), ("objects", OBJECTS)], _HINT) as file:
         names = ["objects", *(name for name in _OPTIONAL if name in file.schema_arrow.names)]
-        cells = _read_cells(path, file, names)
+        cells = read_cells(path, file, names)
         spool = spool_pictures(path, file, "image")
     count = len(cells["objects"])
     ids, meta = cells.get("image_id", [None] * count), cells.get("meta", [None] * count)
@@ -139,13 +137,3 @@ def _shown(spool: Spool, what: str) -> Shown:
     sizes = upright_sizes(pictures, usable, spool.path.stem, what)
     hashes = {row: scans[row].digests[0] for row in usable}
     return Shown(pictures, hashes, problems, dict(zip(usable, sizes, strict=True)))
-
-
-def _read_cells(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[str, list[Any]]:
-    import pyarrow as pa
-
-    try:
-        table = file.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({error_line(error)})") from error
-    return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}

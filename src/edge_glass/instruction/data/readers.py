@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edge_glass.core.errors import DataError, error_line
+from edge_glass.core.errors import DataError
 from edge_glass.data.conversations import (
     ANSWER_MARKER,
     QUESTION_MARKER,
@@ -19,9 +19,9 @@ from edge_glass.data.conversations import (
 )
 from edge_glass.data.folder import FilePictures, file_below, file_problem, read_json_records, scan_files
 from edge_glass.data.parquet import MAX_AUDIO_SECONDS
-from edge_glass.data.parquet_file import ANYTHING, PICTURES, SOUNDS, TEXT, open_parquet, plain_cell
+from edge_glass.data.parquet_file import ANYTHING, PICTURES, SOUNDS, TEXT, open_parquet, read_cells
 from edge_glass.data.samples import Rejected
-from edge_glass.data.scan import CellScan
+from edge_glass.data.scan import EMPTY_CELL, CellScan
 from edge_glass.data.spool import ArrowPictures, spool_pictures, spool_sounds
 from edge_glass.instruction.data.table import InstructionTable
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONVERSATION_KEYS: Final = ("conversations", "messages", "conversation")
-_EMPTY_CELL = CellScan([], [], None)
 
 
 def read_question_parquet(
@@ -75,12 +74,12 @@ def read_question_parquet(
         source_column = source_column or _present(file, "source")
         answer_type_column = answer_type_column or _present(file, "answer_type")
         wanted = (question_column, answer_column, source_column, answer_type_column, id_column)
-        cells = _read_cells(path, file, [name for name in wanted if name])
+        cells = read_cells(path, file, [name for name in wanted if name])
         pictures = spool_pictures(path, file, image_column) if image_column else None
         sounds = spool_sounds(path, file, audio_column, max_audio_seconds) if audio_column else None
     count = len(cells[question_column])
-    seen = pictures.scans() if pictures is not None else [_EMPTY_CELL] * count
-    heard = sounds.scans() if sounds is not None else [_EMPTY_CELL] * count
+    seen = pictures.scans() if pictures is not None else [EMPTY_CELL] * count
+    heard = sounds.scans() if sounds is not None else [EMPTY_CELL] * count
     ids = _named(cells.get(id_column or ""), [str(row) for row in range(count)])
     something = bool(image_column or audio_column)
     kept, rejected, turns, unmarked = [], [], [], 0
@@ -211,16 +210,6 @@ def _note_unmarked(path: Path, unmarked: int, total: int) -> None:
 
 def _present(file: pq.ParquetFile, column: str) -> str | None:
     return column if column in file.schema_arrow.names else None
-
-
-def _read_cells(path: Path, file: pq.ParquetFile, columns: list[str]) -> dict[str, list[Any]]:
-    import pyarrow as pa
-
-    try:
-        table = file.read(columns=list(dict.fromkeys(columns)))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: damaged ({error_line(error)})") from error
-    return {name: [plain_cell(value) for value in table[name]] for name in table.column_names}
 
 
 def _named(given: Sequence[Any] | None, otherwise: list[str]) -> list[str]:
