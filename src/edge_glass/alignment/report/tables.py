@@ -79,7 +79,7 @@ def measured_dimensions(metrics: dict[str, Any], full: int | None) -> list[int]:
 
 
 def closed_form_sentence(results: Mapping[str, Any]) -> str | None:
-    """Whether training beat the closed form, plainly; None when that was not measured."""
+    """Say whether training beat the closed form, plainly; None when that was not measured."""
     verdict = results.get("closed_form_verdict")
     if not isinstance(verdict, Mapping):
         return None
