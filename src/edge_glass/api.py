@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_glass.experiment.run import RunResult
     from edge_glass.instruction.use.answer import AnswerModel
     from edge_glass.tasks.inspection import Inspection
-    from edge_glass.tasks.merged import Merged
+    from edge_glass.tasks.merging import Merged
 
 
 def load_config(

@@ -109,8 +109,8 @@ def test_imported_modules_exist() -> None:
         ),
         (
             "edge_glass.reporting.html",
-            "from edge_glass.tasks import measuring",
-            "reporting imports edge_glass.tasks.measuring: the arrow points up",
+            "from edge_glass.tasks import finding",
+            "reporting imports edge_glass.tasks.finding: the arrow points up",
         ),
         (
             "edge_glass.decoders.blocks",
@@ -162,7 +162,7 @@ def test_a_wrong_import_is_caught(module: str, source: str, says: str) -> None:
     [
         (
             "edge_glass.alignment.task",
-            "from edge_glass.tasks import measuring\nfrom edge_glass import core, data",
+            "from edge_glass.tasks import finding\nfrom edge_glass import core, data",
         ),
         (
             "edge_glass.data.rows",

@@ -71,7 +71,7 @@ def test_an_experiment_names_it_and_its_model_learns() -> None:
     output = task.model(task.batch("train", [0, 1]))  # the collator read its boxes back
     output.loss_sum.backward()
     assert torch.isfinite(output.loss_sum)
-    assert task.detect(task.model, "val", [0]).rows == [0]
+    assert task.answer(task.model, "val", [0]).rows == [0]
 
 
 def test_an_unknown_family_is_answered_with_those_there_are() -> None:

@@ -82,9 +82,9 @@ def test_a_language_model_stops_at_its_other_ends_too() -> None:
 def test_an_end_that_is_no_token(kind: str) -> None:
     decoder, _ = answering(kind)
     ids = torch.tensor([[5]])
-    with pytest.raises(ConfigError, match=r"end is 5000, which is no token; the tokenizer has 259"):
+    with pytest.raises(ConfigError, match=r"expected the id of a token, got 5000; the tokenizer has 259"):
         decoder.generate(None, ids, ids >= 0, GenerationSettings(end=5000))
-    with pytest.raises(ConfigError, match=r"end is -1; the id of a token"):
+    with pytest.raises(ConfigError, match=r"end: expected a whole number of at least 0, or null, got -1"):
         GenerationSettings(end=-1)
 
 

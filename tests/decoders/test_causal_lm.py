@@ -196,7 +196,7 @@ def test_too_long_and_too_wide_and_empty() -> None:
         made.generate(None, ids, mask, GenerationSettings(max_new_tokens=2))
     with pytest.raises(ConfigError, match="131 tokens; there are 128"):
         made(prefix(1), ids, mask, ids)
-    with pytest.raises(ConfigError, match="16 wide; 32"):
+    with pytest.raises(ConfigError, match="32 wide, got 16"):
         made(prefix(1, width=16), ids, mask, ids)
     with pytest.raises(DataError, match="row 0 has neither a prefix nor a prompt"):
         made.generate(None, ids[:, :0], mask[:, :0], GenerationSettings())

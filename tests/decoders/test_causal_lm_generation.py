@@ -8,8 +8,9 @@ from causal_decoders import TEXTS, decoder, prefix, supervised, tokenize
 from transformers import GenerationConfig
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.decoders.causal_lm_generation import CausalSteps, shared_opening, weights_in
 from edge_glass.decoders.decoder import GenerationSettings, PlacedPrefix
+from edge_glass.decoders.kinds.causal_lm import CausalSteps, shared_opening
+from edge_glass.decoders.pretrained import weights_in
 from edge_glass.encoders.features import TokenFeatures
 
 

@@ -197,21 +197,27 @@ def test_a_forbidden_token_is_never_written(num_beams: int, do_sample: bool) -> 
             logits[END] = -torch.inf if len(text) < 4 else 0.0
             return logits
 
-    settings = GenerationSettings(6, do_sample=do_sample and num_beams == 1, num_beams=num_beams)
+    settings = GenerationSettings(
+        max_new_tokens=6, do_sample=do_sample and num_beams == 1, num_beams=num_beams
+    )
     result = generate(OneWay(2, 4), settings, END, 0)
     assert result == Generation([[3, 3, 3]] * 2, [True, True])
 
 
 def test_one_beam_more_than_none_is_not_greedy() -> None:
-    greedy = generate(TableSteps(20, 4), GenerationSettings(4), END, 0)
-    beams = generate(TableSteps(20, 4), GenerationSettings(4, num_beams=2), END, 0)
+    greedy = generate(TableSteps(20, 4), GenerationSettings(max_new_tokens=4), END, 0)
+    beams = generate(TableSteps(20, 4), GenerationSettings(max_new_tokens=4, num_beams=2), END, 0)
     assert greedy != beams
 
 
 def test_greedy_by_hand_and_nothing_after_the_end() -> None:
     heard: dict[int, list[int]] = {row: [] for row in range(20)}
     result = generate(
-        TableSteps(20, 4), GenerationSettings(5), END, 0, lambda row, token: heard[row].append(token)
+        TableSteps(20, 4),
+        GenerationSettings(max_new_tokens=5),
+        END,
+        0,
+        lambda row, token: heard[row].append(token),
     )
     for row in range(20):
         text: tuple[int, ...] = (row,)
@@ -237,7 +243,7 @@ def test_rows_that_have_ended_are_left_behind() -> None:
             self.asked.append(len(tokens))
             return super().step(tokens)
 
-    result = generate(Countdown(8, 4), GenerationSettings(20), END, 0)
+    result = generate(Countdown(8, 4), GenerationSettings(max_new_tokens=20), END, 0)
     assert [len(tokens) for tokens in result.tokens] == list(range(1, 9))
     assert all(result.ended)
     assert Countdown.asked == [8, 8, 6, 6, 4, 3, 2, 1]
@@ -282,10 +288,10 @@ def test_no_rows_and_a_row_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; 1 or more"),
-        ({"temperature": 0.0}, "temperature is 0.0; a number above 0"),
-        ({"top_p": 1.5}, "top_p is 1.5; above 0 and at most 1"),
-        ({"num_beams": 0}, "num_beams is 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens: expected a whole number of at least 1, got 0"),
+        ({"temperature": 0.0}, "temperature: expected a number above 0, got 0.0"),
+        ({"top_p": 1.5}, "top_p: expected a number above 0 and of at most 1, got 1.5"),
+        ({"num_beams": 0}, "num_beams: expected a whole number of at least 1, got 0"),
         ({"num_beams": 2, "do_sample": True}, "do_sample with num_beams 2"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from gguf import GGUFWriter
 
 from edge_glass.core.errors import AssetError
-from edge_glass.decoders import gguf_files
+from edge_glass.decoders import causal_lm_loading
 from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 
 
@@ -72,8 +72,7 @@ def test_unpacked_once_and_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert torch.equal(first.lm.get_input_embeddings().weight, tensors["token_embd"])
     assert not first.lm.is_quantized
     assert "quantization_config" not in first.lm.config.to_dict()
-    monkeypatch.setattr(gguf_files, "unpack", None)
-    monkeypatch.setattr("edge_glass.decoders.causal_lm_loading.unpack", None)  # must not be needed again
+    monkeypatch.setattr(causal_lm_loading, "unpack", None)  # must not be needed again
     second = QwenDecoder.load(source / "toy.gguf", mode="frozen")
     for (name, one), other in zip(first.lm.named_parameters(), second.lm.parameters(), strict=True):
         assert torch.equal(one, other), name
@@ -89,15 +88,15 @@ def test_a_changed_or_broken_copy_is_not_used(tmp_path: Path, monkeypatch: pytes
     gguf = tmp_path / "toy.gguf"
     write_gguf(gguf)
     QwenDecoder.load(gguf, mode="frozen")
-    folder = gguf_files.unpacked_folder(gguf)
-    assert gguf_files.is_unpacked(folder)
+    folder = causal_lm_loading.unpacked_folder(gguf)
+    assert causal_lm_loading.is_unpacked(folder)
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(100)
-    assert not gguf_files.is_unpacked(folder)
+    assert not causal_lm_loading.is_unpacked(folder)
     QwenDecoder.load(gguf, mode="frozen")
-    assert gguf_files.is_unpacked(folder)
+    assert causal_lm_loading.is_unpacked(folder)
     os.utime(gguf, (1, 1))
-    assert gguf_files.unpacked_folder(gguf) != folder
+    assert causal_lm_loading.unpacked_folder(gguf) != folder
 
 
 def test_without_room_it_is_only_not_kept(
@@ -105,17 +104,17 @@ def test_without_room_it_is_only_not_kept(
 ) -> None:
     home = tmp_path / "home"
     home.write_text("a file where the folder should be")
-    monkeypatch.setattr(gguf_files, "cache_root", lambda: home)
+    monkeypatch.setattr(causal_lm_loading, "cache_root", lambda: home)
     write_gguf(tmp_path / "toy.gguf")
     assert QwenDecoder.load(tmp_path / "toy.gguf", mode="frozen").width == 32
     assert "not kept" in caplog.text
 
 
 def test_folders_with_several_files(tmp_path: Path) -> None:
-    assert gguf_files.find_gguf(tmp_path) is None
+    assert causal_lm_loading.find_gguf(tmp_path) is None
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(AssetError, match="2 GGUF files"):
-        gguf_files.find_gguf(tmp_path)
+        causal_lm_loading.find_gguf(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    assert gguf_files.find_gguf(tmp_path) is None
+    assert causal_lm_loading.find_gguf(tmp_path) is None

@@ -83,10 +83,10 @@ def test_the_scale_is_kept_in_checkpoints() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "conv"}, "'conv'; linear or mlp"),
-        ({"scale": 0.0}, "scale is 0.0"),
-        ({"out_width": 0}, "out_width is 0"),
-        ({"perceiver": PerceiverResampler(16, num_heads=4)}, "reads 16 numbers; 48"),
+        ({"kind": "conv"}, "expected linear or mlp, got 'conv'"),
+        ({"scale": 0.0}, "scale: expected a number above 0, got 0.0"),
+        ({"out_width": 0}, "out_width: expected 1 or more, got 0"),
+        ({"perceiver": PerceiverResampler(16, num_heads=4)}, "reads 48 numbers, got 16"),
     ],
 )
 def test_wrong_settings(arguments: dict[str, object], message: str) -> None:
@@ -95,5 +95,5 @@ def test_wrong_settings(arguments: dict[str, object], message: str) -> None:
 
 
 def test_tokens_of_another_width() -> None:
-    with pytest.raises(ConfigError, match="48 wide; 12"):
+    with pytest.raises(ConfigError, match="12 wide, got 48"):
         Projector(12, 16)(features())

@@ -12,7 +12,7 @@ from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.causal_lm_loading import tiny_causal_lm
 from edge_glass.decoders.generation import GenerationSettings
 from edge_glass.decoders.kinds.causal_lm import QwenDecoder
-from edge_glass.decoders.quantization import QUANTIZATIONS, quantization_options
+from edge_glass.decoders.pretrained import QUANTIZATIONS, quantization_options
 from edge_glass.encoders.features import TokenFeatures
 
 torch.set_num_threads(1)
@@ -122,5 +122,5 @@ def test_adapters_move_to_the_plain_base_and_are_not_merged_into_quantised_weigh
 
 def test_other_names_are_refused() -> None:
     assert quantization_options(None, torch.float32) == {}
-    with pytest.raises(ConfigError, match="'2bit'; none, 8bit or 4bit"):
+    with pytest.raises(ConfigError, match="expected none, 8bit or 4bit, got '2bit'"):
         quantization_options("2bit", torch.float32)

@@ -255,17 +255,17 @@ def test_states_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         decoder.load_trainable_state_dict({k: v + 1 for k, v in state.items() if k != "z_start"})
     with pytest.raises(CheckpointError, match=r"1 unknown \(such as 'more'\)"):
         decoder.load_trainable_state_dict({**state, "more": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match=r"'y_start' has the shape \(3,\); \(32,\) would be right"):
+    with pytest.raises(CheckpointError, match=r"'y_start' with the shape \(32,\), got \(3,\)"):
         decoder.load_trainable_state_dict({**state, "y_start": torch.zeros(3)})
     assert all(torch.equal(tensor, before[name]) for name, tensor in decoder.state_dict().items())
     with pytest.raises(AssetError, match="is no saved decoder"):
         TRMDecoder.load(tmp_path)
     decoder.save(tmp_path)
-    with pytest.raises(AssetError, match="holds a trm decoder; plain would be right"):
+    with pytest.raises(AssetError, match="expected a plain decoder, got a trm decoder"):
         PlainDecoder.load(tmp_path)
     record = json.loads((tmp_path / "decoder.json").read_text())
     (tmp_path / "decoder.json").write_text(json.dumps({**record, "vocabulary": 300}))
-    with pytest.raises(CheckpointError, match="the tokenizer has 261 tokens; 300 would be right"):
+    with pytest.raises(CheckpointError, match="expected a tokenizer of 300 tokens, got 261"):
         TRMDecoder.load(tmp_path)
     (tmp_path / "decoder.json").write_text(json.dumps(record))
     (tmp_path / "decoder.safetensors").write_bytes(b"broken")
@@ -283,14 +283,14 @@ def test_frozen_parameters_are_left_out_of_the_trained_state() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ConfigError, match="cycles is 0; 1 or more"):
+    with pytest.raises(ConfigError, match="cycles: expected a whole number of at least 1, got 0"):
         TRMConfig(cycles=0)
-    with pytest.raises(ConfigError, match="width 32 with 3 heads"):
+    with pytest.raises(ConfigError, match="got 3 heads in width 32"):
         TRMDecoder.tiny(heads=3)
-    with pytest.raises(ConfigError, match="layers is 0"):
+    with pytest.raises(ConfigError, match="layers: expected"):
         PlainDecoder(tiny_tokenizer(), PlainConfig(layers=0))
     prefix, ids, mask, labels = batch()
-    with pytest.raises(ConfigError, match=r"prefix has the shape \(3, 4, 8\); \(3, any, 32\) would be right"):
+    with pytest.raises(ConfigError, match=r"prefix of the shape \(3, any, 32\), got \(3, 4, 8\)"):
         TRMDecoder.tiny()(TokenFeatures(prefix.tokens[..., :8], prefix.mask), ids, mask, labels)
 
 
@@ -304,5 +304,5 @@ def test_given_tokenizers() -> None:
         TRMDecoder(tokenizer)
     pieces = {"<end>": 0, "a": 1, "b": 7}
     gaps = PreTrainedTokenizerFast(tokenizer_object=Backend(BPE(vocab=pieces, merges=[])), eos_token="<end>")
-    with pytest.raises(ConfigError, match="3 tokens with ids up to 7; ids without gaps"):
+    with pytest.raises(ConfigError, match="without gaps between its ids, got 3 tokens with ids up to 7"):
         PlainDecoder(gaps)

@@ -89,7 +89,7 @@ def test_the_chat_template() -> None:
         encoded = tokenizer.apply_chat_template(TURNS, return_dict=True, return_assistant_tokens_mask=True)
         trained = [i for i, on in zip(whole, encoded["assistant_masks"], strict=True) if on]
         assert tokenizer.decode(trained) == "red<|end|>blue<|end|>"
-        with pytest.raises(Exception, match="the role is tool; system, user or assistant would be right"):
+        with pytest.raises(Exception, match="expected the role system, user or assistant, got tool"):
             tokenizer.apply_chat_template([{"role": "tool", "content": "x"}])
 
 
@@ -103,7 +103,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"vocabulary is 100; {SMALLEST} or more"):
+    with pytest.raises(ConfigError, match=f"vocabulary: expected {SMALLEST} or more, got 100"):
         train_tokenizer(TEXTS, 100)
     with pytest.raises(DataError, match="there is no text"):
         train_tokenizer(["", ""])

@@ -63,7 +63,7 @@ def answered(home: str) -> list[Any]:
     """What a rank finds without training: of some rows, of one, and of none."""
     os.environ["EDGE_GLASS_HOME"] = home
     task = DetectionTask(scene_config("qwen2_vl", "generation.batch_size=2"), progress=False)
-    return [task.detect(task.model, "test", rows) for rows in ([5, 0, 3], [4], [])]
+    return [task.answer(task.model, "test", rows) for rows in ([5, 0, 3], [4], [])]
 
 
 def test_shares_give_the_boxes_of_one(session_home: str) -> None:

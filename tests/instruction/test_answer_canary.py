@@ -20,9 +20,10 @@ from torch import Tensor
 
 import edge_glass
 import edge_glass.experiment.run as run_module
-from edge_glass.core.canary import compute_logits
+from edge_glass.core.canary import FILE as CANARY
+from edge_glass.core.canary import Canary, compute_logits
 from edge_glass.core.errors import AssetError, CheckpointError
-from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
+from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.training.checkpoint import list_checkpoints, read_checkpoint, write_checkpoint
 
@@ -159,7 +160,9 @@ READ = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import load_file
-from edge_glass.instruction.model.folder import CANARY, Canary, load_answering_model
+from edge_glass.core.canary import FILE as CANARY
+from edge_glass.core.canary import Canary
+from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.core.canary import compute_logits
 found = {}
 for folder in map(Path, sys.argv[1:]):

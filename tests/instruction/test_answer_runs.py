@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 import edge_glass
 import edge_glass.experiment.run as run_module
 from edge_glass.config import ExperimentConfig, load_config
+from edge_glass.core.canary import FILE as CANARY
 from edge_glass.instruction.measure.archive import load_answers, picture_of
-from edge_glass.instruction.model.folder import CANARY, load_answering_model
+from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
 
 torch.set_num_threads(1)

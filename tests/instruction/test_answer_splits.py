@@ -16,10 +16,11 @@ from answer_tasks import LORA, tiny_config
 from edge_glass.config import ExperimentConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
-from edge_glass.instruction.data.sources import SPLITS, load_conversations
+from edge_glass.instruction.data.sources import load_conversations
 from edge_glass.instruction.measure.baselines import most_frequent_answers
 from edge_glass.instruction.run import InstructionExperiment
 from edge_glass.instruction.task import InstructionTask
+from edge_glass.tasks.text_generation import SPLITS
 
 torch.set_num_threads(1)
 
@@ -155,7 +156,7 @@ def test_the_most_frequent_answer_of_each_question() -> None:
 def test_guesses_come_from_training_rows_only() -> None:
     task = InstructionExperiment(tiny_config(), progress=False)
     rows = list(range(24))
-    guesses = task._guesses(rows)
+    guesses = task.guesses(rows).texts
     train, test = task.splits["train"], task.splits["test"]
     learned = {train.answer(row) for row in range(len(train))}
     assert set(guesses) <= learned

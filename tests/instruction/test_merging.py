@@ -20,7 +20,7 @@ from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.instruction.model.folder import load_answering_model
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.instruction.use.answer import AnswerModel
-from edge_glass.tasks.merged import Merged, require_equal, roomy_device
+from edge_glass.tasks.merging import Merged, require_equal, roomy_device
 
 LORA = "easy_vqa_smollm2"
 

@@ -64,7 +64,7 @@ def test_a_run_in_4_bits_from_training_to_a_plain_folder(
     AnswerModel(run).answer_all([(draw_shape("red", SHAPES[0]), "what colour is it?")])  # checks its canary
     answered, usual = [], merging._answers
 
-    def noticed(answerer: Any, *rest: Any) -> dict[int, str]:
+    def noticed(answerer: Any, *rest: Any) -> list[str]:
         answered.append({parameter.dtype for parameter in answerer.model.decoder.parameters()})
         return usual(answerer, *rest)
 

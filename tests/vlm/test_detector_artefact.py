@@ -19,17 +19,15 @@ from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary
+from edge_glass.core.canary import FILE as CANARY
 from edge_glass.core.canary import Canary
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
 from edge_glass.vlm.folder import (
-    CANARY,
+    DETECTION_FOLDER,
     box_convention,
     load_detection_model,
-    load_unquantized_detector,
-    read_record,
     require_convention,
     save_detection_model,
-    save_merged_detector,
 )
 from edge_glass.vlm.loading import load_vlm
 from edge_glass.vlm.model import DetectionModel, build_detection_model
@@ -214,12 +212,12 @@ def change_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (
             "processor/processor_config.json",
             lambda r: r["image_processor"]["size"].update(longest_edge=50_000),
-            r"another pixel budget than .*: max_pixels is 50000; 9000 would be right",
+            r"another pixel budget than .*: max_pixels: expected 9000, got 50000",
         ),
         (
             "model.json",
             lambda r: r["pixel_budget"].update(min_pixels=784),
-            "min_pixels is 3136; 784 would be right",
+            "min_pixels: expected 784, got 3136",
         ),
         (
             "model.json",
@@ -234,7 +232,7 @@ def change_json(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
             "family of its boxes is 'qwen2_vl', but they would be read as 'qwen2_5_vl'",
         ),
         ("model.json", lambda r: r.pop("pixel_budget"), "model.json cannot be read"),
-        ("adapter/adapter_manifest.json", lambda r: r["settings"].update(alpha=1.0), "alpha is 1.0"),
+        ("adapter/adapter_manifest.json", lambda r: r["settings"].update(alpha=1.0), "got 1.0"),
         ("model.json", lambda r: r["config"].update(seed=7), "trained on another model of the same shapes"),
     ],
 )
@@ -297,7 +295,7 @@ def test_a_run_with_another_convention_is_refused(finished: Callable[[str, str],
     tokens = settings.detection.model_copy(update={"box_format": "tokens"})
     with pytest.raises(ConfigError, match=r"detection\.box_format is tokens"):
         require_convention(settings.model_copy(update={"detection": tokens}), folder)
-    assert box_convention(settings) == read_record(folder).boxes
+    assert box_convention(settings) == DETECTION_FOLDER.read(folder)[0]["boxes"]
 
 
 def test_a_full_disk_leaves_what_was_there(
@@ -331,10 +329,12 @@ def test_plain_transformers_reads_a_merged_model(
     rows = batch(model)
     before = model.logits(rows)
     with pytest.raises(CheckpointError, match="merge it first"):
-        save_merged_detector(model, settings, tmp_path / "merged", stored, {})
+        DETECTION_FOLDER.save_merged(model, settings, tmp_path / "merged", stored, {})
     difference = model.merge(canary.BOUND)
     signed = Canary(stored.sample, canary.compute_logits(model, stored.sample), stored.untouched)
-    merged = save_merged_detector(model, settings, tmp_path / "merged", signed, {"logits": difference})
+    merged = DETECTION_FOLDER.save_merged(
+        model, settings, tmp_path / "merged", signed, {"logits": difference}
+    )
 
     plain = AutoModelForImageTextToText.from_pretrained(merged).eval()
     processor = AutoProcessor.from_pretrained(merged)
@@ -350,7 +350,7 @@ def test_plain_transformers_reads_a_merged_model(
 
     again, plain_settings = load_detection_model(merged)
     assert again.mode == "frozen" and plain_settings.vlm.mode == "frozen" and again.adapter is None
-    assert read_record(merged).merged == {"logits": difference}
+    assert DETECTION_FOLDER.read(merged)[0]["merged"] == {"logits": difference}
     torch.testing.assert_close(again.logits({**rows, "labels": labels}), before, atol=1e-3, rtol=1e-2)
 
 
@@ -367,7 +367,7 @@ def test_a_named_base_is_not_copied(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     assert size < (base / "1" / "model.safetensors").stat().st_size
     load_detection_model(folder)
-    assert load_unquantized_detector(folder).mode == "lora"
+    assert DETECTION_FOLDER.load_unquantized(folder).mode == "lora"
     shutil.rmtree(base / "1")
     (base / "2").rename(base / "1")
     with pytest.raises(CheckpointError, match="trained on another model of the same shapes"):

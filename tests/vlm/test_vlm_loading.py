@@ -122,7 +122,7 @@ def test_random_weights_are_not_quantised_and_quantised_ones_not_trained() -> No
     model.is_quantized = True
     from edge_glass.vlm.model import DetectionModel
 
-    with pytest.raises(ConfigError, match="full cannot train quantised weights"):
+    with pytest.raises(ConfigError, match="full, but quantised weights cannot be trained"):
         DetectionModel(model, processor, mode="full")
 
 

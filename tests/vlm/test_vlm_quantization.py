@@ -13,7 +13,7 @@ from torch import nn
 import edge_glass
 from detection_runs import CONFIGS
 from edge_glass.config import load_config
-from edge_glass.decoders.quantization import QUANTIZATIONS
+from edge_glass.decoders.pretrained import QUANTIZATIONS
 from edge_glass.detection.data.generated import generated_scenes
 from edge_glass.detection.use.detect import DetectModel
 from edge_glass.vlm.family import load_family

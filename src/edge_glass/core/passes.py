@@ -17,6 +17,12 @@ def parts(rows: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+def spread(total: int, most: int) -> list[int]:
+    """Return at most `most` of `total` rows, evenly spread."""
+    count = min(most, total)
+    return [total * number // count for number in range(count)]
+
+
 def moved(value: Any, device: torch.device) -> Any:
     """Return tensors, also those within mappings and lists, on a device; anything else as it is."""
     if isinstance(value, Tensor):

@@ -108,9 +108,7 @@ class CausalLayer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         if heads < 1 or width % heads or (width // heads) % 2:
-            raise ConfigError(
-                f"decoder: width {width} with {heads} heads; heads of an even width would be right"
-            )
+            raise ConfigError(f"decoder: expected heads of an even width, got {heads} heads in width {width}")
         self.heads = heads
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
         self.to_heads = nn.Linear(width, 3 * width, bias=False)
@@ -144,8 +142,6 @@ class CausalBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, layers: int) -> None:
         super().__init__()
-        if layers < 1:
-            raise ConfigError(f"decoder: layers is {layers}; 1 or more would be right")
         self.layers = nn.ModuleList(CausalLayer(width, heads, hidden) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=1e-6)
 

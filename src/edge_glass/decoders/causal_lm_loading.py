@@ -1,21 +1,37 @@
-"""Causal language models of transformers from a hub id, a folder, a GGUF file or an asset; and a toy one."""
+"""Causal language models of transformers from a hub id, a folder, a GGUF file or an asset; and a toy one.
+
+transformers takes half a minute to unpack a GGUF file of 135 M weights, and a second to load them from
+safetensors; every command would pay that. So a GGUF file is unpacked once, into a Hugging Face folder of the
+cache, in float32: four bytes a weight.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from edge_glass.assets import cache_root
 from edge_glass.core.errors import AssetError, ConfigError
-from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpack, unpacked_folder
-from edge_glass.decoders.quantization import keep_gradients, quantization_options
+from edge_glass.core.files import atomic_folder
+from edge_glass.decoders.pretrained import (
+    attention_options,
+    fit_tokenizer,
+    keep_gradients,
+    quantization_options,
+)
 from edge_glass.encoders.features import inference
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
 
-ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+logger = logging.getLogger(__name__)
+
+UNPACKED = "unpacked.json"  # written last: the folder is complete
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -46,11 +62,11 @@ def load_causal_lm(
         AssetError: It cannot be found, reached or understood, or tokenizer and model do not fit.
     """
     options = {**attention_options(attention), **quantization_options(quantization, dtype)}
-    folder, gguf = _find(source)
+    folder, gguf = _find_files(source)
     if gguf is not None and quantization is not None:
         raise ConfigError(
-            f"quantization {quantization} of {gguf}: a GGUF file is unpacked when it is loaded; "
-            "no quantization, or a folder of safetensors, would be right"
+            f"quantization is {quantization}, but {gguf} is unpacked when it is loaded; set it to none, or "
+            "give a folder of safetensors"
         )
     with plain_errors(str(source), "causal language model"), quiet_transformers():
         model, tokenizer, info = _load_parts(folder, gguf, dtype, options)
@@ -65,29 +81,8 @@ def load_causal_lm(
     return model.eval(), tokenizer
 
 
-def fit_tokenizer(model: Any, tokenizer: Any, source: str) -> None:
-    """Check that the model has a row for every token, and give the tokenizer a padding id if it has none.
-
-    A model with more rows than the tokenizer has tokens is common (rows are rounded up) and fine.
-
-    Raises:
-        AssetError: A token without a row, or no end token.
-    """
-    rows = model.get_input_embeddings().weight.shape[0]
-    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    if highest >= rows:
-        raise AssetError(
-            f"{source!r}: the tokenizer's token {token!r} has the id {highest}, but the model has "
-            f"{rows} rows; a tokenizer of at most {rows} tokens would be right"
-        )
-    if tokenizer.eos_token_id is None:
-        raise AssetError(f"the tokenizer of {source!r} has no end token; set eos_token in its config")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is always masked, so any known id will do
-
-
-def _find(source: str | Path) -> tuple[str, Path | None]:
-    """Folder or hub id, and the GGUF file that is to be read instead of the folder's usual files."""
+def _find_files(source: str | Path) -> tuple[str, Path | None]:
+    """Return folder or hub id, and the GGUF file that is to be read instead of the folder's usual files."""
     path = Path(source).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         return str(path.parent), path
@@ -98,7 +93,7 @@ def _find(source: str | Path) -> tuple[str, Path | None]:
 def _load_parts(
     folder: str, gguf: Path | None, dtype: torch.dtype, options: dict[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Model, tokenizer and transformers' loading report."""
+    """Return model, tokenizer and transformers' loading report."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if gguf is not None:
@@ -113,26 +108,6 @@ def _load_parts(
     )
     model, info = loaded
     return model, tokenizer, info
-
-
-def attention_options(attention: str) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for sdpa, flash or eager.
-
-    Raises:
-        ConfigError: Another name, or flash where it cannot run.
-    """
-    if attention not in ATTENTIONS:
-        raise ConfigError(f"attention is {attention!r}; {', '.join(ATTENTIONS)} would be right")
-    if attention == "flash":
-        _require_gpu("attention flash")
-        if importlib.util.find_spec("flash_attn") is None:
-            raise ConfigError("attention flash needs the package flash-attn; sdpa needs nothing")
-    return {"attn_implementation": ATTENTIONS[attention]}
-
-
-def _require_gpu(what: str) -> None:
-    if not torch.cuda.is_available():
-        raise ConfigError(f"{what} needs an NVIDIA GPU, and torch finds none here")
 
 
 def require_plain_head(lm: Any) -> None:
@@ -154,18 +129,103 @@ def require_plain_head(lm: Any) -> None:
         )
 
 
-def checkpoint_layers(lm: Any) -> None:
-    """Gradient checkpointing, non-reentrant: the only kind in which frozen inputs cut no gradients off."""
-    enable = getattr(lm, "activation_checkpointing_enable", None) or lm.gradient_checkpointing_enable
+def find_gguf(folder: Path) -> Path | None:
+    """Return the GGUF file that a folder stands for; None for folders of the usual layout.
+
+    Raises:
+        AssetError: There are several.
+    """
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return None
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) > 1:
+        raise AssetError(f"{folder} has {len(files)} GGUF files; name one, such as {files[0]}")
+    return files[0] if files else None
+
+
+def unpacked_folder(gguf: Path) -> Path:
+    """Return where the unpacked form of this file (path, size, time of change) belongs in the cache."""
+    status = gguf.stat()
+    identity = f"1 {gguf.resolve()} {status.st_size} {status.st_mtime_ns}"
+    name = f"{gguf.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    return cache_root() / "unpacked" / name
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Return whether the folder holds all that was written, by its sizes."""
     try:
-        enable({"use_reentrant": False})
-    except ValueError as error:
-        raise ConfigError(f"decoder: {error}") from error
-    lm.disable_input_require_grads()  # switched on for reentrant checkpointing; here it only costs memory
+        sizes = json.loads((folder / UNPACKED).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def unpack(gguf: Path, folder: Path, attention: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Load model and tokenizer from a GGUF file in float32, and keep them in `folder` when there is room.
+
+    Args:
+        gguf: The file.
+        folder: Where the unpacked form goes.
+        attention: transformers' name of an attention.
+
+    Returns:
+        Model, tokenizer and transformers' loading report.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"gguf_file": gguf.name, "trust_remote_code": False}
+    options: dict[str, Any] = {}
+    try:  # newer versions would otherwise keep the weights packed where they have a kernel: not trainable
+        from transformers import GgufConfig
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    except ImportError:
+        pass
+    logger.info("unpacking %s (once)", gguf)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        output_loading_info=True,
+        **where,
+        **options,
+    )
+    model, report = loaded
+    _forget_packing(model)
+    _keep(model, tokenizer, folder)
+    return model, tokenizer, report
+
+
+def _forget_packing(model: Any) -> None:
+    """Say in the configuration that the weights are plain numbers now: saved files must not say otherwise."""
+    model.hf_quantizer = None
+    for name in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+    model.__dict__.pop("quantization_method", None)
+
+
+def _keep(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the unpacked form beside its place and rename it; without room or permission, log and go on."""
+    try:
+        with atomic_folder(folder, replace=False) as temporary:
+            needed = 4 * sum(parameter.numel() for parameter in model.parameters())
+            if shutil.disk_usage(temporary).free < 2 * needed:
+                raise OSError(f"{needed / 1e6:,.0f} MB would be needed twice")
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            sizes = {file.name: file.stat().st_size for file in temporary.iterdir()}
+            (temporary / UNPACKED).write_text(json.dumps(sizes), encoding="utf-8")
+            if folder.exists() and not is_unpacked(folder):
+                shutil.rmtree(folder)
+    except OSError as error:  # another process may have been faster, too
+        if not is_unpacked(folder):
+            logger.warning("the unpacked weights are not kept in %s: %s", folder, error)
 
 
 def tiny_causal_lm(seed: int, width: int = 32, layers: int = 2) -> tuple[nn.Module, Any]:
-    """A toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes; no network.
+    """Build a toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes; no network.
 
     Like the real ones it has more rows than its tokenizer has tokens.
     """
@@ -192,7 +252,7 @@ def tiny_causal_lm(seed: int, width: int = 32, layers: int = 2) -> tuple[nn.Modu
 
 
 def tiny_tokenizer() -> Any:
-    """A tokenizer of bytes with Qwen's special tokens and chat template, built in code."""
+    """Build a tokenizer of bytes with Qwen's special tokens and chat template, built in code."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

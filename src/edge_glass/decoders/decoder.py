@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from edge_glass.config.options import Options
 from edge_glass.config.sections.answers import DECODERS
+from edge_glass.config.sections.large_models import WritingOptions
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.core.labels import NOT_TRAINED
 from edge_glass.decoders.tokenizers import load_tokenizer
@@ -68,49 +70,35 @@ class Generation(NamedTuple):
     ended: list[bool]
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
+class GenerationSettings(Options, WritingOptions):
     """How words are chosen; the default is greedy.
 
-    Attributes:
-        max_new_tokens: Longest answer in tokens, the end token counted.
-        do_sample: Draw tokens at random instead of taking the best.
-        temperature: Of the sampling; below 1 is more careful.
-        top_p: Sample from the smallest set of tokens with this much probability.
-        num_beams: Beam search over so many hypotheses; 1 is greedy. The answer with the best mean
-            log-probability per token wins.
-        seed: Of the sampling. Every row draws the same numbers, so that a row's answer does not depend on
-            the rows beside it.
-        end: Id of the token that ends an answer, as conversations are written; None is the tokenizer's
-            end-of-text token. Chat templates often end answers with another one.
+    `num_beams` is beam search over so many hypotheses; the answer with the best mean log-probability per
+    token wins. In sampling, `temperature` below 1 is more careful, and `top_p` leaves the smallest set of
+    tokens with this much probability.
 
     Raises:
         ConfigError: A value out of range, or sampling with beams.
     """
 
-    max_new_tokens: int = 32
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
-    num_beams: int = 1
-    seed: int = 0
-    end: int | None = None
+    noun: ClassVar[str] = "generation"
 
-    def __post_init__(self) -> None:
-        checks = (
-            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
-            ("temperature", self.temperature > 0, "a number above 0"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("num_beams", self.num_beams >= 1, "1 or more"),
-            ("end", self.end is None or self.end >= 0, "the id of a token"),
-        )
-        for name, right, wanted in checks:
-            if not right:
-                raise ConfigError(f"generation: {name} is {getattr(self, name)}; {wanted} would be right")
+    max_new_tokens: int = Field(32, ge=1, description="Longest answer in tokens, the end token counted.")
+    seed: int = Field(
+        0, description="Of the sampling. All rows draw the same numbers: none depends on the rows beside it."
+    )
+    end: int | None = Field(
+        None,
+        ge=0,
+        description="Id of the token that ends an answer, as conversations are written; null is the "
+        "tokenizer's end-of-text token. Chat templates often end answers with another one.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
         if self.do_sample and self.num_beams > 1:
-            raise ConfigError(
-                f"generation: do_sample with num_beams {self.num_beams}; one of the two would be right"
-            )
+            raise ValueError(f"expected do_sample or beams, got do_sample with num_beams {self.num_beams}")
+        return self
 
     def end_for(self, tokenizer: Any) -> int:
         """The id that ends an answer written with this tokenizer.
@@ -122,7 +110,8 @@ class GenerationSettings:
             return int(tokenizer.eos_token_id)
         if tokenizer.convert_ids_to_tokens(self.end) is None:
             raise ConfigError(
-                f"generation: end is {self.end}, which is no token; the tokenizer has {len(tokenizer)}"
+                f"generation: end: expected the id of a token, got {self.end}; the tokenizer has "
+                f"{len(tokenizer)}"
             )
         return self.end
 
@@ -304,5 +293,5 @@ def check_names_and_shapes(expected: Mapping[str, Tensor], given: Mapping[str, T
         raise CheckpointError(f"{what}: tensors {' and '.join(parts)}; the checkpoint is of another model")
     for name, tensor in expected.items():
         if tensor.shape != given[name].shape:
-            found, right = tuple(given[name].shape), tuple(tensor.shape)
-            raise CheckpointError(f"{what}: {name!r} has the shape {found}; {right} would be right")
+            shapes = f"the shape {tuple(tensor.shape)}, got {tuple(given[name].shape)}"
+            raise CheckpointError(f"{what}: expected {name!r} with {shapes}")

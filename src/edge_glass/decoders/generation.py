@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.sections.large_models import WritingOptions
 from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.decoder import Decoder, Generation, GenerationSettings, OnToken, Prefix
 
@@ -225,7 +225,7 @@ def stream_text(
     """
     if len(ids) != 1 or settings.num_beams > 1:
         found = f"{len(ids)} prompts with num_beams {settings.num_beams}"
-        raise ConfigError(f"generation: streaming {found}; one prompt without beams would be right")
+        raise ConfigError(f"generation: expected one prompt without beams for streaming, got {found}")
     return _pieces(decoder, prefix, ids, mask, settings)
 
 
@@ -275,16 +275,9 @@ def _text_of(decoder: Decoder, queue: SimpleQueue[int | BaseException | None]) -
 
 def generation_settings(config: ExperimentConfig, end: int) -> GenerationSettings:
     """How an experiment writes its answers; `end` is the id of the token that ends one."""
-    generation = config.generation
-    return GenerationSettings(
-        max_new_tokens=generation.max_new_tokens or config.dataset.max_answer_length,
-        do_sample=generation.do_sample,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        num_beams=generation.num_beams,
-        seed=config.seed,
-        end=end,
-    )
+    options = config.generation.model_dump(include=set(WritingOptions.model_fields))
+    options["max_new_tokens"] = options["max_new_tokens"] or config.dataset.max_answer_length
+    return GenerationSettings(**options, seed=config.seed, end=end)
 
 
 def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) -> GenerationSettings:
@@ -293,17 +286,15 @@ def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) ->
     Asking for beams ends sampling, and the other way round, unless both are asked for.
 
     Raises:
-        ConfigError: A value out of range, both beams and sampling, or a choice that only sampling reads.
+        ConfigError: An unknown choice, a value out of range, both beams and sampling, or a choice that only
+            sampling reads.
     """
     chosen = {name: value for name, value in choices.items() if value is not None}
-    if unknown := sorted(chosen.keys() - GenerationSettings.__dataclass_fields__.keys()):
-        known = ", ".join(GenerationSettings.__dataclass_fields__)
-        raise ConfigError(f"generation: there is no setting {unknown[0]!r}; {known} would be right")
     if chosen.get("do_sample"):
         chosen = {"num_beams": 1} | chosen
     elif chosen.get("num_beams", 1) > 1:
         chosen = {"do_sample": False} | chosen
-    changed = replace(settings, **chosen)
+    changed = GenerationSettings(**{**settings.model_dump(), **chosen})
     unread = [name for name in SAMPLING if name in chosen]
     if unread and not changed.do_sample:
         raise ConfigError(

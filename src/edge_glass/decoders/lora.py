@@ -12,16 +12,17 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edge_glass.config.options import Options
+from edge_glass.config.sections.answers import LoraConfig
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.decoders.decoder import check_names_and_shapes
 from edge_glass.encoders.sources import write_record
@@ -39,41 +40,19 @@ SAMPLED = 256  # numbers of the base that are kept beside its adapter
 SAME_BASE = 0.005  # what they may differ by, as a share: rounding them to bfloat16 is 0.002
 
 
-@dataclass(frozen=True)
-class LoraSettings:
+class LoraSettings(Options, LoraConfig):
     """How a language model is adapted.
 
-    Attributes:
-        rank: Width of the adapters.
-        alpha: The adapters' contribution is multiplied by alpha / rank (alpha / √rank with `rslora`).
-        dropout: On the input of the adapters.
-        targets: Linear layers: attention, mlp, all-linear, a layer's full name, or the end of it, such as
-            q_proj or layers.0.mlp.up_proj. The LM head and the embeddings are never adapted.
-        rslora: Scale by √rank, https://arxiv.org/abs/2312.03732.
-        dora: Train the magnitudes too, https://arxiv.org/abs/2402.09353.
+    `targets` are linear layers: attention, mlp, all-linear, a layer's full name, or the end of it, such as
+    q_proj or layers.0.mlp.up_proj. The LM head and the embeddings are never adapted. With `rslora` the
+    contribution of the adapters is multiplied by alpha / √rank (https://arxiv.org/abs/2312.03732); `dora`
+    trains the magnitudes too (https://arxiv.org/abs/2402.09353).
 
     Raises:
         ConfigError: A value out of range.
     """
 
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    targets: Sequence[str] = ("attention", "mlp")
-    rslora: bool = False
-    dora: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", tuple(self.targets))
-        checks = (
-            ("rank", self.rank >= 1, "1 or more"),
-            ("alpha", self.alpha > 0, "a number above 0"),
-            ("dropout", 0 <= self.dropout < 1, "0 or more and below 1"),
-            ("targets", len(self.targets) > 0, "a list of layers"),
-        )
-        for name, right, wanted in checks:
-            if not right:
-                raise ConfigError(f"lora: {name} is {getattr(self, name)!r}; {wanted} would be right")
+    noun: ClassVar[str] = "lora"
 
 
 def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
@@ -119,8 +98,8 @@ def _nothing_matches(model: nn.Module, linear: list[str], target: str) -> str:
     ends = sorted({name.rpartition(".")[2] for name in linear})
     names = [*GROUPS, ALL, *ends, *linear]
     near = get_close_matches(target, names, n=3, cutoff=0.6)
-    right = ", ".join(near or [*GROUPS, ALL, *ends][:9])
-    return f"lora: target {target!r} matches no layer of {type(model).__name__}; {right} would be right"
+    some = ", ".join(near or [*GROUPS, ALL, *ends][:9])
+    return f"lora: expected a target such as {some}, got {target!r}, which {type(model).__name__} has not"
 
 
 class LoraAdapter:
@@ -181,7 +160,7 @@ class LoraAdapter:
         self._peft.peft_config["default"].save_pretrained(folder)
         manifest = {
             "format": 1,
-            "settings": {**asdict(self.settings), "targets": list(self.settings.targets)},
+            "settings": self.settings.model_dump(),
             "targets": self.targets,
             "base": self._base_sample().tolist(),
             "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
@@ -208,13 +187,13 @@ class LoraAdapter:
         stored = LoraSettings(**manifest["settings"])
         for field in ("alpha", "rslora", "dora"):  # which decide what the tensors mean, but not their shapes
             if getattr(stored, field) != getattr(self.settings, field):
-                found, right = getattr(stored, field), getattr(self.settings, field)
-                raise CheckpointError(f"adapter {folder}: {field} is {found}; {right} would be right here")
+                found, expected = getattr(stored, field), getattr(self.settings, field)
+                raise CheckpointError(f"adapter {folder}: expected {field} {expected}, got {found}")
         base, trained_on = self._base_sample(), torch.tensor(manifest["base"])
         if not float((base - trained_on).norm()) <= SAME_BASE * float(trained_on.norm()):
             raise CheckpointError(
                 f"adapter {folder}: it was trained on another model of the same shapes (other embeddings); "
-                "that one would be right"
+                "load it into that one"
             )
         with torch.no_grad():
             for name, tensor in own.items():
@@ -313,10 +292,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(LoraSettings)}
         if (
             manifest["format"] != 1
-            or set(manifest["settings"]) != known
+            or set(manifest["settings"]) != set(LoraSettings.model_fields)
             or not {"tensors", "base"} <= manifest.keys()
         ):
             raise ValueError("another format")

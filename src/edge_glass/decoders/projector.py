@@ -49,12 +49,12 @@ class Projector(nn.Module):
         super().__init__()
         for name, value in (("in_width", in_width), ("out_width", out_width)):
             if value < 1:
-                raise ConfigError(f"projector: {name} is {value}; 1 or more would be right")
+                raise ConfigError(f"projector: {name}: expected 1 or more, got {value}")
         if not (math.isfinite(scale) and scale > 0):
-            raise ConfigError(f"projector: scale is {scale}; a number above 0 would be right")
+            raise ConfigError(f"projector: scale: expected a number above 0, got {scale}")
         if perceiver is not None and perceiver.input_width != in_width:
             raise ConfigError(
-                f"projector: the perceiver reads {perceiver.input_width} numbers; {in_width} would be right"
+                f"projector: expected a perceiver that reads {in_width} numbers, got {perceiver.input_width}"
             )
         self.in_width = in_width
         self.width = out_width
@@ -78,7 +78,7 @@ class Projector(nn.Module):
         """
         if features.tokens.shape[-1] != self.in_width:
             raise ConfigError(
-                f"projector: the tokens are {features.tokens.shape[-1]} wide; {self.in_width} would be right"
+                f"projector: expected tokens that are {self.in_width} wide, got {features.tokens.shape[-1]}"
             )
         if self.perceiver is not None:
             features = self.perceiver(features.tokens, features.mask)
@@ -96,7 +96,7 @@ def _build(kind: str, in_width: int, out_width: int) -> nn.Module:
         ),
     }
     if kind not in kinds:
-        raise ConfigError(f"projector: kind is {kind!r}; linear or mlp would be right")
+        raise ConfigError(f"projector: kind: expected linear or mlp, got {kind!r}")
     return kinds[kind]()
 
 

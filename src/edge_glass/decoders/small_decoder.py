@@ -6,7 +6,6 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -51,7 +50,7 @@ class SmallDecoder(nn.Module, ABC):
     Args:
         tokenizer: A fast tokenizer of transformers with an end-of-text token, which also pads where there is
             no pad token.
-        config: Sizes; a dataclass with at least `width` and `heads`.
+        config: Sizes, at least `width` and `heads`.
 
     Raises:
         ConfigError: The tokenizer has no end token, or gaps between its ids.
@@ -69,8 +68,8 @@ class SmallDecoder(nn.Module, ABC):
             tokenizer.pad_token = tokenizer.eos_token  # padding is always masked, so any known id will do
         if (highest := max(tokenizer.get_vocab().values())) >= len(tokenizer):
             raise ConfigError(
-                f"decoder: the tokenizer has {len(tokenizer)} tokens with ids up to {highest}; ids without "
-                "gaps would be right"
+                "decoder: expected a tokenizer without gaps between its ids, got "
+                f"{len(tokenizer)} tokens with ids up to {highest}"
             )
         self.tokenizer = tokenizer
         self.config = config
@@ -147,8 +146,8 @@ class SmallDecoder(nn.Module, ABC):
         if prefix is None:
             return words, mask
         if prefix.tokens.shape[-1] != self.width or len(prefix.tokens) != len(ids):
-            found, right = tuple(prefix.tokens.shape), f"({len(ids)}, any, {self.width})"
-            raise ConfigError(f"decoder: the prefix has the shape {found}; {right} would be right")
+            found, expected = tuple(prefix.tokens.shape), f"({len(ids)}, any, {self.width})"
+            raise ConfigError(f"decoder: expected a prefix of the shape {expected}, got {found}")
         tokens = prefix.tokens.masked_fill(~prefix.mask.unsqueeze(-1), 0.0)  # zero times NaN would be NaN
         return join(prefix._replace(tokens=tokens), words, mask)
 
@@ -202,7 +201,12 @@ class SmallDecoder(nn.Module, ABC):
         save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
         write_record(
             folder / DESCRIPTION,
-            {"format": 1, "kind": self.kind, "vocabulary": self.vocabulary, "config": asdict(self.config)},
+            {
+                "format": 1,
+                "kind": self.kind,
+                "vocabulary": self.vocabulary,
+                "config": self.config.model_dump(),
+            },
         )
 
     @classmethod
@@ -221,7 +225,7 @@ class SmallDecoder(nn.Module, ABC):
         try:
             record = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             if record["kind"] != cls.kind:
-                raise AssetError(f"{folder} holds a {record['kind']} decoder; {cls.kind} would be right")
+                raise AssetError(f"{folder}: expected a {cls.kind} decoder, got a {record['kind']} decoder")
             config = cls.config_class(**record["config"])
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / TOKENIZER)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -229,8 +233,7 @@ class SmallDecoder(nn.Module, ABC):
         decoder = cls(tokenizer, config)
         if decoder.vocabulary != record["vocabulary"]:
             raise CheckpointError(
-                f"{folder}: the tokenizer has {decoder.vocabulary} tokens; "
-                f"{record['vocabulary']} would be right"
+                f"{folder}: expected a tokenizer of {record['vocabulary']} tokens, got {decoder.vocabulary}"
             )
         try:
             state = load_file(folder / WEIGHTS)

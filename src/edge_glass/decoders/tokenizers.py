@@ -24,7 +24,7 @@ CHAT_TEMPLATE = (
     f"{{% elif message.role == 'user' %}}{USER}{{{{ message.content }}}}"
     "{% elif message.role == 'system' %}{{ message.content }}"
     "{% else %}"
-    "{{ raise_exception('the role is ' ~ message.role ~ '; system, user or assistant would be right') }}"
+    "{{ raise_exception('expected the role system, user or assistant, got ' ~ message.role) }}"
     "{% endif %}{% endfor %}"
     f"{{% if add_generation_prompt %}}{ASSISTANT}{{% endif %}}"
 )
@@ -48,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> Any:
     from tokenizers.trainers import BpeTrainer
 
     if vocabulary < SMALLEST:
-        raise ConfigError(f"tokenizer: vocabulary is {vocabulary}; {SMALLEST} or more would be right")
+        raise ConfigError(f"tokenizer: vocabulary: expected {SMALLEST} or more, got {vocabulary}")
     texts = list(texts)
     if not any(texts):
         raise DataError("tokenizer: there is no text to learn a vocabulary from")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,7 @@ from torch.utils.data import Dataset
 
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import distributed
-from edge_glass.core.passes import parts
-from edge_glass.core.progress import progress_bar
+from edge_glass.core.passes import spread
 from edge_glass.data.samples import group_numbers
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.detection.boxes.codec import BoxCodec, box_codec
@@ -34,14 +31,9 @@ from edge_glass.detection.data.table import DetectionDataset, DetectionTable
 from edge_glass.detection.iou_callback import within
 from edge_glass.detection.measure.metrics import DetectionSet, detection_values
 from edge_glass.detection.use.detections import find_boxes
-from edge_glass.tasks.sources import training_device
-from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
+from edge_glass.tasks.text_generation import SPLITS, TextGenerationTask
 from edge_glass.training.task import Batch
 from edge_glass.vlm.model import DetectionModel, build_detection_model
-
-logger = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -70,42 +62,26 @@ class Detections:
 
 
 class DetectionTask(TextGenerationTask):
-    """Teaches a vision-language model to find things; see `edge_glass.training.Task`.
+    """Teaches a vision-language model to find things; see `edge_glass.training.Task`."""
 
-    Args:
-        config: The experiment.
-        progress: Show progress bars.
-        model: A finished model to measure; by default a fresh one is built.
-        tables: Its train, val and test; by default they are read.
+    written = Detections
+    doing = "looking at {split} pictures"
 
-    Attributes:
-        samples: Some answers of the last validation, as plain data.
+    def read_tables(self) -> dict[str, DetectionTable]:
+        """See `TextGenerationTask`."""
+        return load_scenes(self.config)
 
-    Raises:
-        EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
-    """
-
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        progress: bool = True,
-        model: DetectionModel | None = None,
-        tables: Mapping[str, DetectionTable] | None = None,
-    ) -> None:
-        self.config, self.progress = config, progress
-        self.primary_metric = config.evaluation.primary_metric
-        tables = tables or load_scenes(config)
-        self.model = (model or self.fresh_model()).to(training_device(config))
+    def set_up(self, fresh: bool) -> None:
+        """See `TextGenerationTask`."""
+        config = self.config
         self.processor = self.model.processor
         self.codec: BoxCodec = box_codec(config.vlm.family, config.detection.box_format)
-        self.datasets = {name: self._dataset(tables[name]) for name in SPLITS}
+        self.datasets = {name: self._dataset(self.tables[name]) for name in SPLITS}
         self.settings = generation_settings(config, end_of_turn(self.processor))
         self.collator = build_collator(config, self.processor, self.codec)
-        self.samples: list[dict[str, Any]] = []
-        self.keep_canary(self.batch("test", [0]))
 
     def fresh_model(self) -> DetectionModel:
-        """The model that training starts from."""
+        """Return the model that training starts from."""
         return build_detection_model(self.config)
 
     def _dataset(self, table: DetectionTable) -> DetectionDataset:
@@ -140,13 +116,6 @@ class DetectionTask(TextGenerationTask):
         """Conversation rows → a batch to train on; every batch is read back (`check_detection_labels`)."""
         return {**self.collator(items), "ids": [item["id"] for item in items]}
 
-    def evaluate(self, model: DetectionModel, split: str) -> dict[str, float]:
-        """Loss and token accuracy, and the metrics of the boxes that the model writes."""
-        rows = self.measured_rows(split)
-        found = self.detect(model, split, rows)
-        self.samples = self._samples(split, found)
-        return self.validation_loss(model, split, rows) | detection_values(self.detection_set(split, found))
-
     # Measuring
 
     def batch(self, split: str, rows: Sequence[int]) -> Batch:
@@ -155,45 +124,16 @@ class DetectionTask(TextGenerationTask):
 
     def iou_within(self, model: DetectionModel, seconds: float) -> dict[str, float]:
         """Metrics of as many validation rows as fit into a time budget, at most `detection.iou_rows`."""
-        rows = self._spread("val", self.config.detection.iou_rows)
-        found = self.detect(model, "val", rows, seconds=seconds)
-        return {**detection_values(self.detection_set("val", found)), "rows": float(len(found.rows))}
+        rows = spread(len(self.splits["val"]), self.config.detection.iou_rows)
+        found = self.answer(model, "val", rows, limit=partial(within, seconds=seconds))
+        return {**self.metric_values("val", found), "rows": float(len(found.rows))}
 
-    def _spread(self, split: str, most: int) -> list[int]:
-        total = len(self.splits[split])
-        return [total * number // min(most, total) for number in range(min(most, total))]
+    def metric_values(self, split: str, written: Detections) -> dict[str, float]:
+        """See `TextGenerationTask`."""
+        return detection_values(self.detection_set(split, written))
 
-    def detect(
-        self,
-        model: DetectionModel,
-        split: str,
-        rows: Sequence[int],
-        progress: bool = False,
-        seconds: float | None = None,
-    ) -> Detections:
-        """Write answers to these rows and read the boxes; each rank its share, and all get all of them.
-
-        Args:
-            model: Of this task.
-            split: Of the rows.
-            rows: To be answered, in any order.
-            progress: Show a progress bar.
-            seconds: After them no further rows are begun, on any rank; the first batch always is.
-        """
-        own = distributed.own_share(rows)
-        batches: Iterable[Sequence[int]] = parts(own, self.config.generation.batch_size)
-        if seconds is not None:
-            batches = within(batches, seconds)
-        found: list[Detections] = []
-        with self.precision(), progress_bar(f"looking at {split} pictures", len(own), progress) as advance:
-            for part in batches:
-                found.append(self._detect(model, split, part))
-                advance(len(part))
-        gathered = list(chain(*distributed.from_all(found)))
-        names = [field.name for field in fields(Detections)]
-        return Detections(**{name: list(chain(*(getattr(one, name) for one in gathered))) for name in names})
-
-    def _detect(self, model: DetectionModel, split: str, rows: Sequence[int]) -> Detections:
+    def write(self, model: DetectionModel, split: str, rows: Sequence[int]) -> Detections:
+        """See `TextGenerationTask`; the boxes are read from what was written."""
         items = [self.datasets[split].prompt_row(row) for row in rows]
         read = find_boxes(model, self.codec, items, self.settings)
         return Detections(
@@ -228,17 +168,15 @@ class DetectionTask(TextGenerationTask):
             sizes=[table.sizes[row] for row in found.rows],
         )
 
-    def _samples(self, split: str, found: Detections) -> list[dict[str, Any]]:
-        table = self.splits[split]
-        return [
-            {
-                "id": table.ids[found.rows[at]],
-                "reference": self._right_answer(table, found.rows[at]),
-                "answer": found.texts[at],
-                "ended": found.ended[at],
-            }
-            for at in evenly_spread(found.rows)
-        ]
+    def sample(self, split: str, written: Detections, place: int) -> dict[str, Any]:
+        """See `TextGenerationTask`."""
+        table, row = self.splits[split], written.rows[place]
+        return {
+            "id": table.ids[row],
+            "reference": self._right_answer(table, row),
+            "answer": written.texts[place],
+            "ended": written.ended[place],
+        }
 
     def _right_answer(self, table: DetectionTable, row: int) -> str:
         size = table.sizes[row]

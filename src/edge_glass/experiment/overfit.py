@@ -20,8 +20,8 @@ import torch
 from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.passes import moved, parts
 from edge_glass.core.progress import progress_bar
-from edge_glass.tasks.measuring import arithmetic
 from edge_glass.tasks.registry import task_kind
+from edge_glass.tasks.text_generation import autocast
 from edge_glass.training.optimizers import build_optimizer
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _training(task: Any) -> Iterator[None]:
         model.train()
         optimizer.zero_grad()
         for batch in batches:
-            with arithmetic(config, model.device):
+            with autocast(config, model.device):
                 mean, _ = task.loss(model, batch, step=step, diagnostics=False)
             (mean * (task.weight(batch) / total)).backward()
         if optimization.max_grad_norm:

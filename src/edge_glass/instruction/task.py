@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from edge_glass.assets import cache_root
-from edge_glass.config.schema import ExperimentConfig
-from edge_glass.core import distributed
 from edge_glass.core.passes import moved, parts
-from edge_glass.core.progress import progress_bar
 from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
@@ -25,13 +21,13 @@ from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.generation import generation_settings
 from edge_glass.instruction.data.conversation_rows import ConversationRows
 from edge_glass.instruction.data.datasets import ConversationDataset
-from edge_glass.instruction.data.sources import SPLITS, load_conversations, texts_of
+from edge_glass.instruction.data.sources import load_conversations, texts_of
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
-from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision, training_device
-from edge_glass.tasks.text_generation import TextGenerationTask, evenly_spread
+from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision
+from edge_glass.tasks.text_generation import SPLITS, TextGenerationTask
 from edge_glass.training.task import Batch
 
 logger = logging.getLogger(__name__)
@@ -49,50 +45,32 @@ class Answers:
 
 
 class InstructionTask(TextGenerationTask):
-    """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`.
+    """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`."""
 
-    Args:
-        config: The experiment.
-        progress: Show progress bars.
-        model: A finished model to measure; by default a fresh one is built.
-        tables: Its train, val and test; by default they are read.
+    written = Answers
+    doing = "answering {split} questions"
 
-    Attributes:
-        samples: Some answers of the last validation, as plain data.
+    def read_tables(self) -> dict[str, InstructionTable]:
+        """See `TextGenerationTask`."""
+        return load_conversations(self.config)
 
-    Raises:
-        EdgeGlassError: Data, weights or configuration are wrong; nothing has been trained then.
-    """
-
-    def __init__(
-        self,
-        config: ExperimentConfig,
-        progress: bool = True,
-        model: AnsweringModel | None = None,
-        tables: Mapping[str, InstructionTable] | None = None,
-    ) -> None:
-        self.config, self.progress = config, progress
-        self.primary_metric = config.evaluation.primary_metric
-        tables = tables or load_conversations(config)
-        self._learned_from = tables["train"]
-        self.model = (model or self.fresh_model()).to(training_device(config))
+    def set_up(self, fresh: bool) -> None:
+        """See `TextGenerationTask`; a fresh model measures the features of some training rows."""
         self.tokenizer = ConversationTokenizer(self.model.decoder.tokenizer)
-        self.settings = generation_settings(config, self.tokenizer.end)
-        self.datasets = {name: self._dataset(tables[name], name == "train") for name in SPLITS}
+        self.settings = generation_settings(self.config, self.tokenizer.end)
+        self.datasets = {name: self._dataset(self.tables[name], name == "train") for name in SPLITS}
         self.source = self._feature_source()
-        if model is None:
+        if fresh:
             self._measure_features()
-        self.samples: list[dict[str, Any]] = []
         self._checked = False
         self._rows: dict[tuple[str, bool], Dataset] = {}
-        self.keep_canary(self.batch("test", [self._richest_row("test")]))
 
     def fresh_model(self) -> AnsweringModel:
-        """The model that training starts from."""
+        """Return the model that training starts from."""
         config = self.config
         tokenizer = None
         if not decoder_kind(config.decoder.kind).pretrained:
-            tokenizer = build_tokenizer(config.decoder, texts_of(self._learned_from))
+            tokenizer = build_tokenizer(config.decoder, texts_of(self.tables["train"]))
         decoder = build_decoder(config, tokenizer)
         encoders: dict[str, Any] = {}
         if not config.prefix.blind:
@@ -184,32 +162,17 @@ class InstructionTask(TextGenerationTask):
             collate[name] = stack_pixels if name == "vision" else tower.encoder.collate
         return ConversationCollator(self.model.decoder.tokenizer.pad_token_id, prompts, collate)
 
-    def evaluate(self, model: AnsweringModel, split: str) -> dict[str, float]:
-        """Loss and token accuracy, and the metrics of the answers that the model writes."""
-        rows = self.measured_rows(split)
-        answers = self.answer(model, split, rows)
-        self.samples = self._samples(split, answers)
-        return self.validation_loss(model, split, rows) | answer_values(self.answer_set(split, answers))
-
     # Measuring
 
-    def answer(
-        self, model: AnsweringModel, split: str, rows: Sequence[int], progress: bool = False
-    ) -> Answers:
-        """Write answers to these rows; each rank writes its share, and all get all of them."""
-        own, texts, ended = distributed.own_share(rows), [], []
-        with (
-            self.precision(),
-            progress_bar(f"answering {split} questions", len(own), progress) as advance,
-        ):
-            for part in parts(own, self.config.generation.batch_size):
-                batch = moved(self.batch(split, part, prompts=True), self.model.device)
-                written = model.generate(batch, self.settings)
-                texts += [self.text(tokens) for tokens in written.tokens]
-                ended += written.ended
-                advance(len(part))
-        gathered = distributed.from_all((list(own), texts, ended))
-        return Answers(*(list(chain(*parts)) for parts in zip(*gathered, strict=True)))
+    def write(self, model: AnsweringModel, split: str, rows: Sequence[int]) -> Answers:
+        """See `TextGenerationTask`."""
+        batch = moved(self.batch(split, rows, prompts=True), self.model.device)
+        written = model.generate(batch, self.settings)
+        return Answers(list(rows), [self.text(tokens) for tokens in written.tokens], written.ended)
+
+    def metric_values(self, split: str, written: Answers) -> dict[str, float]:
+        """See `TextGenerationTask`."""
+        return answer_values(self.answer_set(split, written))
 
     def text(self, tokens: Sequence[int]) -> str:
         """Generated tokens as an answer."""
@@ -227,22 +190,20 @@ class InstructionTask(TextGenerationTask):
             ended=answers.ended,
         )
 
-    def _samples(self, split: str, answers: Answers) -> list[dict[str, Any]]:
-        table = self.splits[split]
-        return [
-            {
-                "id": table.ids[answers.rows[at]],
-                "question": table.question(answers.rows[at]),
-                "reference": table.answer(answers.rows[at]),
-                "answer": answers.texts[at],
-                "ended": answers.ended[at],
-            }
-            for at in evenly_spread(answers.rows)
-        ]
+    def sample(self, split: str, written: Answers, place: int) -> dict[str, Any]:
+        """See `TextGenerationTask`."""
+        table, row = self.splits[split], written.rows[place]
+        return {
+            "id": table.ids[row],
+            "question": table.question(row),
+            "reference": table.answer(row),
+            "answer": written.texts[place],
+            "ended": written.ended[place],
+        }
 
-    def _richest_row(self, split: str) -> int:
-        """The first row with the most that is seen and heard: no tower should go without a canary."""
-        table = self.splits[split]
+    def canary_row(self) -> int:
+        """Return the first row with the most that is seen and heard: every tower should have a canary."""
+        table = self.splits["test"]
         has = [np.array([bool(keys) for keys in table.keys(name)], dtype=int) for name in self.model.towers]
         return int(np.sum(has, axis=0).argmax()) if has else 0
 

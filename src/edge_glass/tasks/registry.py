@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_glass.reporting.run_folder import RunFolder
     from edge_glass.tasks.experiment import Experiment
     from edge_glass.tasks.inspection import Inspection
-    from edge_glass.tasks.merged import Merged
+    from edge_glass.tasks.merging import Merged
 
 TASKS: Final = Registry("edge_glass.experiment.tasks", "task")
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from edge_glass.config.sections.detection import VlmLoraConfig
+from edge_glass.config.sections.large_models import LoraOptions
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.parameters import ParameterCount
 from edge_glass.decoders.lora import ALL, GROUPS, LoraSettings, resolve_targets, target_matches
@@ -55,14 +56,8 @@ def lora_settings(config: VlmLoraConfig, model: Any, family: str) -> LoraSetting
         ConfigError: A target that matches no linear layer of its component, or no target at all.
     """
     wanted = {"vision": config.vision, "projector": config.projector, "llm": config.llm}
-    return LoraSettings(
-        rank=config.rank,
-        alpha=config.alpha,
-        dropout=config.dropout,
-        targets=resolve_component_targets(model, family, wanted),
-        rslora=config.rslora,
-        dora=config.dora,
-    )
+    options = config.model_dump(include=set(LoraOptions.model_fields))
+    return LoraSettings(**options, targets=resolve_component_targets(model, family, wanted))
 
 
 def resolve_component_targets(model: Any, family: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edge_glass.core.errors import ConfigError
-from edge_glass.decoders.causal_lm_generation import cast_head, only_writable, stop_ids
 from edge_glass.decoders.decoder import GenerationSettings, OnToken
 from edge_glass.decoders.generation import generate
+from edge_glass.decoders.pretrained import cast_head, only_writable, stop_ids
 from edge_glass.vlm.inputs import inner_inputs, rope_positions
 
 
@@ -46,8 +46,8 @@ def write(
     """Write an answer to every prompt of a batch; see `DetectionModel.generate`."""
     if settings.num_beams > 1:
         raise ConfigError(
-            f"generation: num_beams is {settings.num_beams}; 1 would be right, as boxes are scored by the "
-            "words that were chosen one after another"
+            f"generation: num_beams: expected 1, got {settings.num_beams}; boxes are scored by words that "
+            "were chosen one after another"
         )
     steps = VlmSteps(vlm, batch, known, [settings.end_for(tokenizer), *stop_ids(vlm, tokenizer)])
     log_probs: list[list[float]] = [[] for _ in batch["input_ids"]]

@@ -14,8 +14,12 @@ from torch import nn
 
 from edge_glass.config.schema import ExperimentConfig, VlmConfig
 from edge_glass.core.errors import AssetError, ConfigError
-from edge_glass.decoders.causal_lm_loading import attention_options, fit_tokenizer
-from edge_glass.decoders.quantization import keep_gradients, quantization_options
+from edge_glass.decoders.pretrained import (
+    attention_options,
+    fit_tokenizer,
+    keep_gradients,
+    quantization_options,
+)
 from edge_glass.encoders.sources import plain_errors, quiet_transformers, resolve_source
 from edge_glass.vlm.family import build_processor, build_vlm, load_family
 from edge_glass.vlm.pixel_budget import set_pixel_budget

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from edge_glass.config.schema import ExperimentConfig
-from edge_glass.core.errors import CheckpointError, ConfigError
+from edge_glass.core.errors import ConfigError
 from edge_glass.core.gathering import zero_touching
 from edge_glass.core.parameters import ParameterCount, format_parameter_table
-from edge_glass.decoders.causal_lm_generation import weights_in
-from edge_glass.decoders.causal_lm_loading import checkpoint_layers
-from edge_glass.decoders.decoder import (
-    DecoderOutput,
-    GenerationSettings,
-    OnToken,
-    check_names_and_shapes,
-)
+from edge_glass.core.passes import evaluating
+from edge_glass.decoders.decoder import DecoderOutput, GenerationSettings, OnToken
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
-from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
-from edge_glass.encoders.features import inference
-from edge_glass.vlm.components import (
-    count_components,
-    lora_settings,
-)
+from edge_glass.decoders.pretrained import PretrainedModel, checkpoint_layers
+from edge_glass.decoders.supervised_head import find_supervision
+from edge_glass.vlm.components import count_components, lora_settings
 from edge_glass.vlm.family import Family, load_family
 from edge_glass.vlm.generation import Written, write
 from edge_glass.vlm.inputs import has_pictures, inner_inputs, rope_positions, sample_inputs
@@ -38,10 +29,8 @@ from edge_glass.vlm.loading import load_vlm
 
 logger = logging.getLogger(__name__)
 
-MODES = ("frozen", "lora", "full")
 
-
-class DetectionModel(nn.Module):
+class DetectionModel(PretrainedModel):
     """A vision-language model of transformers, frozen, with adapters, or trained by components; in eval mode.
 
     Args:
@@ -55,16 +44,16 @@ class DetectionModel(nn.Module):
         seed: Of the adapters' random half.
 
     Attributes:
+        vlm: The model of transformers; see `PretrainedModel`, also for the other attributes.
         family: What its model type stands for.
-        adapter: The LoRA adapters, else None.
-        vocabulary: Rows of the LM head.
-        known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
 
     Raises:
         ConfigError: Settings that do not fit the model.
     """
 
-    known: Tensor
+    holder: ClassVar[str] = "vlm"
+    section: ClassVar[str] = "vlm"
+    vlm: Any
 
     def __init__(
         self,
@@ -78,14 +67,12 @@ class DetectionModel(nn.Module):
         dtype: torch.dtype | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        _check_mode(vlm, mode, lora)
+        if (mode == "lora") != (lora is not None):
+            found = "none" if lora is None else "some"
+            raise ConfigError(f"vlm.mode is {mode}: expected lora settings with mode lora alone, got {found}")
+        super().__init__(vlm, processor.tokenizer, mode)
         self.family = load_family(vlm.config.model_type)
-        self.vlm, self.processor, self.mode = vlm, processor, mode
-        self.vocabulary = int(vlm.get_output_embeddings().weight.shape[0])
-        known = torch.zeros(self.vocabulary, dtype=torch.bool)
-        known[list(self.tokenizer.get_vocab().values())] = True
-        self.register_buffer("known", known.to(self.device), persistent=False)
+        self.processor = processor
         _freeze_all_but(vlm, self.family, components if mode == "full" else (), dtype)
         self.adapter = LoraAdapter(vlm, lora, seed) if mode == "lora" and lora is not None else None
         if self.adapter is not None:
@@ -95,16 +82,6 @@ class DetectionModel(nn.Module):
         if gradient_checkpointing:
             checkpoint_layers(vlm)
         self.eval()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.vlm.get_input_embeddings().weight.device
-
-    @property
-    def tokenizer(self) -> Any:
-        """That of the processor."""
-        return self.processor.tokenizer
 
     def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
         """The summed loss of a batch, whose head runs on supervised positions only.
@@ -120,14 +97,11 @@ class DetectionModel(nn.Module):
             nothing = torch.zeros((), dtype=torch.int64, device=zero.device)
             return DecoderOutput(zero, nothing, {"correct": nothing})
         supervision = find_supervision(batch["attention_mask"].bool(), batch["labels"])
-        loss, correct = supervised_cross_entropy(
-            self._hidden(batch), self.vlm.get_output_embeddings(), self.vocabulary, supervision
-        )
-        if not has_pictures(batch):
-            # Processes wait for each other's gradients of all parameters, also where there is nothing to see.
-            loss = loss + self._zero(self._picture_parameters())
-        count = torch.tensor(len(supervision.targets), device=loss.device)
-        return DecoderOutput(loss, count, {"correct": correct.sum()})
+        output = self.supervised_loss(self._hidden(batch), supervision)
+        if has_pictures(batch):
+            return output
+        # Processes wait for each other's gradients of all parameters, also where there is nothing to see.
+        return output._replace(loss_sum=output.loss_sum + self._zero(self._picture_parameters()))
 
     def _hidden(self, batch: Mapping[str, Any]) -> Tensor:
         """What the LM head reads, `[B, L, D]`."""
@@ -147,14 +121,13 @@ class DetectionModel(nn.Module):
     @torch.no_grad()
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             supervision = find_supervision(batch["attention_mask"].bool(), batch["labels"])
-            hidden = self._hidden(batch)[supervision.rows, supervision.positions]
-            return self.vlm.get_output_embeddings()(hidden).float()
-        finally:
-            self.train(was_training)
+            return self.logits_at(self._hidden(batch), supervision)
+
+    def sample_logits(self) -> Tensor:
+        """Return logits of a row with a picture and words from all over the vocabulary, float32 `[16, V]`."""
+        return self.logits(sample_inputs(self.vlm, self.processor, self.known))
 
     def generate(
         self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
@@ -169,9 +142,7 @@ class DetectionModel(nn.Module):
         Raises:
             ConfigError: Beams.
         """
-        kind = self.device.type  # the caller's autocast is kept
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-        with weights_in(self.vlm, dtype), inference(self, dtype):
+        with self.ready_to_write():
             return write(self.vlm, batch, self.known, self.tokenizer, settings, on_token)
 
     def parameter_counts(self) -> list[ParameterCount]:
@@ -183,56 +154,6 @@ class DetectionModel(nn.Module):
         table = format_parameter_table(self.parameter_counts())
         logger.info("parameters\n%s", table)
         return table
-
-    def trainable_state_dict(self) -> dict[str, Tensor]:
-        """The trained parameters by their names in memory, tied ones once; they share the model's memory."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-
-    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `trainable_state_dict` gave.
-
-        Raises:
-            CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
-        """
-        own = self.trainable_state_dict()
-        check_names_and_shapes(own, state, f"detection model ({self.mode})")
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
-
-    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
-        """Add the adapters to the weights; the model is a plain frozen one afterwards.
-
-        Args:
-            bound: Largest difference allowed, as a share of the largest logit.
-            logits: What is compared; by default those of `sample_inputs`.
-
-        Returns:
-            The largest difference of logits, merged against unmerged, as a share of the largest logit.
-
-        Raises:
-            CheckpointError: There is no adapter, or the difference is beyond `bound`; the adapters stay
-                then, and the weights are as they were up to rounding.
-        """
-        if self.adapter is None:
-            raise CheckpointError(
-                f"the model's mode is {self.mode}: it has no adapter to merge; lora would have one"
-            )
-        if logits is None:
-            logits = partial(self.logits, sample_inputs(self.vlm, self.processor, self.known))
-        self.vlm, difference = self.adapter.merge(logits, bound)
-        self.vlm.requires_grad_(False)
-        self.adapter, self.mode = None, "frozen"
-        return difference
-
-
-def _check_mode(vlm: Any, mode: str, lora: LoraSettings | None) -> None:
-    if mode not in MODES:
-        raise ConfigError(f"vlm.mode is {mode!r}; {', '.join(MODES)} would be right")
-    if (mode == "lora") != (lora is not None):
-        found = "none" if lora is None else "lora settings"
-        raise ConfigError(f"vlm.mode is {mode} with {found}; lora settings go with mode lora")
-    if mode == "full" and getattr(vlm, "is_quantized", False):
-        raise ConfigError("vlm.mode full cannot train quantised weights; mode lora would be right")
 
 
 def _freeze_all_but(

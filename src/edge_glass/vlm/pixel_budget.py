@@ -69,9 +69,9 @@ class PixelBudget:
             CheckpointError: `found` is another budget.
         """
         wrong = [
-            f"{name} is {getattr(found, name)}; {right} would be right"
-            for name, right in self.record().items()
-            if getattr(found, name) != right
+            f"{name}: expected {expected}, got {getattr(found, name)}"
+            for name, expected in self.record().items()
+            if getattr(found, name) != expected
         ]
         if wrong:
             raise CheckpointError(
@@ -96,12 +96,11 @@ def set_pixel_budget(processor: Any, min_pixels: int, max_pixels: int, family: s
     token = (images.patch_size * images.merge_size) ** 2
     if not token <= max_pixels:
         raise ConfigError(
-            f"vlm.max_pixels is {max_pixels}, less than one token of {family}; {token} or more would be right"
+            f"vlm.max_pixels: expected at least {token}, one token of {family}, got {max_pixels}"
         )
     if not 0 < min_pixels <= max_pixels:
         raise ConfigError(
-            f"vlm.min_pixels is {min_pixels} and vlm.max_pixels {max_pixels}; "
-            "a minimum of at most the maximum would be right"
+            f"vlm.min_pixels: expected above 0 and at most vlm.max_pixels ({max_pixels}), got {min_pixels}"
         )
     # Areas, whatever the names of the library say.
     images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
@@ -151,5 +150,5 @@ def _no_effect(processor: Any, which: str, size: tuple[int, int], seen: int, bud
     return (
         f"vlm.{which}_pixels is {budget}, but {type(processor.image_processor).__name__} shows the model a "
         f"picture of {size[0]}×{size[1]} with {seen} pixels. This version of transformers reads the budget "
-        "otherwise; one that this package was tested with would be right"
+        "differently; install one that this package was tested with (constraints.txt)"
     )

@@ -38,8 +38,8 @@ class LargeModelOptions(Section):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of frozen weights.")
 
 
-class GenerationConfig(Section):
-    """How answers are written, when measuring and when asked."""
+class WritingOptions(Section):
+    """How words are chosen; greedy by default."""
 
     max_new_tokens: int | None = Field(
         None, ge=1, description="Longest answer in tokens; default: dataset.max_answer_length."
@@ -48,6 +48,11 @@ class GenerationConfig(Section):
     temperature: float = Field(1.0, gt=0.0, description="Of the sampling.")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="Of the sampling.")
     num_beams: int = Field(1, ge=1, description="Beam search; 1 is greedy.")
+
+
+class GenerationConfig(WritingOptions):
+    """How answers are written, when measuring and when asked."""
+
     batch_size: int = Field(64, ge=1, description="Questions answered at a time.")
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
-from edge_glass.decoders.causal_lm_generation import CausalSteps, stop_ids, weights_in
-from edge_glass.decoders.causal_lm_loading import (
-    checkpoint_layers,
-    fit_tokenizer,
-    load_causal_lm,
-    require_plain_head,
-    tiny_causal_lm,
-)
+from edge_glass.decoders.causal_lm_loading import load_causal_lm, require_plain_head, tiny_causal_lm
 from edge_glass.decoders.decoder import (
     DecoderKind,
     DecoderOutput,
@@ -25,35 +19,40 @@ from edge_glass.decoders.decoder import (
     GenerationSettings,
     OnToken,
     Prefix,
-    check_names_and_shapes,
     join,
     join_labels,
 )
-from edge_glass.decoders.generation import generate, stream_text
+from edge_glass.decoders.generation import generate, pack_right, stream_text
 from edge_glass.decoders.lora import LoraAdapter, LoraSettings
-from edge_glass.decoders.supervised_head import find_supervision, supervised_cross_entropy
+from edge_glass.decoders.pretrained import (
+    PretrainedModel,
+    cast_head,
+    check_mode,
+    checkpoint_layers,
+    fit_tokenizer,
+    only_writable,
+    stop_ids,
+)
+from edge_glass.decoders.supervised_head import find_supervision
 from edge_glass.encoders.features import inference
 from edge_glass.migrating import takes_old_calls
 
-MODES = ("frozen", "lora", "full")
+WORTH_A_PASS = 64  # tokens that need not be read; a pass of its own has to fetch all weights
 
 
-class QwenDecoder(nn.Module):
+class QwenDecoder(PretrainedModel):
     """A causal language model behind the interface of `Decoder`; Qwen, Llama, SmolLM, GPT-2 and the like.
 
     Attributes:
-        lm: The transformers model; with LoRA, peft's layers stand inside it.
-        mode: frozen, lora or full: what is trained.
-        adapter: The LoRA adapters, else None.
+        lm: The model of transformers; see `PretrainedModel`, also for the other attributes.
         width: Numbers per embedding.
-        vocabulary: Rows of the LM head.
-        tokenizer: Fast tokenizer with pad and end ids.
         max_length: Most tokens at once, prefix included.
-        known: `[vocabulary]` bool, True at the ids of the tokenizer: there may be fewer of them than rows.
     """
 
+    holder: ClassVar[str] = "lm"
+    section: ClassVar[str] = "decoder"
     prefix_first: ClassVar[bool] = False  # its first token is an attention sink
-    known: Tensor
+    lm: Any
 
     @takes_old_calls('QwenDecoder.load(source, quantization="4bit", lora=LoraSettings(rank=…, alpha=…))')
     def __init__(
@@ -66,35 +65,19 @@ class QwenDecoder(nn.Module):
         gradient_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if mode not in MODES:
-            raise ConfigError(f"decoder: mode is {mode!r}; {', '.join(MODES)} would be right")
         if mode != "lora" and lora is not None:
-            raise ConfigError(f"decoder: lora settings with mode {mode}; mode lora would be right")
-        if mode == "full" and getattr(lm, "is_quantized", False):
-            raise ConfigError("decoder: mode full cannot train quantised weights; mode lora would be right")
+            raise ConfigError(f"decoder.mode is {mode}, but lora settings are given; expected mode lora")
+        super().__init__(lm, tokenizer, mode)
         fit_tokenizer(lm, tokenizer, type(lm).__name__)
         require_plain_head(lm)
-        self.lm = lm
-        self.mode = mode
-        self.tokenizer = tokenizer
         self.width = int(lm.get_input_embeddings().weight.shape[1])
-        self.vocabulary = int(lm.get_output_embeddings().weight.shape[0])
         self.max_length = int(getattr(lm.config, "max_position_embeddings", None) or 2**31)
-        known = torch.zeros(self.vocabulary, dtype=torch.bool)
-        known[list(tokenizer.get_vocab().values())] = True
-        self.register_buffer("known", known.to(self.device), persistent=False)
         self.gradient_checkpointing = gradient_checkpointing
         lm.requires_grad_(mode == "full")
         self.adapter = LoraAdapter(lm, lora or LoraSettings(), seed) if mode == "lora" else None
         if gradient_checkpointing:
             checkpoint_layers(lm)
         self.train(self.training)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.lm.get_input_embeddings().weight.device
 
     @property
     def embedding_rms(self) -> float:
@@ -125,25 +108,19 @@ class QwenDecoder(nn.Module):
         """
         embeddings, seen = self.join(prefix, ids, mask)
         supervision = find_supervision(seen, join_labels(prefix, mask, labels))
-        hidden = self.hidden_states(embeddings, seen)
-        loss, correct = supervised_cross_entropy(
-            hidden, self.lm.get_output_embeddings(), self.vocabulary, supervision
-        )
-        count = torch.tensor(len(supervision.targets), device=loss.device)
-        return DecoderOutput(loss, count, {"correct": correct.sum()})
+        return self.supervised_loss(self.hidden_states(embeddings, seen), supervision)
 
     def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """Logits float32 `[K, V]` (see `Decoder.supervised_logits`)."""
+        """Return logits float32 `[K, V]` (see `Decoder.supervised_logits`)."""
         embeddings, seen = self.join(prefix, ids, mask)
         supervision = find_supervision(seen, join_labels(prefix, mask, labels))
-        hidden = self.hidden_states(embeddings, seen)[supervision.rows, supervision.positions]
-        return self.lm.get_output_embeddings()(hidden).float()
+        return self.logits_at(self.hidden_states(embeddings, seen), supervision)
 
     def join(self, prefix: Prefix | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Prefix and text as one row of embeddings `[B, P + L, width]` with its mask; zero at padding."""
         if prefix is not None and prefix.tokens.shape[-1] != self.width:
             raise ConfigError(
-                f"decoder: the prefix is {prefix.tokens.shape[-1]} wide; {self.width} would be right"
+                f"decoder: expected a prefix that is {self.width} wide, got {prefix.tokens.shape[-1]}"
             )
         embeddings, mask = join(prefix, self.embed_tokens(ids), mask)
         longest = int(mask.sum(dim=1).max()) if len(mask) else 0
@@ -182,9 +159,7 @@ class QwenDecoder(nn.Module):
             DataError: A row has neither a prefix nor a prompt.
         """
         end = settings.end_for(self.tokenizer)
-        kind = self.device.type  # the caller's autocast is kept
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
-        with weights_in(self.lm, dtype), inference(self, dtype):
+        with self.ready_to_write():
             embeddings, seen = self.join(prefix, ids, mask)
             lengths = seen.sum(dim=1)
             if len(lengths) and not lengths.all():
@@ -205,59 +180,16 @@ class QwenDecoder(nn.Module):
         """The answer to one prompt, piece by piece as it is written; see `stream_text`."""
         return stream_text(self, prefix, ids, mask, settings)
 
-    def trainable_state_dict(self) -> dict[str, Tensor]:
-        """The tensors that are trained, by name: adapters, all, or none. Tied ones are named once."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-
-    def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load what `trainable_state_dict` gave.
-
-        Raises:
-            CheckpointError: A tensor is missing, unknown or of another shape; nothing was loaded then.
-        """
-        own = self.trainable_state_dict()
-        check_names_and_shapes(own, state, f"decoder ({self.mode})")
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
-
     def save_adapter(self, folder: str | Path) -> None:
         """Write the adapters alone, see `LoraAdapter.save`."""
-        self._require_adapter().save(folder)
+        self.require_adapter().save(folder)
 
     def load_adapter(self, folder: str | Path) -> None:
         """Load adapters, see `LoraAdapter.load`."""
-        self._require_adapter().load(folder)
+        self.require_adapter().load(folder)
 
-    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
-        """Add the adapters to the weights; the decoder is a plain frozen one afterwards.
-
-        Args:
-            bound: Largest difference allowed, as a share of the largest logit.
-            logits: What is compared; by default the logits of 16 tokens from all over the vocabulary.
-
-        Returns:
-            The largest difference of logits, merged against unmerged, as a share of the largest logit.
-
-        Raises:
-            CheckpointError: There is no adapter, or the difference is beyond `bound`; the adapters stay
-                then, and the weights are as they were up to rounding.
-        """
-        adapter = self._require_adapter()
-        self.lm, difference = adapter.merge(logits or self._sample_logits, bound)
-        self.lm.requires_grad_(False)
-        self.adapter, self.mode = None, "frozen"
-        self.train(self.training)
-        return difference
-
-    def _require_adapter(self) -> LoraAdapter:
-        if self.adapter is None:
-            raise CheckpointError(
-                f"the decoder's mode is {self.mode}: it has no adapter; lora would have one"
-            )
-        return self.adapter
-
-    def _sample_logits(self) -> Tensor:
-        """Logits of 16 fixed tokens from all over the vocabulary, float32 `[16, V]`."""
+    def sample_logits(self) -> Tensor:
+        """Return logits of 16 fixed tokens from all over the vocabulary, float32 `[16, V]`."""
         known = self.known.nonzero()[:, 0]
         ids = known[len(known) * torch.arange(16, device=self.device) // 16][None]
         with inference(self):
@@ -305,12 +237,7 @@ class QwenDecoder(nn.Module):
             ConfigError: A setting that is wrong or cannot run here, a LoRA target that matches nothing.
             AssetError: It cannot be found, reached or understood, or tokenizer and model do not fit.
         """
-        if mode not in MODES:  # before minutes are spent on loading
-            raise ConfigError(f"decoder: mode is {mode!r}; {', '.join(MODES)} would be right")
-        if mode == "full" and quantization is not None:
-            raise ConfigError(
-                f"decoder: {quantization} weights cannot be trained in full; mode lora would be right"
-            )
+        check_mode(cls.section, mode, quantization is not None)  # before minutes are spent on loading
         lm, tokenizer = load_causal_lm(source, quantization, attention, dtype)
         return cls(
             lm, tokenizer, mode=mode, lora=lora, gradient_checkpointing=gradient_checkpointing, seed=seed
@@ -329,6 +256,93 @@ class QwenDecoder(nn.Module):
         return cls(
             lm, tokenizer, mode=mode, lora=lora, gradient_checkpointing=gradient_checkpointing, seed=seed
         )
+
+
+class CausalSteps:
+    """A batch of prompts that grows word by word (`generation.Steps`).
+
+    What all rows begin with, such as a system prompt, is read once. The real tokens behind it are moved to
+    the right, so that all rows are continued at the same place; the mask hides the padding before them, and
+    positions count real tokens only.
+
+    Args:
+        lm: A causal language model of transformers.
+        embeddings: `[B, S, D]`, zero at padding.
+        mask: `[B, S]` bool; at least one real token in each row.
+        known: `[V]` bool; the other ids are never written.
+        ends: Tokens that end an answer. The first stands for all of them: the others are never written.
+    """
+
+    def __init__(self, lm: Any, embeddings: Tensor, mask: Tensor, known: Tensor, ends: Sequence[int]) -> None:
+        self.lm = lm
+        count = shared_opening(embeddings, mask) if _shares_cache(lm) else 0
+        self.opening = embeddings[:1][mask[:1]][None, :count]
+        self.embeddings, mask = pack_right(embeddings, mask & (mask.cumsum(dim=1) > count))
+        self.mask = F.pad(mask.long(), (count, 0), value=1)
+        self.length = self.mask.sum(dim=1)
+        self.cache: Any = None
+        self.ends = list(dict.fromkeys(ends))
+        self.forbidden = ~known
+        self.head = cast_head(lm.get_output_embeddings(), embeddings.device.type)
+
+    def start(self) -> Tensor:
+        """Read the prompts; the logits of the first word, `[B, V]`."""
+        if not len(self.embeddings):
+            return self.embeddings.new_zeros(0, len(self.forbidden))
+        count = self.opening.shape[1]
+        if count:
+            self.cache = self.lm.base_model(inputs_embeds=self.opening, use_cache=True).past_key_values
+            self.cache.batch_repeat_interleave(len(self.embeddings))
+        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, count:]
+        return self._run(positions, inputs_embeds=self.embeddings)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append `tokens` `[B]`; the logits of the next word, `[B, V]`."""
+        self.mask = F.pad(self.mask, (0, 1), value=1)
+        positions = self.length[:, None]
+        self.length = self.length + 1
+        return self._run(positions, input_ids=tokens[:, None])
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
+        self.mask, self.length = self.mask[rows], self.length[rows]
+        if self.cache is not None:
+            self.cache.reorder_cache(rows)
+
+    def _run(self, positions: Tensor, **inputs: Tensor) -> Tensor:
+        output = self.lm.base_model(
+            **inputs,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache = output.past_key_values
+        return only_writable(self.head(output.last_hidden_state[:, -1]).float(), self.forbidden, self.ends)
+
+
+def shared_opening(embeddings: Tensor, mask: Tensor) -> int:
+    """How many first real tokens all rows share, where reading them once pays; each row keeps one of its own.
+
+    Args:
+        embeddings: `[B, S, D]`.
+        mask: `[B, S]` bool.
+    """
+    if len(mask) < 2:
+        return 0
+    order = torch.argsort((~mask).long(), dim=1, stable=True)
+    packed = embeddings.gather(1, order[..., None].expand_as(embeddings))
+    same = (packed == packed[:1]).all(dim=2).all(dim=0)
+    count = min(int(same.long().cumprod(dim=0).sum()), int(mask.sum(dim=1).min()) - 1)
+    return count if count * (len(mask) - 1) >= WORTH_A_PASS else 0
+
+
+def _shares_cache(lm: Any) -> bool:
+    """Whether all layers attend to all there is; a window would count the padding behind the opening too."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = DynamicCache(config=lm.config.get_text_config(decoder=True)).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
 
 
 class CausalLMKind(DecoderKind):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from edge_glass.config.options import Options
+from edge_glass.config.sections.answers import SmallDecoderConfig
 from edge_glass.decoders.blocks import AttentionContext, CausalBlock
 from edge_glass.decoders.decoder import DecoderKind
 from edge_glass.decoders.kinds.trm import TRMDecoder, swiglu_width
@@ -16,21 +17,14 @@ from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.tower import seeded
 
 
-@dataclass(frozen=True)
-class PlainConfig:
-    """Sizes.
+class PlainConfig(Options, SmallDecoderConfig):
+    """Sizes; each layer has weights of its own.
 
-    Attributes:
-        width: D, divisible by `heads`.
-        heads: Attention heads.
-        layers: Layers, each with weights of its own.
-        hidden: Width inside the SwiGLU; 0 is 8/3 of the width.
+    Raises:
+        ConfigError: A value out of range.
     """
 
-    width: int = 256
-    heads: int = 4
-    layers: int = 2
-    hidden: int = 0
+    noun: ClassVar[str] = "plain"
 
 
 class PlainDecoder(SmallDecoder):
@@ -76,8 +70,8 @@ class PlainDecoder(SmallDecoder):
 
     @classmethod
     def _like(cls, trm: TRMDecoder, layers: int) -> Self:
-        sizes = trm.config
-        return cls(trm.tokenizer, PlainConfig(sizes.width, sizes.heads, layers, sizes.hidden))
+        sizes = trm.config.model_dump(include=set(PlainConfig.model_fields))
+        return cls(trm.tokenizer, PlainConfig(**{**sizes, "layers": layers}))
 
     @classmethod
     def tiny(cls, seed: int = 0, **options: Any) -> Self:

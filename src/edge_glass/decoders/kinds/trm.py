@@ -7,14 +7,14 @@ after another with cached keys and values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge_glass.core.errors import ConfigError
+from edge_glass.config.options import Options
+from edge_glass.config.sections.answers import RecursionConfig, SmallDecoderConfig
 from edge_glass.decoders.blocks import AttentionContext, CausalBlock
 from edge_glass.decoders.decoder import DecoderKind
 from edge_glass.decoders.small_decoder import SmallDecoder
@@ -28,43 +28,17 @@ def swiglu_width(width: int) -> int:
     return -(-8 * width // 96) * 32
 
 
-@dataclass(frozen=True)
-class TRMConfig:
+class TRMConfig(Options, SmallDecoderConfig, RecursionConfig):
     """Sizes and recursion. The defaults have 1.6 million parameters beside the embedding.
 
     A pass applies the block `supervision_steps` x `cycles` x (`refinements` + 1) times; the paper's
     16 x 3 x 7 are too many for words on two cores.
 
-    Attributes:
-        width: D, divisible by `heads`.
-        heads: Attention heads.
-        layers: Layers of the block, whose weights all applications share.
-        hidden: Width inside the SwiGLU; 0 is 8/3 of the width.
-        refinements: n, times the latent z is refined before the answer y is.
-        cycles: T, of which only the last carries gradient.
-        supervision_steps: N_sup, times the answer is read and supervised, each starting from the last.
-        halting: Learn to stop after fewer supervision steps when the answer is right already.
-        halting_weight: Weight of its loss.
-
     Raises:
         ConfigError: A value out of range.
     """
 
-    width: int = 256
-    heads: int = 4
-    layers: int = 2
-    hidden: int = 0
-    refinements: int = 2
-    cycles: int = 2
-    supervision_steps: int = 2
-    halting: bool = False
-    halting_weight: float = field(default=0.5)
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            value, least = getattr(self, one.name), 0 if one.name.startswith(("hidden", "halting")) else 1
-            if value < least:
-                raise ConfigError(f"trm: {one.name} is {value}; {least} or more would be right")
+    noun: ClassVar[str] = "trm"
 
 
 class TRMDecoder(SmallDecoder):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_glass.detection.use.detect import DetectModel
     from edge_glass.reporting.run_folder import RunFolder
     from edge_glass.tasks.inspection import Inspection
-    from edge_glass.tasks.merged import Merged
+    from edge_glass.tasks.merging import Merged
 
 
 class Detection(TaskKind):
@@ -70,11 +70,9 @@ class Detection(TaskKind):
         return DetectionTask(config, progress=False, tables=dict.fromkeys(("train", "val", "test"), few))
 
     def merge(self, run: Path, output: Path | None, bound: float | None, rows: int, progress: bool) -> Merged:
-        from edge_glass.detection.use.merge import merge_scenes
-        from edge_glass.tasks.finding import require_task
+        from edge_glass.detection.use.merge import merge_detection
 
-        found = require_task(run, "detection")
-        return merge_scenes(found.run, found.model, output, bound, rows, progress)
+        return merge_detection(run, output, bound, rows, progress)
 
 
 KIND = Detection()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edge_glass.instruction.use.answer import AnswerModel
     from edge_glass.reporting.run_folder import RunFolder
     from edge_glass.tasks.inspection import Inspection
-    from edge_glass.tasks.merged import Merged
+    from edge_glass.tasks.merging import Merged
 
 
 class Instruction(TaskKind):

@@ -18,8 +18,6 @@ from edge_glass.instruction.data.table import (
 )
 from edge_glass.tasks.sources import read_captions
 
-SPLITS = ("train", "val", "test")
-
 
 def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
     """Train, val and test of an experiment, with no picture on two sides.

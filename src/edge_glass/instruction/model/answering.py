@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -60,6 +60,15 @@ class AnsweringModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the dtype of the decoder's frozen weights."""
+        return next(self.decoder.parameters()).dtype
+
+    def merge(self, bound: float = 1e-3, logits: Callable[[], Tensor] | None = None) -> float:
+        """Add the decoder's adapters to its weights; see `PretrainedModel.merge`."""
+        return float(self.decoder.merge(bound, logits))
 
     def prefix(self, batch: Mapping[str, Any]) -> Prefix | None:
         """The prefix of each row, `[B, P, width]`; None when no row has anything to see or hear.

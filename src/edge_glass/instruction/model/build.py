@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config.schema import DecoderConfig, ExperimentConfig
+from edge_glass.decoders.causal_lm_loading import find_gguf
 from edge_glass.decoders.decoder import Decoder, decoder_kind
-from edge_glass.decoders.gguf_files import find_gguf
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.fusion import MultimodalFusion
 from edge_glass.encoders.sources import plain_errors, resolve_source

@@ -76,7 +76,7 @@ def build_prefix_tower(
     """
     if pooling_type == "cls" and not getattr(encoder, "has_cls_token", False):
         raise ConfigError(
-            f"{name}_encoder.pooling_type is cls, but this encoder has no class token; mean would be right"
+            f"{name}_encoder.pooling_type is cls, but this encoder has no class token; use mean"
         )
     pooling = build_pooling(pooling_type, encoder.width, grid_size=grid_size)
     if pooling.learned or pooling.measured:

@@ -10,8 +10,8 @@ from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
+from edge_glass.decoders.causal_lm_loading import find_gguf, is_unpacked, unpacked_folder
 from edge_glass.decoders.decoder import decoder_kind
-from edge_glass.decoders.gguf_files import find_gguf, is_unpacked, unpacked_folder
 from edge_glass.encoders.sources import resolve_source
 from edge_glass.instruction.data.datasets import ConversationDataset
 from edge_glass.instruction.data.sources import load_conversations, texts_of
