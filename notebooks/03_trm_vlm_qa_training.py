@@ -82,13 +82,12 @@ from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.normalization import Standardizer
 from edge_glass.encoders.pooling import build_pooling
 from edge_glass.instruction.data.datasets import ConversationDataset
-from edge_glass.instruction.data.generated import generated_conversations
 from edge_glass.instruction.data.readers import read_question_parquet
+from edge_glass.instruction.data.sources import generated_conversations
 from edge_glass.instruction.data.table import split_conversations
-from edge_glass.instruction.measure.baselines import most_frequent_answers
+from edge_glass.instruction.measure.answers import most_frequent_answers
 from edge_glass.instruction.measure.text import AnswerSet, estimate_answers
-from edge_glass.instruction.model.answering import AnsweringModel
-from edge_glass.instruction.model.prefix import PrefixTower
+from edge_glass.instruction.model.answering import AnsweringModel, PrefixTower
 from edge_glass.tasks.sources import load_vision
 from edge_glass.training.sampler import EpochBatchSampler
 

@@ -15,8 +15,12 @@ from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.conversation_batches import ConversationCollator, pad_rows, stack_pixels
 from edge_glass.data.conversations import Turn
 from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
-from edge_glass.instruction.data.datasets import ConversationDataset, InstructionDataset, PixmoQADataset
-from edge_glass.instruction.data.lengths import fit_lengths
+from edge_glass.instruction.data.datasets import (
+    ConversationDataset,
+    InstructionDataset,
+    PixmoQADataset,
+    fit_lengths,
+)
 from edge_glass.instruction.data.table import InstructionTable, captions_as_answers
 
 TOKENIZER = byte_tokenizer()

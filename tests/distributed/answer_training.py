@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 import edge_glass.instruction.data.sources as conversation_sources
 from edge_glass.config import ExperimentConfig
 from edge_glass.core import distributed
-from edge_glass.instruction.data.generated import generated_conversations
+from edge_glass.instruction.data.sources import generated_conversations
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.run import InstructionExperiment
 from edge_glass.training import MultimodalTrainer, TrainingPlan, training_arguments

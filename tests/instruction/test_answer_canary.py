@@ -96,7 +96,7 @@ CHANGES: dict[str, tuple[str, Callable[[State], State], str]] = {
         CANARY_SAYS,
     ),
     "start of y left out": ("trm", left_out("y_start"), "1 missing (such as 'decoder.y_start')"),
-    "another shape": ("trm", reshaped(PROJECTOR), f"'{PROJECTOR}' has the shape"),
+    "another shape": ("trm", reshaped(PROJECTOR), f"'{PROJECTOR}' with the shape"),
     "one too many": (
         "trm",
         lambda state: state | {"fusion.x": torch.ones(1)},

@@ -17,7 +17,7 @@ from edge_glass.config import ExperimentConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.generated import COLOURS, SHAPES, draw_shape
 from edge_glass.instruction.data.sources import load_conversations
-from edge_glass.instruction.measure.baselines import most_frequent_answers
+from edge_glass.instruction.measure.answers import most_frequent_answers
 from edge_glass.instruction.run import InstructionExperiment
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.tasks.text_generation import SPLITS

@@ -20,8 +20,7 @@ from edge_glass.data.sounds import encode_flac
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.instruction.task import InstructionTask
-from edge_glass.instruction.use.answer import AnswerModel
-from edge_glass.instruction.use.prompts import Asked
+from edge_glass.instruction.use.answer import AnswerModel, Asked
 
 KINDS = {"trm": "easy_vqa_trm", "lora": "easy_vqa_smollm2"}
 ROWS = list(range(24))

@@ -12,8 +12,8 @@ from answer_tasks import LORA, Tables, generated, tiny_config
 from torch import Tensor
 
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.instruction.data.conversation_rows import ConversationRows
-from edge_glass.instruction.model.prefix import spread
+from edge_glass.instruction.data.datasets import ConversationRows
+from edge_glass.instruction.model.answering import spread
 from edge_glass.instruction.task import InstructionTask
 
 torch.set_num_threads(1)

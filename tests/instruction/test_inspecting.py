@@ -23,7 +23,7 @@ from edge_glass.decoders.kinds.causal_lm import QwenDecoder
 from edge_glass.decoders.tokenizers import tiny_tokenizer
 from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.experiment.folder import run_folder_of
-from edge_glass.instruction.report.invariants import checks_of_row
+from edge_glass.instruction.report.inspecting import checks_of_row
 from edge_glass.instruction.task import InstructionTask
 from edge_glass.tasks.inspection import Inspection
 

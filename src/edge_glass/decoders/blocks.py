@@ -43,7 +43,7 @@ class KeyValueCache:
         return self.keys[slot, :, :, :end], self.values[slot, :, :, :end]
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes a copy of row `rows[i]`; there may be more rows afterwards, or fewer."""
+        """Make row i a copy of row `rows[i]`; there may be more rows afterwards, or fewer."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
@@ -84,7 +84,7 @@ class Rotary(nn.Module):
         self.register_buffer("frequencies", base**-exponents, persistent=False)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, S]` int64 → cosines and sines `[B, S, 1, 1, d / 2]` float32."""
+        """Map `[B, S]` int64 → cosines and sines `[B, S, 1, 1, d / 2]` float32."""
         angles = positions[..., None, None, None] * self.frequencies.float()
         return angles.cos(), angles.sin()
 
@@ -120,7 +120,7 @@ class CausalLayer(nn.Module):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
-        """`[B, S, D]` → `[B, S, D]`."""
+        """Map `[B, S, D]` → `[B, S, D]`."""
         x = x + self._attend(self.attention_norm(x), context)
         gate, value = self.feed_in(self.feed_norm(x)).chunk(2, dim=-1)
         return x + self.feed_out(F.silu(gate) * value)
@@ -146,7 +146,7 @@ class CausalBlock(nn.Module):
         self.norm = nn.RMSNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, context: AttentionContext) -> Tensor:
-        """`[B, S, D]` → `[B, S, D]`."""
+        """Map `[B, S, D]` → `[B, S, D]`."""
         for layer in self.layers:
             x = layer(x, context)
         return self.norm(x)

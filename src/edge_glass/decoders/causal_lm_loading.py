@@ -225,7 +225,7 @@ def _keep(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def tiny_causal_lm(seed: int, width: int = 32, layers: int = 2) -> tuple[nn.Module, Any]:
-    """Build a toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes; no network.
+    """Build a toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes.
 
     Like the real ones it has more rows than its tokenizer has tokens.
     """

@@ -101,7 +101,7 @@ class GenerationSettings(Options, WritingOptions):
         return self
 
     def end_for(self, tokenizer: Any) -> int:
-        """The id that ends an answer written with this tokenizer.
+        """Return the id that ends an answer written with this tokenizer.
 
         Raises:
             ConfigError: The tokenizer has no token of this id.
@@ -132,11 +132,11 @@ class Decoder(Protocol):
     tokenizer: Any
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """`[B, L]` int64 → `[B, L, width]`, as the decoder reads them."""
+        """Map `[B, L]` int64 → `[B, L, width]`, as the decoder reads them."""
         ...
 
     def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
-        """The loss of a batch; positions count real tokens only.
+        """Return the loss of a batch; positions count real tokens only.
 
         Args:
             prefix: `[B, P, width]` at the scale of `embed_tokens`, with its mask, before the text or inside
@@ -157,7 +157,7 @@ class Decoder(Protocol):
         settings: GenerationSettings,
         on_token: OnToken | None = None,
     ) -> Generation:
-        """Answers to a batch of prompts, each the same as if it were alone.
+        """Write answers to a batch of prompts, each the same as if it were alone.
 
         Args:
             prefix: As in `forward`.
@@ -170,11 +170,11 @@ class Decoder(Protocol):
         ...
 
     def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """Logits float32 `[K, V]` that predict the K supervised tokens; arguments as those of `forward`."""
+        """Return logits float32 `[K, V]` that predict the K supervised tokens; arguments as of `forward`."""
         ...
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """The tensors that training changes, and any they make no sense without; frozen parts left out."""
+        """Return tensors that training changes, and any they make no sense without; no frozen parts."""
         ...
 
     def load_trainable_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -187,7 +187,7 @@ class Decoder(Protocol):
 
 
 def join(prefix: Prefix | None, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Prefix and words as one sequence.
+    """Join prefix and words to one sequence.
 
     Args:
         prefix: P tokens a row, or None.
@@ -208,7 +208,7 @@ def join(prefix: Prefix | None, words: Tensor, mask: Tensor) -> tuple[Tensor, Te
 
 
 def join_labels(prefix: Prefix | None, mask: Tensor, labels: Tensor) -> Tensor:
-    """Labels `[B, L]` of the words → of the joined sequence `[B, P + L]`; a prefix is never trained."""
+    """Map labels `[B, L]` of the words → of the joined sequence `[B, P + L]`; a prefix is never trained."""
     if prefix is None:
         return labels
     places = prefix.mask.shape
@@ -218,7 +218,7 @@ def join_labels(prefix: Prefix | None, mask: Tensor, labels: Tensor) -> Tensor:
 
 
 def _order(prefix: Prefix, mask: Tensor) -> Tensor | None:
-    """Which of prefix + words stands at each place, int64 `[B, P + L]`; None for as they come."""
+    """Return which of prefix + words stands at each place, int64 `[B, P + L]`; None for as they come."""
     if not isinstance(prefix, PlacedPrefix) or not mask.shape[1]:
         return None
     count = prefix.tokens.shape[1]

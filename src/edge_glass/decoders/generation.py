@@ -35,7 +35,7 @@ class Steps(Protocol):
         ...
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
+        """Continue row i as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         ...
 
 
@@ -71,7 +71,7 @@ def _one_by_one(
     pad: int,
     on_token: OnToken | None,
 ) -> list[list[int]]:
-    """Greedy or sampled tokens of each row, the end token among them."""
+    """Return greedy or sampled tokens of each row, the end token among them."""
     answers: list[list[int]] = [[] for _ in logits]
     running = list(range(len(answers)))  # the row that each row of `steps` writes
     generator = torch.Generator().manual_seed(settings.seed)
@@ -101,7 +101,7 @@ def _one_by_one(
 
 
 def _sample(logits: Tensor, settings: GenerationSettings, drawn: float) -> Tensor:
-    """`[B, V]` → `[B]`: the token in whose share of [0, 1) `drawn` falls, most probable tokens first."""
+    """Map `[B, V]` → `[B]`: the token in whose share of [0, 1) `drawn` falls, most probable tokens first."""
     probability = (logits / settings.temperature).softmax(dim=-1)
     probability, order = probability.sort(dim=-1, descending=True, stable=True)
     before = probability.cumsum(dim=-1) - probability
@@ -135,7 +135,7 @@ class _Row:
         del self.finished[self.beams :]
 
     def cannot_improve(self, best_total: float, longest: int) -> bool:
-        """Whether no running hypothesis can still win.
+        """Return whether no running hypothesis can still win.
 
         A total only falls, and weighs least when spread over the longest answer.
         """
@@ -145,7 +145,7 @@ class _Row:
 def _beam_search(
     steps: Steps, logits: Tensor, settings: GenerationSettings, end: int, pad: int
 ) -> list[list[int]]:
-    """The answer with the best mean log-probability per token of each row, the end token counted."""
+    """Return the answer with the best mean log-probability per token of each row, the end token counted."""
     rows, beams, vocabulary = len(logits), settings.num_beams, logits.shape[-1]
     state = [_Row(beams) for _ in range(rows)]
     hypotheses: list[list[list[int]]] = [[[] for _ in range(beams)] for _ in range(rows)]
@@ -188,7 +188,7 @@ def _continue(
     vocabulary: int,
     end: int,
 ) -> list[tuple[float, int, list[int]]]:
-    """The next hypotheses of a row as (total, beam they grew from, tokens); those that end are put away."""
+    """Return a row's next hypotheses as (total, beam they grew from, tokens); put away those that end."""
     running: list[tuple[float, int, list[int]]] = []
     for rank, (total, place) in enumerate(zip(totals, places, strict=True)):
         beam, token = divmod(place, vocabulary)
@@ -209,7 +209,7 @@ class _Abandoned(Exception):
 def stream_text(
     decoder: Decoder, prefix: Prefix | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
 ) -> Iterator[str]:
-    """The answer to one prompt in pieces; joined they are the decoded answer of `generate`.
+    """Yield the answer to one prompt in pieces; joined they are the decoded answer of `generate`.
 
     The model runs in a thread of its own, and stops at the next token when the iterator is closed.
 
@@ -257,7 +257,7 @@ def _pieces(
 
 
 def _text_of(decoder: Decoder, queue: SimpleQueue[int | BaseException | None]) -> Iterator[str]:
-    """Text as soon as its characters are whole."""
+    """Yield text as soon as its characters are whole."""
     tokens: list[int] = []
     written = ""
     while (item := queue.get()) is not None:
@@ -274,14 +274,14 @@ def _text_of(decoder: Decoder, queue: SimpleQueue[int | BaseException | None]) -
 
 
 def generation_settings(config: ExperimentConfig, end: int) -> GenerationSettings:
-    """How an experiment writes its answers; `end` is the id of the token that ends one."""
+    """Return how an experiment writes its answers; `end` is the id of the token that ends one."""
     options = config.generation.model_dump(include=set(WritingOptions.model_fields))
     options["max_new_tokens"] = options["max_new_tokens"] or config.dataset.max_answer_length
     return GenerationSettings(**options, seed=config.seed, end=end)
 
 
 def chosen_settings(settings: GenerationSettings, choices: Mapping[str, Any]) -> GenerationSettings:
-    """Settings with some fields changed; None changes nothing.
+    """Return settings with some fields changed; None changes nothing.
 
     Asking for beams ends sampling, and the other way round, unless both are asked for.
 

@@ -56,7 +56,7 @@ class LoraSettings(Options, LoraConfig):
 
 
 def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
-    """The full names of the layers that `targets` mean, in the order of the model.
+    """Return the full names of the layers that `targets` mean, in the order of the model.
 
     Raises:
         ConfigError: A target that matches no linear layer, or the LM head.
@@ -72,7 +72,7 @@ def resolve_targets(model: nn.Module, targets: Sequence[str]) -> list[str]:
 
 
 def _linear_layers(model: nn.Module) -> list[str]:
-    """Names of the layers that can be adapted: linear (quantised or not), GPT-2's Conv1D; not the LM head."""
+    """Return layers that can be adapted: linear (quantised or not), GPT-2's Conv1D; not the LM head."""
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()  # type: ignore[operator]
@@ -84,7 +84,7 @@ def _linear_layers(model: nn.Module) -> list[str]:
 
 
 def target_matches(name: str, target: str) -> bool:
-    """Whether a target (see `LoraSettings`) means the linear layer of this full name."""
+    """Return whether a target (see `LoraSettings`) means the linear layer of this full name."""
     if target == ALL:
         return True
     if target in GROUPS:
@@ -146,7 +146,7 @@ class LoraAdapter:
         logger.info("LoRA of rank %d on %d layers: %s", settings.rank, len(adapted), _by_kind(self.targets))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The adapters' tensors under peft's names for files; they share memory with the model."""
+        """Return the adapters' tensors under peft's names for files; they share memory with the model."""
         from peft import get_peft_model_state_dict
 
         return dict(get_peft_model_state_dict(self._peft, save_embedding_layers=False))
@@ -200,7 +200,7 @@ class LoraAdapter:
                 tensor.copy_(state[name])
 
     def _base_sample(self) -> Tensor:
-        """Numbers from all over the embedding table, which is neither adapted nor quantised, float32."""
+        """Return float32 numbers from all over the embedding table: it is neither adapted nor quantised."""
         table = self._peft.get_input_embeddings().weight.detach().flatten()
         places = torch.arange(SAMPLED, device=table.device) * len(table) // (SAMPLED + 1)
         return table[places].float().cpu()
@@ -261,7 +261,7 @@ class LoraAdapter:
 
 
 def _by_kind(names: Sequence[str]) -> str:
-    """Every name, those that differ in their first number written as one: `layers.[0-29].mlp.up_proj`."""
+    """Write names, those that differ in their first number as one: `layers.[0-29].mlp.up_proj`."""
     numbers: dict[tuple[str, str], list[int]] = {}
     for name in names:
         before, *rest = re.split(r"(?<=\.)(\d+)(?=\.)", name, maxsplit=1)
@@ -273,7 +273,7 @@ def _by_kind(names: Sequence[str]) -> str:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """0, 1, 2, 5 → "0-2,5"."""
+    """Write numbers in short: 0, 1, 2, 5 → "0-2,5"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -284,7 +284,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """What a saved adapter says of itself.
+    """Read what a saved adapter says of itself.
 
     Raises:
         CheckpointError: It is missing or not one of this format.
@@ -304,7 +304,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def read_settings(folder: str | Path) -> LoraSettings:
-    """The settings an adapter was trained with, to build the decoder that it is loaded into.
+    """Read the settings an adapter was trained with, to build the decoder that it is loaded into.
 
     Raises:
         CheckpointError: As `read_manifest`.

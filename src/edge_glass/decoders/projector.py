@@ -101,7 +101,7 @@ def _build(kind: str, in_width: int, out_width: int) -> nn.Module:
 
 
 def _linear(in_width: int, out_width: int, power: float) -> nn.Linear:
-    """A linear map whose results have variance 1 when the mean square of its inputs is `power`."""
+    """Build a linear map whose results have variance 1 when the mean square of its inputs is `power`."""
     linear = nn.Linear(in_width, out_width)
     nn.init.normal_(linear.weight, std=1.0 / math.sqrt(in_width * power))
     nn.init.zeros_(linear.bias)

@@ -82,32 +82,32 @@ class SmallDecoder(nn.Module, ABC):
     @property
     @abstractmethod
     def applications(self) -> int:
-        """Layer applications of one pass, each with keys and values of its own."""
+        """Return layer applications of one pass, each with keys and values of its own."""
 
     @abstractmethod
     def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
-        """`[B, S, D]` → what the LM head reads, `[B, S, D]`, after each supervised depth (up to `depth`)."""
+        """Map `[B, S, D]` → what the LM head reads, `[B, S, D]`, after each depth (up to `depth`)."""
 
     def choose_depth(self, answers: list[Tensor]) -> Tensor:
-        """Answers `[B, D]` at the end of the prompts → `[B]` int64, the depth each row is read at."""
+        """Map answers `[B, D]` at the end of the prompts → `[B]` int64, the depth each row is read at."""
         return torch.full((len(answers[0]),), len(answers) - 1, device=answers[0].device)
 
     def further_loss(
         self, answers: list[Tensor], heads: list[HeadLoss], supervision: Supervision
     ) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """A loss beside the words, as a sum over supervised tokens, and its part of the report."""
+        """Return a loss beside the words, as a sum over supervised tokens, and its part of the report."""
         return None
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """`[B, L]` int64 → `[B, L, D]`."""
+        """Map `[B, L]` int64 → `[B, L, D]`."""
         return self.embedding(ids) * math.sqrt(self.width)
 
     def lm_head(self, hidden: Tensor) -> Tensor:
-        """`[..., D]` → logits `[..., V]`."""
+        """Map `[..., D]` → logits `[..., V]`."""
         return F.linear(hidden, self.embedding.weight)
 
     def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
-        """The summed loss (see `Decoder.forward`), the mean over the supervised depths.
+        """Return the summed loss (see `Decoder.forward`), the mean over the supervised depths.
 
         Raises:
             ConfigError: A prefix of another width.
@@ -128,20 +128,20 @@ class SmallDecoder(nn.Module, ABC):
         return DecoderOutput(loss, count, report)
 
     def supervised_logits(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-        """Logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
+        """Return logits float32 `[K, V]` at the last supervised depth (see `Decoder.supervised_logits`)."""
         x, seen = self.join(prefix, ids, mask)
         supervision = find_supervision(seen, join_labels(prefix, mask, labels))
         hidden = self.answers(x, AttentionContext(seen, x.shape[1], self.rotary))[-1]
         return self.lm_head(hidden[supervision.rows, supervision.positions]).float()
 
     def _nothing(self, prefix: Prefix | None, ids: Tensor) -> DecoderOutput:
-        """A loss of zero for no rows: a rank without rows takes part in averaging gradients and reports."""
+        """Return a loss of zero for no rows: such a rank takes part in averaging gradients and reports."""
         pad = torch.full((1, 1), self.tokenizer.pad_token_id, device=ids.device)
         output = self(None, pad, pad == pad, torch.full_like(pad, NOT_TRAINED))
         return output if prefix is None else output._replace(loss_sum=output.loss_sum + prefix.tokens.sum())
 
     def join(self, prefix: Prefix | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefix and words as one sequence: `[B, P + L, D]` and its mask."""
+        """Join prefix and words to one sequence: `[B, P + L, D]` and its mask."""
         words, mask = self.embed_tokens(ids), mask.bool()
         if prefix is None:
             return words, mask
@@ -160,7 +160,7 @@ class SmallDecoder(nn.Module, ABC):
         on_token: OnToken | None = None,
         cached: bool = True,
     ) -> Generation:
-        """Answers to a batch of prompts (see `Decoder.generate`).
+        """Write answers to a batch of prompts (see `Decoder.generate`).
 
         Args:
             prefix: `[B, P, D]`, or None.
@@ -178,7 +178,7 @@ class SmallDecoder(nn.Module, ABC):
         return generate(steps, settings, end, self.tokenizer.pad_token_id, on_token)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """All tensors but frozen parameters; the fixed starting states of a recursion are among them."""
+        """Return all tensors but frozen parameters; the fixed starting states of a recursion too."""
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
 
@@ -297,12 +297,12 @@ class DecoderSteps:
         return self._read([answer[:, -1] for answer in answers])
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
+        """Continue row i as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         self.x, self.mask, self.depth = self.x[rows], self.mask[rows], self.depth[rows]
         if self.cache is not None:
             self.cache.reorder(rows)
 
     def _read(self, answers: list[Tensor]) -> Tensor:
-        """Answers `[B, D]` after each depth → logits of each row's own depth."""
+        """Map answers `[B, D]` after each depth → logits of each row's own depth."""
         row = torch.arange(len(self.depth), device=self.depth.device)
         return self.decoder.lm_head(torch.stack(answers)[self.depth, row])

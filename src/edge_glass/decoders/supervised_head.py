@@ -69,7 +69,7 @@ def supervised_cross_entropy(
     supervision: Supervision,
     max_logits: int = MAX_LOGITS,
 ) -> HeadLoss:
-    """The sum of the cross entropies at the supervised positions, equal to that of the full logits.
+    """Return the sum of the cross entropies at the supervised positions, equal to that of the full logits.
 
     Beyond `max_logits` numbers the head runs chunk by chunk, and again in the backward pass.
 
@@ -103,6 +103,6 @@ def supervised_cross_entropy(
 def _cross_entropy(
     vectors: Tensor, head: Callable[[Tensor], Tensor], targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`[K, D]`, `[K]` → the summed loss in float32 and `[K]` bool."""
+    """Map `[K, D]`, `[K]` → the summed loss in float32 and `[K]` bool."""
     logits = head(vectors).float()
     return F.cross_entropy(logits, targets, reduction="sum"), logits.detach().argmax(dim=-1) == targets

@@ -65,7 +65,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2048) -> Any:
 
 
 def tiny_tokenizer() -> Any:
-    """A tokenizer of bytes and markers alone, 261 tokens; nothing is learned."""
+    """Build a tokenizer of bytes and markers alone, 261 tokens; nothing is learned."""
     vocabulary = {token: index for index, token in enumerate([*SPECIAL_TOKENS, *_bytes()])}
     return _wrapped(_backend(vocabulary, []))
 
@@ -90,14 +90,14 @@ def load_tokenizer(folder: str | Path) -> Any:
 
 
 def _bytes() -> list[str]:
-    """The 256 characters that stand for bytes."""
+    """Return the 256 characters that stand for bytes."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     return sorted(ByteLevel.alphabet())
 
 
 def _backend(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
-    """A byte-level BPE that keeps every character, leading spaces too."""
+    """Build a byte-level BPE that keeps every character, leading spaces too."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))

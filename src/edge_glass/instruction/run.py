@@ -11,8 +11,8 @@ from typing import Any
 from edge_glass.data.pictures import make_thumbnail
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.instruction.data.table import words_hash
+from edge_glass.instruction.measure.answers import most_frequent_answers
 from edge_glass.instruction.measure.archive import AnswerRecord, save_answers, shown_rows
-from edge_glass.instruction.measure.baselines import most_frequent_answers
 from edge_glass.instruction.measure.metrics import token_f1
 from edge_glass.instruction.measure.text import estimate_answers, score_of_one
 from edge_glass.instruction.model.folder import save_answering_model

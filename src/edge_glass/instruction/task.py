@@ -13,20 +13,24 @@ from torch.utils.data import Dataset
 
 from edge_glass.assets import cache_root
 from edge_glass.core.passes import moved, parts
-from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
+from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.feature_cache import FeatureCache
 from edge_glass.data.features import CachedFeatures, ItemRef, LiveFeatures
 from edge_glass.data.labels import ConversationTokenizer, check_labels
 from edge_glass.decoders.decoder import decoder_kind
 from edge_glass.decoders.generation import generation_settings
-from edge_glass.instruction.data.conversation_rows import ConversationRows
-from edge_glass.instruction.data.datasets import ConversationDataset
+from edge_glass.instruction.data.datasets import ConversationDataset, ConversationRows, build_dataset
 from edge_glass.instruction.data.sources import load_conversations, texts_of
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.answering import AnsweringModel
-from edge_glass.instruction.model.build import build_answering_model, build_decoder, build_tokenizer
-from edge_glass.tasks.sources import cache_obstacle, load_audio, load_vision
+from edge_glass.instruction.model.build import (
+    build_answering_model,
+    build_decoder,
+    build_tokenizer,
+    load_prefix_encoders,
+)
+from edge_glass.tasks.sources import cache_obstacle
 from edge_glass.tasks.text_generation import SPLITS, TextGenerationTask
 from edge_glass.training.task import Batch
 
@@ -72,35 +76,15 @@ class InstructionTask(TextGenerationTask):
         if not decoder_kind(config.decoder.kind).pretrained:
             tokenizer = build_tokenizer(config.decoder, texts_of(self.tables["train"]))
         decoder = build_decoder(config, tokenizer)
-        encoders: dict[str, Any] = {}
-        if not config.prefix.blind:
-            encoders["vision"] = load_vision(config)
-            if (audio := load_audio(config)) is not None:
-                encoders["audio"] = audio
-        return build_answering_model(config, decoder, encoders)
+        return build_answering_model(config, decoder, load_prefix_encoders(config))
 
     def _dataset(self, table: InstructionTable, training: bool) -> ConversationDataset:
-        dataset = self.config.dataset
         cached = cache_obstacle(self.config) is None
-        preprocess = {} if cached else self._preprocess()
-        return ConversationDataset(
-            table,
-            self.tokenizer,
-            preprocess,
-            max_question=dataset.max_question_length,
-            max_answer=dataset.max_answer_length,
-            too_long=dataset.too_long,
-            training=training,
-            seed=self.config.seed,
-            augmentation=dataset.augmentation,
-            audio_augmentation=dataset.audio_augmentation,
-        )
-
-    def _preprocess(self) -> dict[str, Any]:
-        return {name: tower.encoder.preprocess for name, tower in self.model.towers.items()}
+        preprocess = {} if cached else self.model.preprocess
+        return build_dataset(self.config, table, self.tokenizer, preprocess, training)
 
     def _feature_source(self) -> CachedFeatures | None:
-        """The filled cache; None where there is nothing to cache, or caching would be wrong."""
+        """Return the filled cache; None where there is nothing to cache, or caching would be wrong."""
         reason = cache_obstacle(self.config)
         if reason is not None or not self.model.towers:
             logger.info("the feature cache is off: %s", reason or "the model sees nothing")
@@ -112,7 +96,7 @@ class InstructionTask(TextGenerationTask):
         return source
 
     def _measure_features(self) -> None:
-        """Mean and scale of the features of some training pictures and sounds, evenly spread."""
+        """Measure mean and scale of the features of some training pictures and sounds, evenly spread."""
         table = self.splits["train"]
         source = self.source or LiveFeatures(self.model.towers)
         for name, tower in self.model.towers.items():
@@ -129,16 +113,16 @@ class InstructionTask(TextGenerationTask):
 
     @property
     def splits(self) -> dict[str, InstructionTable]:
-        """The rows of each split that fit."""
+        """Return the rows of each split that fit."""
         return {name: dataset.table for name, dataset in self.datasets.items()}
 
     @property
     def train_dataset(self) -> Dataset:
-        """Rows to train on."""
+        """Return rows to train on."""
         return self.rows("train")
 
     def rows(self, split: str, prompts: bool = False) -> Dataset:
-        """A split as the loader reads it: whole batches from the cache, or items to be collated."""
+        """Return a split as the loader reads it: whole batches from the cache, or items to be collated."""
         key = split, prompts
         if key not in self._rows:
             dataset = self.datasets[split]
@@ -149,7 +133,7 @@ class InstructionTask(TextGenerationTask):
         return self._rows[key]
 
     def collate(self, items: Any) -> Batch:
-        """Cached rows arrive as a batch; decoded ones are padded and stacked."""
+        """Return a batch: cached rows arrive as one, decoded ones are padded and stacked."""
         batch = items if isinstance(items, dict) else self._collator()(items)
         if not self._checked:  # every batch is made alike
             check_labels(batch, self.tokenizer.end, self.tokenizer.special, batch["ids"])
@@ -157,10 +141,7 @@ class InstructionTask(TextGenerationTask):
         return batch
 
     def _collator(self, prompts: bool = False) -> ConversationCollator:
-        collate: dict[str, Any] = {}
-        for name, tower in self.model.towers.items():
-            collate[name] = stack_pixels if name == "vision" else tower.encoder.collate
-        return ConversationCollator(self.model.decoder.tokenizer.pad_token_id, prompts, collate)
+        return ConversationCollator(self.model.decoder.tokenizer.pad_token_id, prompts, self.model.collate)
 
     # Measuring
 
@@ -175,11 +156,11 @@ class InstructionTask(TextGenerationTask):
         return answer_values(self.answer_set(split, written))
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Generated tokens as an answer."""
+        """Return generated tokens as an answer."""
         return self.model.decoder.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
 
     def answer_set(self, split: str, answers: Answers) -> AnswerSet:
-        """Answers beside what they should have been; the questions of one picture are one unit."""
+        """Return answers beside what they should have been; the questions of one picture are one unit."""
         table, groups = self.splits[split], self.datasets[split].groups
         return AnswerSet(
             predictions=answers.texts,

@@ -20,7 +20,6 @@ from edge_glass.core.canary import Canary, read_canary
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
 from edge_glass.core.quiet import only_warnings
 from edge_glass.evaluation.results import read_json
-from edge_glass.tasks.finding import Finished
 from edge_glass.tasks.sources import training_device
 
 ROOM = 0.7  # of the free memory, for the weights
@@ -78,7 +77,8 @@ class Answered(NamedTuple):
 
 
 def merge_adapters(
-    run: Finished,
+    run: Path,
+    model_folder: Path,
     files: ModelFolder[Any],
     read_splits: Callable[[ExperimentConfig], Mapping[str, Any]],
     answer: Callable[[Any, ExperimentConfig, Any], Answered],
@@ -93,6 +93,7 @@ def merge_adapters(
 
     Args:
         run: A finished run of LoRA training.
+        model_folder: The folder of its weights.
         files: How its model is kept.
         read_splits: Reads the tables of an experiment, by split.
         answer: What a model answers to the rows of a table.
@@ -106,17 +107,15 @@ def merge_adapters(
         CheckpointError: The run is not finished, or the merged model answers differently.
         DataError: The run's data are not there any more.
     """
-    _, config = files.read(run.model)
+    _, config = files.read(model_folder)
     trained = getattr(config, files.section)
     if trained.mode != "lora":
-        raise ConfigError(
-            f"{run.run}: {files.section}.mode is {trained.mode}, so there are no adapters to merge"
-        )
-    folder = output or run.run / "merged"
+        raise ConfigError(f"{run}: {files.section}.mode is {trained.mode}, so there are no adapters to merge")
+    folder = output or run / "merged"
     require_replaceable(folder)
-    table = _compared_rows(run.run, rows, read_splits)
+    table = _compared_rows(run, rows, read_splits)
     quantised = trained.quantization != "none"
-    model, stored = _load(files, run.model, quantised), read_canary(run.model)
+    model, stored = _load(files, model_folder, quantised), read_canary(model_folder)
     half = quantised or model.dtype != torch.float32
     bound = bound if bound is not None else HALF_BOUND if half else BOUND
     model.to(roomy_device(model, training_device(config)))
@@ -141,7 +140,7 @@ def merge_adapters(
     require_equal(measured, bound, half)
     numbers = {name: value for name, value in asdict(measured).items() if name != "folder"}
     merged = Canary(stored.sample, canary.compute_logits(model, stored.sample), stored.untouched)
-    files.save_merged(model, config, folder, merged, {**numbers, "run": str(run.run)})
+    files.save_merged(model, config, folder, merged, {**numbers, "run": str(run)})
     return measured
 
 

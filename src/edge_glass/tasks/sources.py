@@ -67,7 +67,7 @@ def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, SampleTable]
 
 
 def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
-    """One parquet file of pictures, captions and perhaps sounds."""
+    """Read one parquet file of pictures, captions and perhaps sounds."""
     return read_parquet(
         path,
         dataset.image_column,
@@ -83,13 +83,13 @@ def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTabl
 def load_encoders(
     config: ExperimentConfig,
 ) -> tuple[VisionEncoder, TextEncoder] | tuple[VisionEncoder, TextEncoder, AudioEncoder]:
-    """The encoders of an alignment experiment, frozen as it says."""
+    """Load the encoders of an alignment experiment, frozen as it says."""
     pictures, words, audio = load_vision(config), load_text(config), load_audio(config)
     return (pictures, words) if audio is None else (pictures, words, audio)
 
 
 def load_vision(config: ExperimentConfig) -> VisionEncoder:
-    """The picture encoder of an experiment."""
+    """Load the picture encoder of an experiment."""
     vision = config.vision_encoder
     if config.tiny:
         architecture = "test_vit" if vision.pooling_type == "cls" else "test_efficientnet"
@@ -101,7 +101,7 @@ def load_vision(config: ExperimentConfig) -> VisionEncoder:
 
 
 def load_text(config: ExperimentConfig) -> TextEncoder:
-    """The text encoder of an experiment."""
+    """Load the text encoder of an experiment."""
     text = config.text_encoder
     if config.tiny:
         return TextEncoder.tiny(config.seed, text.frozen, layers=[0, 2] if text.feature_layers else [])
@@ -109,7 +109,7 @@ def load_text(config: ExperimentConfig) -> TextEncoder:
 
 
 def load_audio(config: ExperimentConfig) -> AudioEncoder | None:
-    """The sound encoder of an experiment, if it has one."""
+    """Load the sound encoder of an experiment, if it has one."""
     audio = config.audio_encoder
     if audio is None:
         return None
@@ -121,14 +121,14 @@ def load_audio(config: ExperimentConfig) -> AudioEncoder | None:
 
 
 def training_device(config: ExperimentConfig) -> torch.device:
-    """The GPU of this process if there is one and the config allows it."""
+    """Return the GPU of this process if there is one and the config allows it."""
     if config.training.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def cache_obstacle(config: ExperimentConfig) -> str | None:
-    """Why features cannot be cached; None when they can."""
+    """Return why features cannot be cached; None when they can."""
     if config.training.feature_cache == "off":
         return "training.feature_cache is off"
     encoders = [getattr(config, f"{kind}_encoder", None) for kind in ("vision", "text", "audio")]

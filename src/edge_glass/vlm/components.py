@@ -16,7 +16,7 @@ from edge_glass.vlm.family import COMPONENTS, Family, load_family
 
 
 def components(model: nn.Module, family: str) -> dict[str, list[str]]:
-    """Component → the names of its modules.
+    """Return component → the names of its modules.
 
     Raises:
         ConfigError: The model is of another family, or has a part that belongs to no component.
@@ -29,7 +29,7 @@ def components(model: nn.Module, family: str) -> dict[str, list[str]]:
 
 
 def _parts(model: nn.Module, family: Family) -> Iterable[str]:
-    """The names of the parts that components consist of: as large as they can be, and within one each."""
+    """Yield names of the parts that components consist of: as large as they can be, within one each."""
     paths = [path for paths in family.components.values() for path in paths]
     inside = {path.rpartition(".")[0] for path in paths}
     for name, _ in model.named_modules():
@@ -50,7 +50,7 @@ def require_family(model: Any, family: str) -> None:
 
 
 def lora_settings(config: VlmLoraConfig, model: Any, family: str) -> LoraSettings:
-    """The adapters of an experiment, with every layer named.
+    """Return the adapters of an experiment, with every layer named.
 
     Raises:
         ConfigError: A target that matches no linear layer of its component, or no target at all.
@@ -61,7 +61,7 @@ def lora_settings(config: VlmLoraConfig, model: Any, family: str) -> LoraSetting
 
 
 def resolve_component_targets(model: Any, family: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
-    """The full names of the layers that are adapted, in the order of the model.
+    """Return the full names of the layers that are adapted, in the order of the model.
 
     Args:
         model: Of the library, without adapters.
@@ -97,7 +97,7 @@ def _nothing_matches(component: str, within: Sequence[str], target: str) -> str:
 
 
 def count_components(model: Any) -> list[ParameterCount]:
-    """One row per component; parameters that are shared are counted once, where they come first."""
+    """Return one row per component; parameters that are shared are counted once, where they come first."""
     rows: dict[str, list[nn.Parameter]] = {component: [] for component in COMPONENTS}
     family = load_family(model.config.model_type)
     for name, parameter in model.named_parameters():
@@ -114,6 +114,6 @@ def count_components(model: Any) -> list[ParameterCount]:
 
 
 def _numbers(parameter: Any) -> int:
-    """Numbers of a parameter; bitsandbytes packs two of 4 bits into one."""
+    """Return numbers of a parameter; bitsandbytes packs two of 4 bits into one."""
     shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
     return int(shape.numel()) if shape is not None else int(parameter.numel())

@@ -101,13 +101,13 @@ class VlmSteps:
         )
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
+        """Continue row i as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         self.mask, self.next = self.mask[rows], self.next[rows]
         self.rows = [self.rows[row] for row in rows.tolist()]
         self.cache.reorder_cache(rows)
 
     def log_prob(self, row: int, token: int) -> float:
-        """The log-probability of a token as the newest word of a prompt's answer.
+        """Return the log-probability of a token as the newest word of a prompt's answer.
 
         One step's logits are kept at a time.
         """
@@ -125,7 +125,7 @@ class VlmSteps:
 
 
 def _padded_left(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The same prompts with all padding on the left, so that all rows are continued at the same place."""
+    """Move all padding to the left, so that all rows are continued at the same place."""
     mask = batch["attention_mask"].long()
     order = torch.argsort(mask, dim=1, stable=True)
     moved = {

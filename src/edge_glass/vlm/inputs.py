@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def inner_inputs(batch: Mapping[str, Any], positions: Tensor) -> dict[str, Tensor]:
-    """The arguments of the model below the LM head.
+    """Return the arguments of the model below the LM head.
 
     Positions are always given: without them the library counts padding where no row has a picture, and keeps
     those of one batch for the next.
@@ -30,13 +30,13 @@ def inner_inputs(batch: Mapping[str, Any], positions: Tensor) -> dict[str, Tenso
 
 
 def has_pictures(batch: Mapping[str, Any]) -> bool:
-    """Whether any row of a batch has a picture."""
+    """Return whether any row of a batch has a picture."""
     pixels = batch.get("pixel_values")
     return pixels is not None and len(pixels) > 0
 
 
 def rope_positions(vlm: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Where each token stands in time, height and width (M-RoPE, https://arxiv.org/abs/2409.12191).
+    """Return where each token stands in time, height and width (M-RoPE, https://arxiv.org/abs/2409.12191).
 
     Returns:
         `[3, B, L]`, zero at padding; and `[B, 1]`, what the words of an answer add to their number in it.
@@ -51,7 +51,7 @@ def rope_positions(vlm: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def sample_inputs(vlm: Any, processor: Any, known: Tensor) -> dict[str, Tensor]:
-    """A row with a picture of stripes and 16 words from all over the vocabulary, all words trained.
+    """Return a row with a picture of stripes and 16 words from all over the vocabulary, all words trained.
 
     Every adapter, those of the vision tower too, has a say in its logits.
     """

@@ -26,7 +26,7 @@ from edge_glass.vlm.pixel_budget import set_pixel_budget
 
 
 def load_vlm(config: ExperimentConfig) -> tuple[Any, Any]:
-    """The vision-language model of an experiment and its processor, whose pixel budget is set.
+    """Load the vision-language model of an experiment and its processor, whose pixel budget is set.
 
     Args:
         config: Its sections vlm, seed and tiny.
@@ -46,7 +46,7 @@ def load_vlm(config: ExperimentConfig) -> tuple[Any, Any]:
 
 
 def load_fitting_processor(config: ExperimentConfig) -> Any:
-    """The processor of an experiment's model, whose pixel budget is set; of the model nothing is loaded."""
+    """Load the processor of an experiment's model, whose pixel budget is set; the model is not loaded."""
     vlm = config.vlm
     if is_from_scratch(config):
         processor = build_processor(vlm.family, vlm.min_pixels, vlm.max_pixels)
@@ -57,12 +57,12 @@ def load_fitting_processor(config: ExperimentConfig) -> Any:
 
 
 def is_from_scratch(config: ExperimentConfig) -> bool:
-    """Whether the model starts from random weights."""
+    """Return whether the model starts from random weights."""
     return config.vlm.source is None or config.tiny
 
 
 def load_model(config: ExperimentConfig) -> Any:
-    """The model that training starts from, in eval mode; see `load_vlm`."""
+    """Load the model that training starts from, in eval mode; see `load_vlm`."""
     vlm = config.vlm
     if not is_from_scratch(config):
         return load_pretrained(str(vlm.source), vlm)
@@ -78,7 +78,7 @@ def load_model(config: ExperimentConfig) -> Any:
 
 
 def load_pretrained(source: str, vlm: VlmConfig, exact: bool = False) -> Any:
-    """A model of a folder or a hub, in eval mode, without remote code.
+    """Load a model of a folder or a hub, in eval mode, without remote code.
 
     Args:
         source: `asset:NAME`, a folder or a hub id.
@@ -117,7 +117,7 @@ def not_quantised(family: str) -> list[str]:
 
 
 def load_processor(source: str) -> Any:
-    """A processor of a folder or a hub.
+    """Load a processor of a folder or a hub.
 
     Raises:
         AssetError: It cannot be found or understood, or has no chat template.

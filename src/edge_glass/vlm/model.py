@@ -84,7 +84,7 @@ class DetectionModel(PretrainedModel):
         self.eval()
 
     def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
-        """The summed loss of a batch, whose head runs on supervised positions only.
+        """Return the summed loss of a batch, whose head runs on supervised positions only.
 
         Args:
             batch: `input_ids`, `attention_mask`, `mm_token_type_ids`, `labels` int64 `[B, L]`, `pixel_values`
@@ -104,23 +104,23 @@ class DetectionModel(PretrainedModel):
         return output._replace(loss_sum=output.loss_sum + self._zero(self._picture_parameters()))
 
     def _hidden(self, batch: Mapping[str, Any]) -> Tensor:
-        """What the LM head reads, `[B, L, D]`."""
+        """Return what the LM head reads, `[B, L, D]`."""
         positions, _ = rope_positions(self.vlm, batch)
         return self.vlm.model(**inner_inputs(batch, positions), use_cache=False).last_hidden_state
 
     def _picture_parameters(self) -> list[nn.Parameter]:
-        """Those that only rows with pictures reach, each once."""
+        """Return those that only rows with pictures reach, each once."""
         modules = [one for part in ("vision", "projector") for one in self.family.modules_of(self.vlm, part)]
         return list(dict.fromkeys(each for module in modules for each in module.parameters()))
 
     def _zero(self, parameters: Iterable[nn.Parameter]) -> Tensor:
-        """A zero in whose graph the trained ones of these stand."""
+        """Return a zero in whose graph the trained ones of these stand."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         return zero_touching(*trained).float() if trained else torch.zeros((), device=self.device)
 
     @torch.no_grad()
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
+        """Return logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
         with evaluating(self):
             supervision = find_supervision(batch["attention_mask"].bool(), batch["labels"])
             return self.logits_at(self._hidden(batch), supervision)
@@ -132,7 +132,7 @@ class DetectionModel(PretrainedModel):
     def generate(
         self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
     ) -> Written:
-        """Answers to a batch of prompts, each the same as if it were alone; the mode is kept.
+        """Write answers to a batch of prompts, each the same as if it were alone; the mode is kept.
 
         Args:
             batch: As for `forward`, without labels; padding may stand on either side.
@@ -146,7 +146,7 @@ class DetectionModel(PretrainedModel):
             return write(self.vlm, batch, self.known, self.tokenizer, settings, on_token)
 
     def parameter_counts(self) -> list[ParameterCount]:
-        """One row per component: vision, projector, llm, head. Tied embeddings count with llm."""
+        """Return one row per component: vision, projector, llm, head. Tied embeddings count with llm."""
         return count_components(self.vlm)
 
     def print_parameter_counts(self) -> str:
@@ -185,7 +185,7 @@ def _in_dtype(dtype: torch.dtype, _: nn.Module, inputs: tuple[Tensor, ...]) -> t
 
 
 def build_detection_model(config: ExperimentConfig) -> DetectionModel:
-    """The model of an experiment, as training finds it: a function of its sections vlm, seed and tiny.
+    """Build the model of an experiment, as training finds it: a function of its sections vlm, seed and tiny.
 
     Raises:
         ConfigError: Settings that do not fit or cannot run here.
@@ -195,7 +195,7 @@ def build_detection_model(config: ExperimentConfig) -> DetectionModel:
 
 
 def as_detection_model(vlm: Any, processor: Any, config: ExperimentConfig) -> DetectionModel:
-    """A loaded model as one that is trained as the experiment says.
+    """Wrap a loaded model as one that is trained as the experiment says.
 
     Raises:
         ConfigError: Settings that do not fit.

@@ -41,12 +41,12 @@ class PixelBudget:
 
     @property
     def factor(self) -> int:
-        """Pixels along a token; sides of what the model sees are multiples of it."""
+        """Return pixels along a token; sides of what the model sees are multiples of it."""
         return self.patch_size * self.merge_size
 
     @classmethod
     def of(cls, processor: Any) -> Self:
-        """What a processor says of itself."""
+        """Return what a processor says of itself."""
         images = processor.image_processor
         return cls(
             min_pixels=int(images.size["shortest_edge"]),
@@ -59,7 +59,7 @@ class PixelBudget:
         )
 
     def record(self) -> dict[str, Any]:
-        """As plain data, for a file."""
+        """Return it as plain data, for a file."""
         return asdict(self)
 
     def require(self, found: PixelBudget, what: str) -> None:
@@ -131,7 +131,7 @@ def require_effect(processor: Any, budget: PixelBudget) -> None:
 
 
 def _seen_area(processor: Any, size: tuple[int, int]) -> int:
-    """Pixels of a picture of this size as the model would see it."""
+    """Return pixels of a picture of this size as the model would see it."""
     from PIL import Image
 
     images = processor.image_processor
@@ -140,7 +140,7 @@ def _seen_area(processor: Any, size: tuple[int, int]) -> int:
 
 
 def _grown(size: tuple[int, int], area: int, by: int) -> float:
-    """The area of a picture of this shape and of about `area` pixels, when its sides grow by `by`."""
+    """Return the area of a picture of this shape and of about `area` pixels, when its sides grow by `by`."""
     scale = math.sqrt(area / math.prod(size))
     sides = (side * scale + by for side in size)
     return math.prod(max(side, 0.0) for side in sides)

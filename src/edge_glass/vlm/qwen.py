@@ -115,7 +115,7 @@ class QwenFamily(Family):
 
     @property
     def patch_size(self) -> int:
-        """Pixels along a patch; two by two of them are one token."""
+        """Return pixels along a patch; two by two of them are one token."""
         return self.token_side // MERGED
 
     def build_processor(self, min_pixels: int = 56 * 56, max_pixels: int = 1280 * 28 * 28) -> Any:
@@ -205,7 +205,7 @@ def rotary_in_turns(head_width: int) -> dict[str, Any]:
 
 
 def _check_size(size: VlmSizeConfig) -> None:
-    """Rotary positions turn pairs of numbers: on one axis in the language model, on two in the tower."""
+    """Check that heads hold pairs of numbers, which rotary positions turn: on two axes in the tower."""
     for width, heads, multiple, prefix in (
         (size.width, size.heads, 2, ""),
         (size.vision_width, size.vision_heads, 4, "vision_"),

@@ -81,7 +81,7 @@ class QwenDecoder(PretrainedModel):
 
     @property
     def embedding_rms(self) -> float:
-        """Root mean square of the embeddings of the tokens there are: the scale a prefix should have."""
+        """Return the root mean square of the embeddings of known tokens: the scale a prefix should have."""
         weight = self.lm.get_input_embeddings().weight.detach()
         return float(weight[self.known.nonzero()[:, 0]].float().square().mean().sqrt())
 
@@ -97,11 +97,11 @@ class QwenDecoder(PretrainedModel):
         return self
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """`[B, L]` int64 → `[B, L, width]`."""
+        """Map `[B, L]` int64 → `[B, L, width]`."""
         return self.lm.get_input_embeddings()(ids)
 
     def forward(self, prefix: Prefix | None, ids: Tensor, mask: Tensor, labels: Tensor) -> DecoderOutput:
-        """The loss of a batch, as `Decoder.forward`; padding may stand anywhere and changes nothing.
+        """Return the loss of a batch, as `Decoder.forward`; padding may stand anywhere and changes nothing.
 
         Raises:
             ConfigError: More tokens than the model has positions, or a prefix of another width.
@@ -117,7 +117,7 @@ class QwenDecoder(PretrainedModel):
         return self.logits_at(self.hidden_states(embeddings, seen), supervision)
 
     def join(self, prefix: Prefix | None, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefix and text as one row of embeddings `[B, P + L, width]` with its mask; zero at padding."""
+        """Join prefix and text to embeddings `[B, P + L, width]`, zero at padding, with their mask."""
         if prefix is not None and prefix.tokens.shape[-1] != self.width:
             raise ConfigError(
                 f"decoder: expected a prefix that is {self.width} wide, got {prefix.tokens.shape[-1]}"
@@ -129,7 +129,7 @@ class QwenDecoder(PretrainedModel):
         return embeddings.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def hidden_states(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """`[B, S, width]`, `[B, S]` bool → what the LM head reads, `[B, S, width]`."""
+        """Map `[B, S, width]`, `[B, S]` bool → what the LM head reads, `[B, S, width]`."""
         if not embeddings.shape[0] or not embeddings.shape[1]:
             # Not every layer takes an empty batch; the sum keeps trained weights in the graph of every rank.
             return embeddings + 0.0 * sum(p.sum() for p in self.lm.parameters() if p.requires_grad)
@@ -149,7 +149,7 @@ class QwenDecoder(PretrainedModel):
         settings: GenerationSettings,
         on_token: OnToken | None = None,
     ) -> Generation:
-        """Answers, as `Decoder.generate`. Padding may stand on either side.
+        """Write answers, as `Decoder.generate`. Padding may stand on either side.
 
         Ids the tokenizer does not know are never written. Beside `settings.end`, the tokenizer's end of text
         and the ends that the model's authors name end an answer.
@@ -177,7 +177,7 @@ class QwenDecoder(PretrainedModel):
     def stream(
         self, prefix: Prefix | None, ids: Tensor, mask: Tensor, settings: GenerationSettings
     ) -> Iterator[str]:
-        """The answer to one prompt, piece by piece as it is written; see `stream_text`."""
+        """Yield the answer to one prompt, piece by piece as it is written; see `stream_text`."""
         return stream_text(self, prefix, ids, mask, settings)
 
     def save_adapter(self, folder: str | Path) -> None:
@@ -251,7 +251,7 @@ class QwenDecoder(PretrainedModel):
         lora: LoraSettings | None = None,
         gradient_checkpointing: bool = False,
     ) -> Self:
-        """A toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes; no network."""
+        """Build a toy Qwen2 with random weights, a function of `seed`, and a tokenizer of bytes."""
         lm, tokenizer = tiny_causal_lm(seed)
         return cls(
             lm, tokenizer, mode=mode, lora=lora, gradient_checkpointing=gradient_checkpointing, seed=seed
@@ -304,7 +304,7 @@ class CausalSteps:
         return self._run(positions, input_ids=tokens[:, None])
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i continues as row `rows[i]` was; there may be more rows afterwards, or fewer."""
+        """Continue row i as row `rows[i]` was; there may be more rows afterwards, or fewer."""
         self.mask, self.length = self.mask[rows], self.length[rows]
         if self.cache is not None:
             self.cache.reorder_cache(rows)
@@ -322,7 +322,7 @@ class CausalSteps:
 
 
 def shared_opening(embeddings: Tensor, mask: Tensor) -> int:
-    """How many first real tokens all rows share, where reading them once pays; each row keeps one of its own.
+    """Count first real tokens that all rows share, where reading them once pays; each row keeps one.
 
     Args:
         embeddings: `[B, S, D]`.
@@ -338,7 +338,7 @@ def shared_opening(embeddings: Tensor, mask: Tensor) -> int:
 
 
 def _shares_cache(lm: Any) -> bool:
-    """Whether all layers attend to all there is; a window would count the padding behind the opening too."""
+    """Return whether all layers attend to all there is; a window would count padding too."""
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     layers = DynamicCache(config=lm.config.get_text_config(decoder=True)).layers

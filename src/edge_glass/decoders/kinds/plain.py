@@ -51,21 +51,21 @@ class PlainDecoder(SmallDecoder):
 
     @property
     def applications(self) -> int:
-        """Layer applications of one pass."""
+        """Return layer applications of one pass."""
         return self.config.layers
 
     def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
-        """The last hidden states, alone."""
+        """Return the last hidden states, alone."""
         return [self.block(x, context)]
 
     @classmethod
     def same_size(cls, trm: TRMDecoder) -> Self:
-        """As many parameters as `trm` (its halting head apart), each layer applied once."""
+        """Build one with as many parameters as `trm` (its halting head apart), each layer applied once."""
         return cls._like(trm, trm.config.layers)
 
     @classmethod
     def same_compute(cls, trm: TRMDecoder) -> Self:
-        """As many layer applications in a pass as `trm`, none of them tied: many times its parameters."""
+        """Build one with as many layer applications as `trm`, none tied: many times its parameters."""
         return cls._like(trm, trm.applications)
 
     @classmethod
@@ -75,7 +75,7 @@ class PlainDecoder(SmallDecoder):
 
     @classmethod
     def tiny(cls, seed: int = 0, **options: Any) -> Self:
-        """A toy of a few thousand parameters with random weights, a function of `seed`; reads bytes."""
+        """Build a toy of a few thousand parameters with random weights, a function of `seed`; reads bytes."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(tiny_tokenizer(), PlainConfig(**{"width": 32, "heads": 2, **options}))

@@ -24,7 +24,7 @@ from edge_glass.encoders.tower import seeded
 
 
 def swiglu_width(width: int) -> int:
-    """8/3 of the width, so that a SwiGLU has the parameters of a plain layer of 4, in steps of 32."""
+    """Return 8/3 of the width: a SwiGLU has the parameters of a plain layer of 4; in steps of 32."""
     return -(-8 * width // 96) * 32
 
 
@@ -76,16 +76,16 @@ class TRMDecoder(SmallDecoder):
 
     @property
     def block_applications(self) -> int:
-        """Times the block runs in one pass."""
+        """Return how often the block runs in one pass."""
         return self.config.supervision_steps * self.config.cycles * (self.config.refinements + 1)
 
     @property
     def applications(self) -> int:
-        """Layer applications of one pass."""
+        """Return layer applications of one pass."""
         return self.block_applications * self.config.layers
 
     def answers(self, x: Tensor, context: AttentionContext, depth: int | None = None) -> list[Tensor]:
-        """y after each supervision step, up to `depth` of them."""
+        """Return y after each supervision step, up to `depth` of them."""
         y, z = self.y_start.to(x.dtype).expand_as(x), self.z_start.to(x.dtype).expand_as(x)
         found = []
         for _ in range(depth or self.config.supervision_steps):
@@ -106,7 +106,7 @@ class TRMDecoder(SmallDecoder):
         return self.block(y + z, context), z
 
     def choose_depth(self, answers: list[Tensor]) -> Tensor:
-        """The first supervision step whose halting head says right, else the last."""
+        """Return the first supervision step whose halting head says right, else the last."""
         if self.halt_head is None:
             return super().choose_depth(answers)
         halts = torch.stack([self.halt_head(answer).squeeze(-1) > 0 for answer in answers])
@@ -116,7 +116,7 @@ class TRMDecoder(SmallDecoder):
     def further_loss(
         self, answers: list[Tensor], heads: list[HeadLoss], supervision: Supervision
     ) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """Halting: at the end of the prompt, will all supervised tokens of the row be right at this depth?
+        """Return the loss of halting: will all supervised tokens of a row be right at this depth?
 
         A row weighs as its tokens do, so that dividing by the count of tokens gives a mean.
         """
@@ -140,7 +140,7 @@ class TRMDecoder(SmallDecoder):
 
     @classmethod
     def tiny(cls, seed: int = 0, **options: Any) -> Self:
-        """A toy of a few thousand parameters with random weights, a function of `seed`; reads bytes."""
+        """Build a toy of a few thousand parameters with random weights, a function of `seed`; reads bytes."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(tiny_tokenizer(), TRMConfig(**{"width": 32, "heads": 2, **options}))

@@ -31,7 +31,7 @@ def merge_detection(
         return Answered([one.text for one in found], _metric(table, found, config.evaluation.primary_metric))
 
     found = require_task(run, "detection")
-    return merge_adapters(found, DETECTION_FOLDER, load_scenes, answer, output, bound, rows)
+    return merge_adapters(found.run, found.model, DETECTION_FOLDER, load_scenes, answer, output, bound, rows)
 
 
 def _look(detector: Detector, table: DetectionTable, progress: bool) -> list[Detection]:

@@ -44,7 +44,7 @@ def read_question_parquet(
     audio_column: str | None = None,
     max_audio_seconds: float = MAX_AUDIO_SECONDS,
 ) -> InstructionTable:
-    """The usable rows of a parquet file with a question and an answer a row (PixMo QA, easy-VQA).
+    """Read the usable rows of a parquet file with a question and an answer a row (PixMo QA, easy-VQA).
 
     The markers `[USER]` and `[ASSISTANT]` are taken off; where they are missing a line in the log says so.
     Every row needs a picture, or with `audio_column` a picture or a sound; without either column, none.
@@ -116,7 +116,7 @@ def read_question_parquet(
 def read_conversations(
     path: str | Path, image_root: str | Path | None = None, needs_picture: bool = False
 ) -> InstructionTable:
-    """The usable rows of a JSON list or JSONL file of conversations.
+    """Read the usable rows of a JSON list or JSONL file of conversations.
 
     A record has its turns under `conversations` (LLaVA and ShareGPT) or `messages`, and may name one picture:
     under `image` (or `images`, `image_path`, `file_name`), or within its messages. `id`, `source` and
@@ -170,7 +170,7 @@ def read_conversations(
 
 
 def _picture_file(root: Path, record: dict[str, Any], spoken: Spoken, needed: bool) -> Path | None:
-    """The file of a record's picture; None when it has none and needs none."""
+    """Return the file of a record's picture; None when it has none and needs none."""
     names = list(dict.fromkeys([*picture_names(record), *spoken.pictures]))
     if len(names) > 1 or spoken.placeholders > 1:
         raise BadConversation(f"it has {max(len(names), spoken.placeholders)} pictures; one is supported")
@@ -213,7 +213,7 @@ def _present(file: pq.ParquetFile, column: str) -> str | None:
 
 
 def _named(given: Sequence[Any] | None, otherwise: list[str]) -> list[str]:
-    """Cells as text, with something else where they are empty."""
+    """Return cells as text, with something else where they are empty."""
     if given is None:
         return otherwise
     return [spare if cell is None else str(cell) for cell, spare in zip(given, otherwise, strict=True)]

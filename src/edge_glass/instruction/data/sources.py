@@ -1,13 +1,15 @@
-"""Where an experiment's questions and answers come from."""
+"""Where an experiment's questions and answers come from: its files, or what is generated for `--tiny`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.data.conversations import ASSISTANT, USER, Turn
 from edge_glass.data.folder import read_folder
-from edge_glass.data.samples import check_rejected
-from edge_glass.instruction.data.generated import generated_conversations
+from edge_glass.data.generated import generated_splits
+from edge_glass.data.samples import SampleTable, check_rejected
 from edge_glass.instruction.data.readers import read_conversations, read_question_parquet
 from edge_glass.instruction.data.table import (
     InstructionTable,
@@ -37,7 +39,7 @@ def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
 
 
 def texts_of(table: InstructionTable) -> Iterable[str]:
-    """Everything that is said: what a tokenizer is learned from."""
+    """Yield everything that is said: what a tokenizer is learned from."""
     return (turn.text for turns in table.turns for turn in turns)
 
 
@@ -83,3 +85,27 @@ def _read_parquet(dataset: DatasetConfig, path: str, sounds: bool) -> Instructio
         dataset.audio_column if sounds else None,
         dataset.max_audio_seconds,
     )
+
+
+def generated_conversations(sounds: bool = False) -> dict[str, InstructionTable]:
+    """Return questions about the pictures of `generated_splits`: what colour, what shape, what it is."""
+    return {split: _asked(table) for split, table in generated_splits(sounds).items()}
+
+
+def _asked(table: SampleTable) -> InstructionTable:
+    """Ask three questions a row; rows without a picture or sound are asked about what they have."""
+    parts = []
+    for question, kind in (
+        ("what colour is it?", "colour"),
+        ("what shape is it?", "shape"),
+        ("what is it?", ""),
+    ):
+        asked = captions_as_answers(table, question, source="generated")
+        words = [name.split("-") for name in asked.ids]
+        if kind:
+            answers = [colour if kind == "colour" else shape for colour, shape in words]
+            turns = [(Turn(USER, question), Turn(ASSISTANT, answer)) for answer in answers]
+            asked = replace(asked, turns=turns)
+        names = [f"{name}-{kind or 'name'}" for name in asked.ids]
+        parts.append(replace(asked, ids=names, answer_types=[kind or "name"] * len(names)))
+    return join_instructions(parts)

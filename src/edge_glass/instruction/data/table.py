@@ -32,15 +32,15 @@ class InstructionTable(SampleTable):
     answer_types: Sequence[str] = field(default=())
 
     def question(self, index: int) -> str:
-        """The last thing the user says in row `index`."""
+        """Return the last thing the user says in row `index`."""
         return next(turn.text for turn in reversed(self.turns[index]) if turn.role == USER)
 
     def answer(self, index: int) -> str:
-        """The last thing the assistant says in row `index`: what a generated answer is compared with."""
+        """Return the last thing the assistant says in row `index`: what an answer is compared with."""
         return next(turn.text for turn in reversed(self.turns[index]) if turn.role == ASSISTANT)
 
     def select(self, indices: Sequence[int]) -> Self:
-        """These rows in this order."""
+        """Return these rows in this order."""
         chosen = super().select(indices)
         return replace(
             chosen,
@@ -53,7 +53,7 @@ class InstructionTable(SampleTable):
 def split_conversations(
     table: InstructionTable, fractions: Mapping[str, float], rest: str = "train"
 ) -> dict[str, InstructionTable]:
-    """As `split_by_group`: a picture with all its questions stays on one side.
+    """Split as `split_by_group`: a picture with all its questions stays on one side.
 
     Rows without a picture or sound go by their words, so that the same conversation stays on one side.
     """
@@ -80,7 +80,7 @@ def split_conversations(
 def complete_conversations(
     tables: Mapping[str, InstructionTable], val_fraction: float, test_fraction: float, shared_pictures: str
 ) -> dict[str, InstructionTable]:
-    """As `complete_splits`: train, val and test from those given, with no picture or sound on two sides.
+    """Return train, val and test as `complete_splits`, with no picture or sound on two sides.
 
     Raises:
         DataError: A split has fewer than 2 rows, or two splits share a picture and the policy is `error`.
@@ -96,12 +96,12 @@ def complete_conversations(
 
 
 def words_hash(turns: Sequence[Turn]) -> str:
-    """SHA-256 (hex) of a conversation's words."""
+    """Return SHA-256 (hex) of a conversation's words."""
     return hashlib.sha256(repr([tuple(turn) for turn in turns]).encode()).hexdigest()
 
 
 def join_instructions(tables: Sequence[InstructionTable]) -> InstructionTable:
-    """The rows of these tables, one after the other."""
+    """Join the rows of these tables, one after the other."""
     if len(tables) == 1:
         return tables[0]
     return _with_turns(
@@ -113,13 +113,13 @@ def join_instructions(tables: Sequence[InstructionTable]) -> InstructionTable:
 
 
 def with_system_prompt(table: InstructionTable, prompt: str) -> InstructionTable:
-    """Every conversation begins with this system turn, but those that have one of their own."""
+    """Begin every conversation with this system turn, but those that have one of their own."""
     turns = [own if own[0].role == SYSTEM else (Turn(SYSTEM, prompt), *own) for own in table.turns]
     return replace(table, turns=turns)
 
 
 def captions_as_answers(table: SampleTable, question: str, source: str = "") -> InstructionTable:
-    """A conversation for every row with a picture or sound and a caption: one question, its first caption.
+    """Make a conversation of every row with a picture or sound and a caption: one question, the caption.
 
     Args:
         table: Of any kind; its further captions are not used.

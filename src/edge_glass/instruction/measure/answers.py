@@ -1,11 +1,14 @@
-"""How answers are made comparable: the normalisation of the VQA benchmark, and plain words.
+"""Answers as texts: how they are made comparable, and which are given most often.
 
-Source: the evaluation code of VQA v2 (Goyal et al. 2017), github.com/GT-Vision-Lab/VQA, vqaEval.py.
+Source of the normalisation: the evaluation code of VQA v2 (Goyal et al. 2017), github.com/GT-Vision-Lab/VQA,
+vqaEval.py.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 _PERIOD: Final = re.compile(r"\.(?!\d)")  # the benchmark keeps a period only before a digit
@@ -34,7 +37,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def normalize_answer(text: str) -> str:
-    """An answer as the VQA benchmark compares it: lower case, no punctuation or articles, digits for numbers.
+    """Return an answer as the VQA benchmark compares it: no case, punctuation, articles; digits for numbers.
 
     A punctuation mark that touches a blank, or any of them where a number has a comma, is removed; one within
     a word becomes a blank.
@@ -51,5 +54,37 @@ def normalize_answer(text: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case: letters and digits of any script, nothing else."""
+    """Return the words of a text in lower case: letters and digits of any script, nothing else."""
     return _WORD.findall(text.casefold())
+
+
+def best_f1(
+    prediction: str, references: Sequence[str], shared: Callable[[list[str], list[str]], int]
+) -> float:
+    """Return F1 over words with the best reference; `shared` counts what an answer and a reference share."""
+    said, scores = words_of(prediction), []
+    for right in map(words_of, references):
+        count = len(said) + len(right)
+        scores.append(2 * shared(said, right) / count if said and right else float(said == right))
+    return max(scores)
+
+
+def most_frequent_answers(learned: Iterable[tuple[str, str]], asked: Sequence[str]) -> list[str]:
+    """Return the answer that each question had most often, or the most frequent of all if it is new.
+
+    Args:
+        learned: (question, answer) of the training rows, at least one.
+        asked: Questions.
+    """
+    by_question: dict[str, Counter[str]] = defaultdict(Counter)
+    overall: Counter[str] = Counter()
+    for question, answer in learned:
+        by_question[question][answer] += 1
+        overall[answer] += 1
+    best = {question: _first(counts) for question, counts in by_question.items()}
+    return [best.get(question, _first(overall)) for question in asked]
+
+
+def _first(counts: Counter[str]) -> str:
+    """Return the most frequent; of equally frequent ones the first in the alphabet, not the first seen."""
+    return min(counts, key=lambda answer: (-counts[answer], answer))

@@ -53,7 +53,7 @@ class AnswerRecord:
 
     @property
     def right(self) -> bool:
-        """Whether the answer counts as right where that has to be said in one word."""
+        """Return whether the answer counts as right where that has to be said in one word."""
         return self.score >= 0.5
 
 
@@ -107,12 +107,12 @@ def load_answers(folder: Path, split: str) -> list[AnswerRecord]:
 
 
 def picture_of(folder: Path, split: str, name: str | None) -> bytes | None:
-    """PNG bytes of a picture by its content hash, or None where it was not kept."""
+    """Return PNG bytes of a picture by its content hash, or None where it was not kept."""
     return _FILES.picture(folder, split, name)
 
 
 def shown_rows(records: Sequence[AnswerRecord]) -> list[int]:
-    """Rows that a report shows, at most 96: wrong answers first, then right ones, the types taking turns.
+    """Return rows that a report shows, at most 96: wrong answers first, then right ones, types in turn.
 
     Wrong is what scores less than 1: the worst first, and at most 64, so that some of the best are shown even
     where no score is perfect. Answers of one type and score stand in an order that is drawn by their ids, and
@@ -126,7 +126,7 @@ def shown_rows(records: Sequence[AnswerRecord]) -> list[int]:
 
 
 def _in_turn(records: Sequence[AnswerRecord], rows: Sequence[int], worst: bool) -> list[int]:
-    """One row of every type after the other."""
+    """Return one row of every type after the other."""
 
     def place(row: int) -> tuple[float, str]:
         score = records[row].score

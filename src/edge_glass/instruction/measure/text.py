@@ -130,13 +130,13 @@ def estimate_answers(
 
 
 def _wanted(metrics: Sequence[str] | None) -> list[str]:
-    """The metrics to compute, in the order of tables."""
+    """Return the metrics to compute, in the order of tables."""
     wanted = metrics or available_metrics()
     return [metric.name for metric in answer_metrics() if metric.name in wanted]
 
 
 def _counts(answers: AnswerSet, metrics: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """What metrics of whole sets count in each answer, int64 `[N, K]` by name."""
+    """Return what metrics of whole sets count in each answer, int64 `[N, K]` by name."""
     modules = {name: answer_metric(name) for name in _wanted(metrics)}
     return {
         name: module.counts(answers.predictions, answers.references)
@@ -150,7 +150,7 @@ def _broken(scores: dict[str, np.ndarray]) -> list[str]:
 
 
 def _parts(answers: AnswerSet) -> dict[str, np.ndarray]:
-    """Rows by answer type and by source, where there are several."""
+    """Return rows by answer type and by source, where there are several."""
     parts = {}
     for kind, labels in (("type", answers.answer_types), ("source", answers.sources)):
         names = sorted({label for label in labels if label})
@@ -163,7 +163,7 @@ def _parts(answers: AnswerSet) -> dict[str, np.ndarray]:
 def _estimate_of_counts(
     value: Callable[[np.ndarray], float], counts: np.ndarray, units: np.ndarray, samples: int, seed: int
 ) -> Estimate:
-    """A metric of a whole set with its draws."""
+    """Return a metric of a whole set with its draws."""
     index = np.unique(units, return_inverse=True)[1]
     by_unit = np.zeros((index.max() + 1, counts.shape[1]), dtype=np.int64)
     np.add.at(by_unit, index, counts)

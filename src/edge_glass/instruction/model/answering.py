@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edge_glass.core.gathering import zero_touching
 from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
 from edge_glass.core.passes import evaluating
+from edge_glass.data.conversation_batches import stack_pixels
 from edge_glass.decoders.decoder import (
     Decoder,
     DecoderOutput,
@@ -22,10 +23,57 @@ from edge_glass.decoders.decoder import (
     Prefix,
     check_names_and_shapes,
 )
+from edge_glass.decoders.projector import Projector
+from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.fusion import MultimodalFusion, join_tokens
-from edge_glass.instruction.model.prefix import PrefixTower, spread
+from edge_glass.encoders.normalization import Standardizer
+from edge_glass.encoders.pooling import Pooling
+from edge_glass.encoders.tower import Encoder, EncoderTower, Raw
 
 logger = logging.getLogger(__name__)
+
+
+class PrefixTower(EncoderTower[Encoder]):
+    """Encoder → pooling (→ standardiser) → projector (with a Perceiver, where wanted).
+
+    Args:
+        encoder: Gives token features.
+        pooling: Keeps all tokens, fewer, or one; nothing in it is learned.
+        projector: Features → the decoder's embedding space.
+        standardizer: Brings each of the features' numbers to one scale first: what only a few small numbers
+            tell, such as a colour, is then learned as soon as the rest.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        projector: Projector,
+        standardizer: Standardizer | None = None,
+    ) -> None:
+        super().__init__(encoder, pooling)
+        self.projector = projector
+        self.standardizer = standardizer
+
+    @property
+    def device(self) -> torch.device:
+        return self.projector.scale.device
+
+    def forward(self, raw: Raw) -> TokenFeatures:
+        """Map what `features` takes, or gives → prefix tokens `[n, P, width]` with their mask."""
+        tokens, mask = self.features(raw)
+        if self.standardizer is not None:
+            tokens = self.standardizer(tokens)
+        return self.projector(TokenFeatures(tokens, mask))
+
+
+def spread(distinct: TokenFeatures, place: Tensor) -> TokenFeatures:
+    """Map tokens of a batch's distinct items `[n, P, D]` → of its rows `[B, P, D]`; -1 in `place` is none."""
+    tokens, mask = distinct
+    nothing = tokens.new_zeros(1, *tokens.shape[1:])
+    return TokenFeatures(
+        torch.cat([tokens, nothing])[place], torch.cat([mask, mask.new_zeros(1, mask.shape[1])])[place]
+    )
 
 
 class AnsweringModel(nn.Module):
@@ -53,12 +101,25 @@ class AnsweringModel(nn.Module):
 
     @property
     def towers(self) -> dict[str, PrefixTower]:
-        """Modality → tower."""
+        """Return modality → tower."""
         return {name: self.get_submodule(f"{name}_tower") for name in self.modalities}  # type: ignore[misc]
 
     @property
+    def preprocess(self) -> dict[str, Callable[[Any], Tensor]]:
+        """Return modality → what makes a tensor of an opened picture or sound."""
+        return {name: tower.encoder.preprocess for name, tower in self.towers.items()}
+
+    @property
+    def collate(self) -> dict[str, Callable[[list[Any]], dict[str, Tensor]]]:
+        """Return modality → what makes a batch of such tensors."""
+        return {
+            name: stack_pixels if name == "vision" else tower.encoder.collate
+            for name, tower in self.towers.items()
+        }
+
+    @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return where the weights are."""
         return next(self.parameters()).device
 
     @property
@@ -71,7 +132,7 @@ class AnsweringModel(nn.Module):
         return float(self.decoder.merge(bound, logits))
 
     def prefix(self, batch: Mapping[str, Any]) -> Prefix | None:
-        """The prefix of each row, `[B, P, width]`; None when no row has anything to see or hear.
+        """Return the prefix of each row, `[B, P, width]`; None when no row has anything to see or hear.
 
         Args:
             batch: `inputs`: modality → inputs of the batch's distinct items (see `EncoderTower.features`);
@@ -90,7 +151,7 @@ class AnsweringModel(nn.Module):
         return PlacedPrefix(features.tokens, features.mask, batch["opening"])
 
     def forward(self, batch: Mapping[str, Any]) -> DecoderOutput:
-        """The summed loss of a batch (see `Decoder.forward`).
+        """Return the summed loss of a batch (see `Decoder.forward`).
 
         Args:
             batch: As for `prefix`, with `input_ids`, `labels` int64 and `attention_mask` bool `[B, L]`.
@@ -108,7 +169,7 @@ class AnsweringModel(nn.Module):
     def generate(
         self, batch: Mapping[str, Any], settings: GenerationSettings, on_token: OnToken | None = None
     ) -> Generation:
-        """Answers to a batch of prompts, padded on the left (see `Decoder.generate`); the mode is kept."""
+        """Write answers to prompts, padded on the left (see `Decoder.generate`); the mode is kept."""
         with evaluating(self), torch.no_grad():
             prefix = self.prefix(batch)
             return self.decoder.generate(
@@ -117,14 +178,14 @@ class AnsweringModel(nn.Module):
 
     @torch.no_grad()
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
+        """Return logits float32 `[K, V]` that predict the K supervised tokens of a batch, in eval mode."""
         with evaluating(self):
             return self.decoder.supervised_logits(
                 self.prefix(batch), batch["input_ids"], batch["attention_mask"], batch["labels"]
             )
 
     def parameter_counts(self) -> list[ParameterCount]:
-        """One row per component."""
+        """Return one row per component."""
         rows = []
         for name, tower in self.towers.items():
             rows.append(count_parameters(f"{name} encoder", tower.encoder))
@@ -140,7 +201,7 @@ class AnsweringModel(nn.Module):
         return table
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """Everything that training may change: the decoder's part, and all outside frozen encoders."""
+        """Return everything that training may change: the decoder's part, and all outside frozen encoders."""
         frozen = tuple(
             f"{name}_tower.encoder." for name, tower in self.towers.items() if tower.encoder.frozen
         )

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config.schema import DecoderConfig, ExperimentConfig
+from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.causal_lm_loading import find_gguf
 from edge_glass.decoders.decoder import Decoder, decoder_kind
+from edge_glass.decoders.projector import Projector
 from edge_glass.decoders.tokenizers import train_tokenizer
 from edge_glass.encoders.fusion import MultimodalFusion
+from edge_glass.encoders.normalization import Standardizer
+from edge_glass.encoders.perceiver import PerceiverResampler
+from edge_glass.encoders.pooling import build_pooling, pooled_width
 from edge_glass.encoders.sources import plain_errors, resolve_source
 from edge_glass.encoders.tower import seeded
-from edge_glass.instruction.model.answering import AnsweringModel
-from edge_glass.instruction.model.prefix import build_prefix_tower
+from edge_glass.instruction.model.answering import AnsweringModel, PrefixTower
+from edge_glass.tasks.sources import load_audio, load_vision
 
 
 def build_decoder(config: ExperimentConfig, tokenizer: Any = None) -> Decoder:
@@ -23,7 +28,7 @@ def build_decoder(config: ExperimentConfig, tokenizer: Any = None) -> Decoder:
 
 
 def build_tokenizer(decoder: DecoderConfig, texts: Iterable[str]) -> Any:
-    """The tokenizer of a small decoder: of the named source, or learned from texts.
+    """Build the tokenizer of a small decoder: of the named source, or learned from texts.
 
     Raises:
         AssetError: The source cannot be found or understood.
@@ -55,21 +60,8 @@ def build_answering_model(
         ConfigError: Settings that do not fit the encoders.
     """
     scale = float(getattr(decoder, "embedding_rms", 1.0))
-    poolings: dict[str, str] = {"vision": config.vision_encoder.pooling_type or "none"}
-    if config.audio_encoder is not None:
-        poolings["audio"] = config.audio_encoder.pooling_type
     towers = {
-        name: build_prefix_tower(
-            name,
-            encoder,
-            poolings[name],
-            config.vision_encoder.grid_size,
-            config.prefix,
-            decoder.width,
-            scale,
-            config.seed,
-        )
-        for name, encoder in encoders.items()
+        name: _build_tower(config, name, encoder, decoder.width, scale) for name, encoder in encoders.items()
     }
     fusion = None
     if config.fusion is not None and len(towers) > 1:
@@ -78,3 +70,46 @@ def build_answering_model(
                 decoder.width, list(towers), kind=config.fusion.kind, num_heads=config.fusion.num_heads
             )
     return AnsweringModel(decoder, towers, fusion)
+
+
+def pooling_of(config: ExperimentConfig, modality: str) -> str:
+    """Return how the tokens of a modality are pooled: none, grid, mean, cls or mean_max."""
+    encoder = config.vision_encoder if modality == "vision" else config.audio_encoder
+    return str(encoder.pooling_type or "none")
+
+
+def _build_tower(
+    config: ExperimentConfig, modality: str, encoder: Any, width: int, scale: float
+) -> PrefixTower[Any]:
+    """Build a tower with a fresh projector into embeddings of this width and RMS (`scale`).
+
+    Raises:
+        ConfigError: Class-token pooling over an encoder without one, or sizes that do not fit.
+    """
+    prefix, pooling_type = config.prefix, pooling_of(config, modality)
+    if pooling_type == "cls" and not getattr(encoder, "has_cls_token", False):
+        raise ConfigError(
+            f"{modality}_encoder.pooling_type is cls, but this encoder has no class token; use mean"
+        )
+    pooling = build_pooling(pooling_type, encoder.width, grid_size=config.vision_encoder.grid_size)
+    if pooling.learned or pooling.measured:
+        raise ConfigError(
+            f"{modality}_encoder.pooling_type: expected one with nothing to learn or measure, such as mean; "
+            f"got {pooling_type}. prefix.perceiver learns what the decoder reads"
+        )
+    inner = pooled_width(pooling, encoder.width)
+    with seeded(config.seed, f"prefix.{modality}"):
+        perceiver = None
+        if prefix.perceiver is not None:
+            narrow = min(inner, width)  # as wide as a large language model it would be larger than all else
+            perceiver = PerceiverResampler(narrow, input_width=inner, **prefix.perceiver.model_dump())
+        projector = Projector(inner, width, prefix.projector, scale, perceiver)
+    return PrefixTower(encoder, pooling, projector, Standardizer(inner) if prefix.standardize else None)
+
+
+def load_prefix_encoders(config: ExperimentConfig) -> dict[str, Any]:
+    """Load the encoders of an experiment, by modality; none for one that sees and hears nothing."""
+    if config.prefix.blind:
+        return {}
+    audio = load_audio(config)
+    return {"vision": load_vision(config), **({} if audio is None else {"audio": audio})}

@@ -1,31 +1,42 @@
-"""What a model receives: some samples of an experiment, before anything is trained."""
+"""What a model receives: some samples of an experiment, before training, and what must hold of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
 from edge_glass.config.schema import ExperimentConfig
+from edge_glass.core.errors import DataError
+from edge_glass.core.passes import spread
 from edge_glass.core.quiet import only_warnings
-from edge_glass.data.conversation_batches import ConversationCollator
-from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer
+from edge_glass.data.conversation_batches import ConversationCollator, stack_pixels
+from edge_glass.data.conversations import ASSISTANT, Turn
+from edge_glass.data.labels import NOT_TRAINED, ConversationTokenizer, check_labels
 from edge_glass.decoders.causal_lm_loading import find_gguf, is_unpacked, unpacked_folder
 from edge_glass.decoders.decoder import decoder_kind
+from edge_glass.encoders.pooling import build_pooling
 from edge_glass.encoders.sources import resolve_source
-from edge_glass.instruction.data.datasets import ConversationDataset
+from edge_glass.instruction.data.datasets import ConversationDataset, build_dataset
 from edge_glass.instruction.data.sources import load_conversations, texts_of
 from edge_glass.instruction.data.table import InstructionTable
-from edge_glass.instruction.model.build import build_decoder, build_tokenizer
-from edge_glass.instruction.report.inspected_inputs import InputInspector
-from edge_glass.instruction.report.invariants import checks_of_row
-from edge_glass.reporting.inspection import InspectedSample, inspected_tokens
+from edge_glass.instruction.model.build import (
+    build_decoder,
+    build_tokenizer,
+    load_prefix_encoders,
+    pooling_of,
+)
+from edge_glass.reporting.inspection import InspectedInput, InspectedSample, inspected_tokens
 from edge_glass.tasks.inspection import Inspection
-from edge_glass.tasks.sources import load_audio, load_vision
 
 
 def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
-    """Some rows of a split, evenly spread, as training (or measuring) gives them to the model.
+    """Show some rows of a split, evenly spread, as training (or measuring) gives them to the model.
 
     Encoders are loaded, for their transform and their tokens; of a language model only its tokenizer.
 
@@ -39,13 +50,10 @@ def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str =
     """
     tables = load_conversations(config)
     tokenizer = ConversationTokenizer(_tokenizer(config, tables["train"]))
-    encoders: dict[str, Any] = {}
-    if not config.prefix.blind:
-        encoders["vision"] = load_vision(config)
-        if (audio := load_audio(config)) is not None:
-            encoders["audio"] = audio
+    encoders = load_prefix_encoders(config)
+    preprocess = {name: encoder.preprocess for name, encoder in encoders.items()}
     with only_warnings("edge_glass.data.lengths"):  # it is shown with the samples
-        dataset = _dataset(config, tables[split], tokenizer, encoders, split == "train")
+        dataset = build_dataset(config, tables[split], tokenizer, preprocess, split == "train")
     return Inspection(
         samples=_samples(config, dataset, InputInspector(config, encoders), count, split),
         lengths=dataset.lengths.lines(),
@@ -55,7 +63,7 @@ def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str =
 
 
 def _tokenizer(config: ExperimentConfig, learned_from: InstructionTable) -> Any:
-    """The decoder's, without the decoder where it is a large one."""
+    """Load the decoder's tokenizer, without the decoder where it is a large one."""
     decoder = config.decoder
     if not decoder_kind(decoder.kind).pretrained:
         return build_tokenizer(decoder, texts_of(learned_from))
@@ -71,34 +79,11 @@ def _tokenizer(config: ExperimentConfig, learned_from: InstructionTable) -> Any:
     return tokenizer
 
 
-def _dataset(
-    config: ExperimentConfig,
-    table: InstructionTable,
-    tokenizer: ConversationTokenizer,
-    encoders: Mapping[str, Any],
-    training: bool,
-) -> ConversationDataset:
-    dataset = config.dataset
-    return ConversationDataset(
-        table,
-        tokenizer,
-        {name: encoder.preprocess for name, encoder in encoders.items()},
-        max_question=dataset.max_question_length,
-        max_answer=dataset.max_answer_length,
-        too_long=dataset.too_long,
-        training=training,
-        seed=config.seed,
-        augmentation=dataset.augmentation,
-        audio_augmentation=dataset.audio_augmentation,
-    )
-
-
 def _samples(
     config: ExperimentConfig, dataset: ConversationDataset, inputs: InputInspector, count: int, split: str
 ) -> list[InspectedSample]:
     table, tokenizer = dataset.table, dataset.tokenizer
-    total = len(table)
-    rows = [total * number // min(count, total) for number in range(min(count, total))]
+    rows = spread(len(table), count)
     items = [dataset[0, row] for row in rows]
     batch = ConversationCollator(tokenizer.tokenizer.pad_token_id, collate={})(items)
     return [
@@ -162,3 +147,175 @@ def _overview(
 def _template(tokenizer: ConversationTokenizer) -> str:
     own = getattr(tokenizer.tokenizer, "chat_template", None)
     return "the tokenizer's own chat template" if own else "User: … Assistant: …"
+
+
+class InputInspector:
+    """What becomes of the inputs of samples, on their way to a prefix.
+
+    Args:
+        config: The experiment.
+        encoders: Modality → encoder.
+    """
+
+    def __init__(self, config: ExperimentConfig, encoders: Mapping[str, Any]) -> None:
+        self.config, self.encoders = config, encoders
+        self.within_text = decoder_kind(config.decoder.kind).pretrained  # others read a prefix first
+
+    def inspect(
+        self, table: InstructionTable, row: int, item: Mapping[str, Any]
+    ) -> tuple[InspectedInput, ...]:
+        """Return the inputs of one row, in the order of their prefix tokens.
+
+        Args:
+            table: The rows.
+            row: One of them.
+            item: What `ConversationDataset` gives for it.
+        """
+        inputs: list[InspectedInput] = []
+        for modality in self.encoders:
+            name = "pixels" if modality == "vision" else "mel"
+            if name not in item:
+                continue
+            # Cross attention keeps the tokens of the first modality; they attend to those of the others.
+            heard = bool(inputs) and self._asks()
+            tokens = 0 if heard else self._tokens(modality, item[name])
+            note = f"read by the {inputs[0].word}'s tokens" if heard else ""
+            make = self._picture if modality == "vision" else self._sound
+            inputs.append(make(table, row, item[name], tokens, note))
+        return tuple(inputs)
+
+    def _asks(self) -> bool:
+        return self.config.fusion is not None and self.config.fusion.kind == "cross_attention"
+
+    def _picture(
+        self, table: InstructionTable, row: int, pixels: Tensor, tokens: int, note: str
+    ) -> InspectedInput:
+        source = table.image(row)
+        seen = self.encoders["vision"].transform.to_picture(pixels)
+        return InspectedInput("vision", tokens, source, seen, _size(source), _size(seen), note)
+
+    def _sound(
+        self, table: InstructionTable, row: int, mel: Tensor, tokens: int, note: str
+    ) -> InspectedInput:
+        sound = table.sound(row)
+        takes = len(table.keys("audio")[row])
+        if takes > 1:
+            note = "; ".join(filter(None, (note, f"{takes} takes, training draws one of them")))
+        seconds = f"{len(sound.samples) / sound.rate:.1f} s"
+        size = f"{mel.shape[0]} bands × {mel.shape[1]} frames"
+        return InspectedInput("audio", tokens, None, _spectrogram(mel), seconds, size, note)
+
+    def _tokens(self, modality: str, tensor: Tensor) -> int:
+        """Return prefix tokens of one item."""
+        if self.config.prefix.perceiver is not None:
+            return self.config.prefix.perceiver.num_latents
+        encoder = self.encoders[modality]
+        raw = stack_pixels([tensor])["pixels"] if modality == "vision" else encoder.collate([tensor])
+        features = encoder.frozen_forward(raw)
+        pooling = pooling_of(self.config, modality)
+        pool = build_pooling(pooling, encoder.width, grid_size=self.config.vision_encoder.grid_size)
+        pooled = pool(*features)
+        return int(pooled.mask.sum()) if hasattr(pooled, "mask") else 1
+
+
+def _size(picture: Image.Image) -> str:
+    return f"{picture.width} × {picture.height}"
+
+
+def _spectrogram(mel: Tensor) -> Image.Image | None:
+    """Draw low tones at the bottom, loud ones bright; None for a sound of no frames."""
+    values = mel.float().numpy()[::-1]
+    if not values.size:
+        return None
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / max(high - low, 1e-6) * 255
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+Check = tuple[str, str | None]
+"""What must hold, and what is wrong; None where it holds."""
+
+
+def checks_of_row(
+    batch: Mapping[str, Any], place: int, turns: Sequence[Turn], tokenizer: ConversationTokenizer
+) -> tuple[Check, ...]:
+    """Return all checks of one row of a batch.
+
+    Args:
+        batch: To train on, padded on the right.
+        place: Of the row.
+        turns: What is said in it.
+        tokenizer: That made it.
+    """
+    row = {name: batch[name][place : place + 1] for name in ("input_ids", "attention_mask", "labels")}
+    ids = row["input_ids"][0][row["attention_mask"][0]]
+    labels = row["labels"][0][row["attention_mask"][0]]
+    return (
+        (
+            "each label is the id of its own token; none stands on padding or a marker but the end",
+            _labels(row, tokenizer, str(batch["ids"][place])),
+        ),
+        ("the prompt is that of generation, token for token", _prompt(ids, labels, turns, tokenizer)),
+        ("nothing is trained before the first answer", _before(labels, turns, tokenizer)),
+        ("the end of every answer is trained", _ends(ids, labels, turns, tokenizer)),
+        ("the trained tokens say the answers", _answers(ids, labels, turns, tokenizer)),
+    )
+
+
+def _labels(row: Mapping[str, Tensor], tokenizer: ConversationTokenizer, name: str) -> str | None:
+    try:
+        check_labels(row, tokenizer.end, tokenizer.special, [name])
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _prompt(
+    ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer
+) -> str | None:
+    prompt = tokenizer.prompt(turns[:-1])
+    begins = list(_stretches(labels))[-1:]
+    if not begins:
+        return "nothing is trained"
+    start = begins[0][0]
+    if start < len(prompt) or not torch.equal(ids[: len(prompt)], prompt):
+        return f"generation reads {len(prompt)} tokens; training has others before the answer"
+    # What a template writes between prompt and answer is part of neither.
+    return None if start == len(prompt) else f"{start - len(prompt)} tokens stand between prompt and answer"
+
+
+def _before(labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer) -> str | None:
+    first = next(position for position, turn in enumerate(turns) if turn.role == ASSISTANT)
+    count = int((labels[: len(tokenizer.prompt(turns[:first]))] != NOT_TRAINED).sum())
+    return f"{count} tokens of the first prompt are trained" if count else None
+
+
+def _ends(ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer) -> str | None:
+    answers = sum(turn.role == ASSISTANT for turn in turns)
+    found = sum(int(ids[stop - 1]) == tokenizer.end for _, stop in _stretches(labels))
+    return None if found == answers else f"{found} of {answers} answers end with a trained end token"
+
+
+def _answers(
+    ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer
+) -> str | None:
+    said = [
+        tokenizer.tokenizer.decode(
+            ids[start:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        ).strip()
+        for start, stop in _stretches(labels)
+    ]
+    right = [turn.text.strip() for turn in turns if turn.role == ASSISTANT]
+    if said == right:
+        return None
+    pairs = zip([*said, ""], [*right, ""], strict=False)
+    other = next(((one, two) for one, two in pairs if one != two), ("", ""))
+    return f"they say {other[0][:60]!r}; the answer is {other[1][:60]!r}"
+
+
+def _stretches(labels: Tensor) -> Iterator[tuple[int, int]]:
+    """Yield runs of trained tokens, as (first, behind the last)."""
+    trained = [False, *(labels != NOT_TRAINED).tolist(), False]
+    starts = [at for at in range(1, len(trained)) if trained[at] and not trained[at - 1]]
+    stops = [at for at in range(1, len(trained)) if not trained[at] and trained[at - 1]]
+    yield from zip((at - 1 for at in starts), (at - 1 for at in stops), strict=True)

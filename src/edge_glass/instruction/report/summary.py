@@ -55,7 +55,7 @@ def answers_table(results: Mapping[str, Any]) -> str:
 
 
 def _parts(metrics: Mapping[str, Any], primary: str) -> list[str]:
-    """The primary metric by type and by source."""
+    """Return the primary metric by type and by source."""
     return [name for name in metrics if name.startswith(f"{primary}/")]
 
 
@@ -80,7 +80,7 @@ def _compared_table(metric: str, lines: list[ComparedLine]) -> str:
 
 
 def _next_commands(run: RunFolder) -> list[str]:
-    """A question that can be asked at once, and what else can be done with this model."""
+    """Return a question that can be asked at once, and what else can be done with this model."""
     folder = shlex.quote(str(run.path))
     commands = []
     kept = {path.stem: path for path in sorted((run.path / "evaluation").glob(f"{run.split}_pictures/*.png"))}

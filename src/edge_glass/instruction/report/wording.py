@@ -15,7 +15,7 @@ from edge_glass.reporting.wording import format_count, format_difference, format
 
 
 def shares_sentence(run: RunFolder) -> str | None:
-    """How many of a hundred questions are answered rightly now and before; None for graded metrics."""
+    """Say how many of a hundred questions are answered rightly now and before; None for graded metrics."""
     metric = primary_metric(run)
     after = number(run.results.get("metrics") or {}, metric)
     before = number(run.results.get("baseline") or {}, metric)
@@ -29,7 +29,7 @@ def shares_sentence(run: RunFolder) -> str | None:
 
 
 def frequent_sentence(run: RunFolder) -> str | None:
-    """What answering without looking or thinking would reach; None when that was not measured."""
+    """Say what answering without looking or thinking would reach; None when that was not measured."""
     metric = primary_metric(run)
     value = number((run.results.get("most_frequent_answer") or {}).get("metrics") or {}, metric)
     if value is None:
@@ -44,7 +44,7 @@ def frequent_sentence(run: RunFolder) -> str | None:
 
 
 def blind_sentence(run: RunFolder) -> str | None:
-    """What the same model reaches without the picture, and so what the picture adds; None if not measured."""
+    """Say what the same model reaches without the picture, and so what it adds; None if not measured."""
     metric = primary_metric(run)
     blind = run.companions.get("blind")
     found = difference(run, blind, metric) if blind is not None else None
@@ -66,7 +66,7 @@ def blind_sentence(run: RunFolder) -> str | None:
 
 
 def format_companion_difference(metric: str, companion: Companion) -> tuple[str, str]:
-    """Difference and its interval as text; ≈ where it cannot be told from 0."""
+    """Return difference and its interval as text; ≈ where it cannot be told from 0."""
     if companion.difference is None:
         return "", ""
     text = format_difference(metric, companion.difference)

@@ -1,22 +1,103 @@
-"""Use a finished answering model: ask questions about pictures and sounds."""
+"""Use a finished answering model: ask questions about pictures and sounds, with prompts as in training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.schema import DatasetConfig, ExperimentConfig
 from edge_glass.core.errors import ConfigError
+from edge_glass.core.labels import NOT_TRAINED
+from edge_glass.core.passes import moved, parts
 from edge_glass.core.quiet import only_warnings
+from edge_glass.data.conversation_batches import ConversationCollator
+from edge_glass.data.conversations import SYSTEM, BadConversation, Turn, question_and_answer
 from edge_glass.data.inputs import Picture, SoundSource, open_picture, open_sound
+from edge_glass.data.labels import ConversationTokenizer
 from edge_glass.decoders.generation import chosen_settings, generation_settings, stream_text
 from edge_glass.instruction.model.answering import AnsweringModel
 from edge_glass.instruction.model.folder import load_answering_model
-from edge_glass.instruction.use.prompts import Asked, Prompts, checked_turns
 from edge_glass.tasks.finding import require_task
+
+
+class Asked(NamedTuple):
+    """What is to be answered.
+
+    Attributes:
+        turns: Ending with the user's.
+        picture: Opens it; None where there is none.
+        sound: Opens it, as samples and their rate; None where there is none.
+    """
+
+    turns: tuple[Turn, ...]
+    picture: Callable[[], Image.Image] | None = None
+    sound: Callable[[], tuple[np.ndarray, int]] | None = None
+
+
+def checked_turns(
+    question: str, tokenizer: ConversationTokenizer, dataset: DatasetConfig
+) -> tuple[Turn, ...]:
+    """Return a question as training had it: behind the system prompt, without the markers of data sets.
+
+    Args:
+        question: What is asked.
+        tokenizer: Of the model.
+        dataset: That the model was trained on: its limit of length, and its system prompt.
+
+    Raises:
+        ConfigError: It is empty, too long, or holds a special token or a character that is unknown.
+    """
+    system = () if dataset.system_prompt is None else (Turn(SYSTEM, dataset.system_prompt),)
+    try:
+        turn = question_and_answer(question, "-").turns[0]
+        turn.text.encode()  # what a terminal hands on need not be text
+        tokenizer.prompt([*system, turn])
+    except (BadConversation, UnicodeEncodeError) as bad:
+        reason = bad.reason if isinstance(bad, BadConversation) else "it is not UTF-8 text"
+        raise ConfigError(f"the question cannot be asked: {reason}") from bad
+    count = len(tokenizer.tokenizer(turn.text, add_special_tokens=False)["input_ids"])
+    longest = dataset.max_question_length
+    if count > longest:
+        raise ConfigError(
+            f"the question has {count} tokens; this model was trained with at most {longest} "
+            "(dataset.max_question_length)"
+        )
+    return (*system, turn)
+
+
+class Prompts:
+    """Batches of prompts for one model, padded on the left.
+
+    Attributes:
+        tokenizer: Of the model's conversations.
+    """
+
+    def __init__(self, model: AnsweringModel) -> None:
+        self.model = model
+        self.tokenizer = ConversationTokenizer(model.decoder.tokenizer)
+        self._collate = ConversationCollator(model.decoder.tokenizer.pad_token_id, True, model.collate)
+
+    def batch(self, asked: Sequence[Asked]) -> dict[str, Any]:
+        """Return what `AnsweringModel.generate` takes, on the model's device."""
+        return moved(self._collate([self._item(one) for one in asked]), self.model.device)
+
+    def _item(self, one: Asked) -> dict[str, Any]:
+        ids = self.tokenizer.prompt(one.turns)
+        item: dict[str, Any] = {"id": "", "group": 0, "ids": ids, "prompt": len(ids)}
+        item["opening"] = self.tokenizer.opening(one.turns)
+        item["labels"] = torch.full_like(ids, NOT_TRAINED)
+        preprocess = self.model.preprocess
+        if one.picture is not None and "vision" in preprocess:
+            item["pixels"] = preprocess["vision"](one.picture())
+        if one.sound is not None and "audio" in preprocess:
+            item["mel"] = preprocess["audio"](one.sound())
+        return item
+
 
 Pair = tuple[Picture | None, str] | tuple[Picture | None, str, SoundSource | None]
 """A picture, a question about it, and perhaps a sound."""
@@ -43,7 +124,7 @@ class Answerer:
         audio: SoundSource | None = None,
         **choices: Any,
     ) -> str:
-        """The answer to one question.
+        """Return the answer to one question.
 
         Args:
             picture: A file, its bytes or a PIL picture; None for a question without one.
@@ -60,7 +141,7 @@ class Answerer:
         return self.answer_all([(picture, question, audio)], **choices)[0]
 
     def answer_all(self, pairs: Iterable[Pair], batch_size: int | None = None, **choices: Any) -> list[str]:
-        """The answers to many questions, each the same as if it were asked alone; see `answer`.
+        """Return the answers to many questions, each the same as if it were asked alone; see `answer`.
 
         Args:
             pairs: (picture, question) or (picture, question, sound).
@@ -72,7 +153,7 @@ class Answerer:
     def stream(
         self, picture: Picture | None, question: str, audio: SoundSource | None = None, **choices: Any
     ) -> Iterator[str]:
-        """As `answer`, in pieces while it is written; in one piece with beams, which change their mind.
+        """Answer in pieces while they are written; in one piece with beams, which change their mind.
 
         What can be wrong with the question is found before the first piece is asked for.
         """
@@ -87,7 +168,7 @@ class Answerer:
         return _stripped(stream_text(self.model.decoder, prefix, ids, mask, settings))
 
     def asked(self, picture: Picture | None, question: str, audio: SoundSource | None = None) -> Asked:
-        """A question with its picture and sound, checked; they are opened when they are needed."""
+        """Return a question with its picture and sound, checked; they are opened when they are needed."""
         for given, modality, word in ((picture, "vision", "pictures"), (audio, "audio", "sounds")):
             if given is not None and modality not in self.model.modalities:
                 raise ConfigError(f"{self.name} was trained without {word}; leave them out")
@@ -98,12 +179,12 @@ class Answerer:
         )
 
     def write(self, asked: Sequence[Asked], batch_size: int | None = None, **choices: Any) -> list[str]:
-        """The answers to these prompts."""
+        """Return the answers to these prompts."""
         settings = chosen_settings(self.settings, choices)
         size = batch_size or self.config.generation.batch_size
         texts: list[str] = []
-        for start in range(0, len(asked), size):
-            batch = self.prompts.batch(asked[start : start + size])
+        for part in parts(asked, size):
+            batch = self.prompts.batch(part)
             texts += [self._text(tokens) for tokens in self.model.generate(batch, settings).tokens]
         return texts
 
@@ -141,7 +222,7 @@ class AnswerModel(Answerer):
 
 
 def _stripped(pieces: Iterator[str]) -> Iterator[str]:
-    """Pieces without the blanks at the two ends of the whole."""
+    """Yield pieces without the blanks at the two ends of the whole."""
     held, begun = "", False
     for piece in pieces:
         text = held + (piece if begun else piece.lstrip())

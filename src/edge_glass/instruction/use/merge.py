@@ -17,8 +17,7 @@ from edge_glass.instruction.data.sources import load_conversations
 from edge_glass.instruction.data.table import InstructionTable
 from edge_glass.instruction.measure.text import AnswerSet, answer_values
 from edge_glass.instruction.model.folder import ANSWERING_FOLDER
-from edge_glass.instruction.use.answer import Answerer
-from edge_glass.instruction.use.prompts import Asked
+from edge_glass.instruction.use.answer import Answerer, Asked
 from edge_glass.tasks.finding import require_task
 from edge_glass.tasks.merging import Answered, Merged, merge_adapters
 
@@ -42,7 +41,9 @@ def merge_answering(
         texts = _answers(answerer, known, progress)
         return Answered(texts, _metric(known, texts, config.evaluation.primary_metric))
 
-    return merge_adapters(found, ANSWERING_FOLDER, load_conversations, answer, output, bound, rows)
+    return merge_adapters(
+        found.run, found.model, ANSWERING_FOLDER, load_conversations, answer, output, bound, rows
+    )
 
 
 def _answerable(answerer: Answerer, table: InstructionTable) -> list[int]:

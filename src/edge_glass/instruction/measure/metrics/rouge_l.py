@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_glass.config.metrics import Metric
-from edge_glass.instruction.measure.answers import words_of
+from edge_glass.instruction.measure.answers import best_f1
 
 METRIC = Metric("rouge_l", "ROUGE-L", note="words shared in the same order")
 PLACE = 4
@@ -13,14 +13,7 @@ PLACE = 4
 
 def score(prediction: str, references: Sequence[str]) -> float:
     """Return F1 by the longest common subsequence of words, with the best reference; not stemmed."""
-    said = words_of(prediction)
-    return max(_f1(said, words_of(reference)) for reference in references)
-
-
-def _f1(said: list[str], right: list[str]) -> float:
-    if not said or not right:
-        return float(said == right)
-    return 2 * _longest_common(said, right) / (len(said) + len(right))
+    return best_f1(prediction, references, _longest_common)
 
 
 def _longest_common(first: list[str], second: list[str]) -> int:
