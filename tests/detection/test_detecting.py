@@ -202,7 +202,7 @@ def test_answers_that_cannot_be_read(model: DetectModel, monkeypatch: pytest.Mon
 def test_running_out_of_tokens_is_said(model: DetectModel) -> None:
     found = model.detect_all([picture(number) for number in range(3)], max_new_tokens=2)
     assert any(one.cut_off for one in found)
-    with pytest.raises(ConfigError, match="max_new_tokens is 0"):
+    with pytest.raises(ConfigError, match="max_new_tokens: expected"):
         model.detect(picture(0), max_new_tokens=0)
 
 

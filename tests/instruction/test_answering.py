@@ -157,10 +157,10 @@ def test_a_question_that_is_too_long_says_count_and_limit(runs: dict[str, Run]) 
     [
         ({"temperature": 0.5}, "temperature is read when sampling only"),
         ({"top_p": 0.5}, "top_p is read when sampling only"),
-        ({"do_sample": True, "temperature": 0.0}, "temperature is 0.0"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature: expected a number above 0"),
         ({"do_sample": True, "num_beams": 2}, "do_sample with num_beams 2"),
-        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
-        ({"beams": 2}, "no setting 'beams'; .*num_beams"),
+        ({"max_new_tokens": 0}, "max_new_tokens: expected"),
+        ({"beams": 2}, "one of the options .*num_beams.*got 'beams'"),
     ],
 )
 def test_wrong_settings(run: Run, choices: dict[str, object], says: str) -> None:

@@ -44,7 +44,6 @@ _SOURCES: Final[Sources] = {
 }
 _PATHS: Final = (*TABLE_PATHS, *_SOURCES["conversations"], "image_root")
 _WHOLE_PICTURE: Final = ("grid", "cls")
-_CAUSAL_LM: Final = ("source", "mode", "lora", "quantization", "attention", "gradient_checkpointing", "dtype")
 _COLUMNS: Final = (
     *("image_column", "text_column", "question_column", "answer_column", "source_column"),
     *("answer_type_column", "audio_column", "id_column", "caption_question"),
@@ -100,7 +99,7 @@ class InstructionConfig(ExperimentConfig):
         yield from self._blindness()
         yield from self._comparisons()
         yield from self._decoder_sizes()
-        if self.decoder.kind == "causal_lm":
+        if self.decoder.pretrained:
             yield from large_model_settings("decoder", self.decoder, self.training)
         yield from generation_settings(self.generation)
 
@@ -121,7 +120,7 @@ class InstructionConfig(ExperimentConfig):
     def package_problems(self) -> Iterator[Problem]:
         """See `ExperimentConfig`."""
         yield from super().package_problems()
-        if self.decoder.kind == "causal_lm":
+        if self.decoder.pretrained:
             yield from large_model_packages("decoder", self.decoder)
 
     def _prefix(self) -> Iterator[Problem]:
@@ -142,7 +141,7 @@ class InstructionConfig(ExperimentConfig):
 
     def _blindness(self) -> Iterator[Problem]:
         """Check that without a prefix there is still something to train."""
-        if self.decoder.kind != "causal_lm" or self.decoder.mode != "frozen":
+        if not self.decoder.pretrained or self.decoder.mode != "frozen":
             return
         if self.prefix.blind:
             yield Problem(
@@ -174,7 +173,7 @@ class InstructionConfig(ExperimentConfig):
 
     def _decoder_sizes(self) -> Iterator[Problem]:
         """Check that heads divide the width of a small decoder; a language model's is not known yet."""
-        if self.decoder.kind == "causal_lm":
+        if self.decoder.pretrained:
             return
         width, heads = self.decoder.size.width, self.decoder.size.heads
         if width % heads or (width // heads) % 2:
@@ -195,7 +194,7 @@ class InstructionConfig(ExperimentConfig):
     def unread_by_other_options(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
         """See `ExperimentConfig`."""
         yield from (("dataset", *part) for part in self._unread_of_dataset())
-        yield from (("decoder", *part) for part in self._unread_of_decoder())
+        yield from (("decoder", *part) for part in self.decoder.unread())
         if self.vision_encoder.pooling_type != "grid":
             yield "vision_encoder", ("grid_size",), "without vision_encoder.pooling_type grid"
         if not self.generation.do_sample:
@@ -211,23 +210,6 @@ class InstructionConfig(ExperimentConfig):
         else:
             columns = ("question_column", "answer_column", "source_column", "answer_type_column")
             yield columns, "with dataset.caption_question"
-
-    def _unread_of_decoder(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        decoder = self.decoder
-        kind = f"with decoder.kind {decoder.kind}"
-        if decoder.kind != "causal_lm":
-            yield _CAUSAL_LM, kind
-            yield from [(("recursion",), kind)] if decoder.kind == "plain" else []
-            if decoder.tokenizer is not None:
-                yield ("vocabulary",), "with decoder.tokenizer"
-            if not decoder.recursion.halting:
-                yield ("recursion.halting_weight",), "without decoder.recursion.halting"
-            return
-        yield ("tokenizer", "vocabulary", "size", "recursion"), kind
-        if decoder.mode != "lora":
-            yield ("lora",), f"with decoder.mode {decoder.mode}"
-        if decoder.mode == "full":
-            yield ("dtype",), "with decoder.mode full: trained weights are float32"
 
     def toy_settings(self, family: Sequence[Any], kept: set[str]) -> dict[str, Any]:
         """See `ExperimentConfig`."""
@@ -246,7 +228,7 @@ class InstructionConfig(ExperimentConfig):
 
 def _toy_decoder(decoder: DecoderConfig) -> dict[str, Any]:
     """Return toy settings of what its kind reads, and of nothing else."""
-    if decoder.kind == "causal_lm":
+    if decoder.pretrained:
         lora = {"lora": _toy_lora(decoder.lora)} if decoder.mode == "lora" else {}
         return {"quantization": "none", "attention": "sdpa", **lora}
     size, recursion = decoder.size, decoder.recursion

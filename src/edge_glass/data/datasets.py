@@ -278,11 +278,22 @@ def build_image_datasets_from_parquet(
 
 
 def complete_splits(
-    tables: dict[str, SampleTable], val_fraction: float, test_fraction: float, shared_pictures: str
-) -> dict[str, SampleTable]:
-    """Train, val and test from those that are given, with no picture on two sides.
+    tables: Mapping[str, Any],
+    val_fraction: float,
+    test_fraction: float,
+    shared_pictures: str,
+    split: Callable[[Any, Mapping[str, float]], Mapping[str, Any]] = split_by_group,
+) -> dict[str, Any]:
+    """Return train, val and test from those that are given, with no picture or sound on two sides.
 
     What val and test measure is removed from the further captions of train.
+
+    Args:
+        tables: Of `train`, and those of `val` and `test` that there are.
+        val_fraction: Share of train that becomes a missing val.
+        test_fraction: Share of train that becomes a missing test.
+        shared_pictures: See `separate_pictures`.
+        split: Takes shares of a table.
 
     Raises:
         DataError: A split has fewer than 2 rows, or two splits share a picture and the policy is `error`.
@@ -291,7 +302,7 @@ def complete_splits(
     missing = {name: fraction for name, fraction in wanted.items() if name not in tables}
     splits = dict(tables)
     if missing:
-        splits |= split_by_group(splits["train"], missing)
+        splits |= split(splits["train"], missing)
     splits = separate_pictures(splits, shared_pictures)
     check_enough(splits)
     measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions if captions}

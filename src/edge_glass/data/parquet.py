@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_glass.data.parquet_file import (
     ANYTHING,
@@ -18,9 +18,6 @@ from edge_glass.data.parquet_file import (
 from edge_glass.data.samples import SampleTable, as_text, sift, text_problem
 from edge_glass.data.scan import EMPTY_CELL, CellScan
 from edge_glass.data.spool import ArrowPictures, spool_pictures, spool_sounds
-
-if TYPE_CHECKING:
-    pass
 
 MAX_AUDIO_SECONDS = 600.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -77,3 +78,30 @@ class DecoderConfig(LargeModelOptions):
     vocabulary: int = Field(2048, ge=261, description="trm, plain: most tokens of a learned tokenizer.")
     size: SmallDecoderConfig = SmallDecoderConfig()
     recursion: RecursionConfig = RecursionConfig()
+
+    @property
+    def pretrained(self) -> bool:
+        """Return whether it is a language model that was trained before; its width is not known yet."""
+        return self.kind == "causal_lm"
+
+    def unread(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield options that nothing reads, with the reason."""
+        read = READ_BY_KIND.get(self.kind, READ_BY_KIND["trm"])
+        others = (name for name in DecoderConfig.model_fields if name not in ("kind", *read))
+        yield tuple(others), f"with decoder.kind {self.kind}"
+        if "lora" in read and self.mode != "lora":
+            yield ("lora",), f"with decoder.mode {self.mode}"
+        if "dtype" in read and self.mode == "full":
+            yield ("dtype",), "with decoder.mode full: trained weights are float32"
+        if "tokenizer" in read and self.tokenizer is not None:
+            yield ("vocabulary",), "with decoder.tokenizer"
+        if "recursion" in read and not self.recursion.halting:
+            yield ("recursion.halting_weight",), "without decoder.recursion.halting"
+
+
+READ_BY_KIND: Final = {
+    "causal_lm": ("source", "lora", *LargeModelOptions.model_fields),
+    "trm": ("tokenizer", "vocabulary", "size", "recursion"),
+    "plain": ("tokenizer", "vocabulary", "size"),
+}
+"""The options that a kind of decoder reads; of one that is added, those of trm."""

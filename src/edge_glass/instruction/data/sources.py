@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from edge_glass.config.schema import DatasetConfig, ExperimentConfig
 from edge_glass.data.conversations import ASSISTANT, USER, Turn
+from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
 from edge_glass.data.generated import generated_splits
 from edge_glass.data.samples import SampleTable, check_rejected
@@ -14,8 +15,8 @@ from edge_glass.instruction.data.readers import read_conversations, read_questio
 from edge_glass.instruction.data.table import (
     InstructionTable,
     captions_as_answers,
-    complete_conversations,
     join_instructions,
+    split_conversations,
     with_system_prompt,
 )
 from edge_glass.tasks.sources import read_captions
@@ -25,7 +26,7 @@ def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
     """Train, val and test of an experiment, with no picture on two sides.
 
     Raises:
-        DataError: See `complete_conversations`, `check_rejected` and the readers.
+        DataError: See `complete_splits`, `check_rejected` and the readers.
     """
     dataset, sounds = config.dataset, config.audio_encoder is not None
     tables = generated_conversations(sounds) if config.tiny else _read_tables(dataset, sounds)
@@ -33,8 +34,8 @@ def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
         check_rejected(table, dataset.max_bad_fraction)
     if dataset.system_prompt is not None:
         tables = {name: with_system_prompt(table, dataset.system_prompt) for name, table in tables.items()}
-    return complete_conversations(
-        tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures
+    return complete_splits(
+        tables, dataset.val_fraction, dataset.test_fraction, dataset.shared_pictures, split_conversations
     )
 
 

@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Self
+from typing import Self
 
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
-from edge_glass.data.datasets import check_enough
 from edge_glass.data.samples import SampleTable, join_tables
-from edge_glass.data.splits import separate_pictures, split_by_group
+from edge_glass.data.splits import split_by_group
 
 
 @dataclass(frozen=True)
@@ -75,24 +74,6 @@ def split_conversations(
         name: table.select(part.positions) for name, part in split_by_group(stand_in, fractions, rest).items()
     }
     return {name: part if name == rest else replace(part, rejected=()) for name, part in parts.items()}
-
-
-def complete_conversations(
-    tables: Mapping[str, InstructionTable], val_fraction: float, test_fraction: float, shared_pictures: str
-) -> dict[str, InstructionTable]:
-    """Return train, val and test as `complete_splits`, with no picture or sound on two sides.
-
-    Raises:
-        DataError: A split has fewer than 2 rows, or two splits share a picture and the policy is `error`.
-    """
-    wanted = {"test": test_fraction, "val": val_fraction}
-    missing = {name: fraction for name, fraction in wanted.items() if name not in tables}
-    splits = dict(tables)
-    if missing:
-        splits |= split_conversations(splits["train"], missing)
-    separated: dict[str, Any] = separate_pictures(dict(splits), shared_pictures)
-    check_enough(separated)
-    return separated
 
 
 def words_hash(turns: Sequence[Turn]) -> str:
