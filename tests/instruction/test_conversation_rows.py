@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edge_glass.data.labels import NOT_TRAINED
 from edge_glass.instruction.data.datasets import ConversationRows
-from edge_glass.instruction.model.answering import spread
+from edge_glass.instruction.model.answering import features_of_rows
 from edge_glass.instruction.task import InstructionTask
 
 torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def seen(task: InstructionTask, batch: dict[str, Any]) -> dict[str, tuple[Tensor
     for name, inputs in batch["inputs"].items():
         with torch.no_grad():
             features = task.model.towers[name].features(inputs)
-        tokens, mask = spread(features, batch["place"][name])
+        tokens, mask = features_of_rows(features, batch["place"][name])
         found[name] = (tokens, mask)
     return found
 

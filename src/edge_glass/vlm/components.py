@@ -23,12 +23,12 @@ def components(model: nn.Module, family: str) -> dict[str, list[str]]:
     """
     require_family(model, family)
     names: dict[str, list[str]] = {component: [] for component in COMPONENTS}
-    for name in _parts(model, known := load_family(family)):
+    for name in _part_names(model, known := load_family(family)):
         names[known.component_of(name)].append(name)
     return names
 
 
-def _parts(model: nn.Module, family: Family) -> Iterable[str]:
+def _part_names(model: nn.Module, family: Family) -> Iterable[str]:
     """Yield names of the parts that components consist of: as large as they can be, within one each."""
     paths = [path for paths in family.components.values() for path in paths]
     inside = {path.rpartition(".")[0] for path in paths}
@@ -105,15 +105,15 @@ def count_components(model: Any) -> list[ParameterCount]:
     return [
         ParameterCount(
             component=component,
-            total=sum(map(_numbers, parameters)),
-            trained=sum(_numbers(each) for each in parameters if each.requires_grad),
+            total=sum(map(_count_numbers, parameters)),
+            trained=sum(_count_numbers(each) for each in parameters if each.requires_grad),
             dtype="+".join(sorted({str(each.dtype).removeprefix("torch.") for each in parameters})) or "-",
         )
         for component, parameters in rows.items()
     ]
 
 
-def _numbers(parameter: Any) -> int:
+def _count_numbers(parameter: Any) -> int:
     """Return numbers of a parameter; bitsandbytes packs two of 4 bits into one."""
     shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
     return int(shape.numel()) if shape is not None else int(parameter.numel())

@@ -122,11 +122,11 @@ def require_effect(processor: Any, budget: PixelBudget) -> None:
     large = (math.ceil(LARGE[0] * shrink), math.ceil(LARGE[1] * shrink))
     wanted = min(math.prod(large), budget.max_pixels)
     seen = _seen_area(processor, large)
-    rounding = budget.max_pixels if wanted == budget.max_pixels else _grown(large, wanted, budget.factor)
-    if not _grown(large, wanted, -budget.factor) <= seen <= rounding:
+    rounding = budget.max_pixels if wanted == budget.max_pixels else _area_grown(large, wanted, budget.factor)
+    if not _area_grown(large, wanted, -budget.factor) <= seen <= rounding:
         raise ConfigError(_no_effect(processor, "max", large, seen, budget.max_pixels))
     seen = _seen_area(processor, TINY)
-    if not budget.min_pixels <= seen <= _grown(TINY, budget.min_pixels, budget.factor):
+    if not budget.min_pixels <= seen <= _area_grown(TINY, budget.min_pixels, budget.factor):
         raise ConfigError(_no_effect(processor, "min", TINY, seen, budget.min_pixels))
 
 
@@ -139,7 +139,7 @@ def _seen_area(processor: Any, size: tuple[int, int]) -> int:
     return int(grid[0].prod()) * images.patch_size**2
 
 
-def _grown(size: tuple[int, int], area: int, by: int) -> float:
+def _area_grown(size: tuple[int, int], area: int, by: int) -> float:
     """Return the area of a picture of this shape and of about `area` pixels, when its sides grow by `by`."""
     scale = math.sqrt(area / math.prod(size))
     sides = (side * scale + by for side in size)

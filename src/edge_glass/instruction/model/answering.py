@@ -67,7 +67,7 @@ class PrefixTower(EncoderTower[Encoder]):
         return self.projector(TokenFeatures(tokens, mask))
 
 
-def spread(distinct: TokenFeatures, place: Tensor) -> TokenFeatures:
+def features_of_rows(distinct: TokenFeatures, place: Tensor) -> TokenFeatures:
     """Map tokens of a batch's distinct items `[n, P, D]` → of its rows `[B, P, D]`; -1 in `place` is none."""
     tokens, mask = distinct
     nothing = tokens.new_zeros(1, *tokens.shape[1:])
@@ -143,7 +143,8 @@ class AnsweringModel(nn.Module):
         if not towers:
             return None
         parts = {
-            name: spread(tower(batch["inputs"][name]), batch["place"][name]) for name, tower in towers.items()
+            name: features_of_rows(tower(batch["inputs"][name]), batch["place"][name])
+            for name, tower in towers.items()
         }
         features = self.fusion(parts) if self.fusion is not None else join_tokens(list(parts.values()))
         if self.decoder.prefix_first:

@@ -177,14 +177,14 @@ class InputInspector:
             if name not in item:
                 continue
             # Cross attention keeps the tokens of the first modality; they attend to those of the others.
-            heard = bool(inputs) and self._asks()
+            heard = bool(inputs) and self._fuses_by_attention()
             tokens = 0 if heard else self._tokens(modality, item[name])
             note = f"read by the {inputs[0].word}'s tokens" if heard else ""
             make = self._picture if modality == "vision" else self._sound
             inputs.append(make(table, row, item[name], tokens, note))
         return tuple(inputs)
 
-    def _asks(self) -> bool:
+    def _fuses_by_attention(self) -> bool:
         return self.config.fusion is not None and self.config.fusion.kind == "cross_attention"
 
     def _picture(
@@ -253,16 +253,16 @@ def checks_of_row(
     return (
         (
             "each label is the id of its own token; none stands on padding or a marker but the end",
-            _labels(row, tokenizer, str(batch["ids"][place])),
+            _wrong_labels(row, tokenizer, str(batch["ids"][place])),
         ),
-        ("the prompt is that of generation, token for token", _prompt(ids, labels, turns, tokenizer)),
-        ("nothing is trained before the first answer", _before(labels, turns, tokenizer)),
-        ("the end of every answer is trained", _ends(ids, labels, turns, tokenizer)),
-        ("the trained tokens say the answers", _answers(ids, labels, turns, tokenizer)),
+        ("the prompt is that of generation, token for token", _other_prompt(ids, labels, turns, tokenizer)),
+        ("nothing is trained before the first answer", _trained_too_early(labels, turns, tokenizer)),
+        ("the end of every answer is trained", _untrained_ends(ids, labels, turns, tokenizer)),
+        ("the trained tokens say the answers", _other_answers(ids, labels, turns, tokenizer)),
     )
 
 
-def _labels(row: Mapping[str, Tensor], tokenizer: ConversationTokenizer, name: str) -> str | None:
+def _wrong_labels(row: Mapping[str, Tensor], tokenizer: ConversationTokenizer, name: str) -> str | None:
     try:
         check_labels(row, tokenizer.end, tokenizer.special, [name])
     except DataError as error:
@@ -270,11 +270,11 @@ def _labels(row: Mapping[str, Tensor], tokenizer: ConversationTokenizer, name: s
     return None
 
 
-def _prompt(
+def _other_prompt(
     ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer
 ) -> str | None:
     prompt = tokenizer.prompt(turns[:-1])
-    begins = list(_stretches(labels))[-1:]
+    begins = list(_trained_runs(labels))[-1:]
     if not begins:
         return "nothing is trained"
     start = begins[0][0]
@@ -284,26 +284,28 @@ def _prompt(
     return None if start == len(prompt) else f"{start - len(prompt)} tokens stand between prompt and answer"
 
 
-def _before(labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer) -> str | None:
+def _trained_too_early(labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer) -> str | None:
     first = next(position for position, turn in enumerate(turns) if turn.role == ASSISTANT)
     count = int((labels[: len(tokenizer.prompt(turns[:first]))] != NOT_TRAINED).sum())
     return f"{count} tokens of the first prompt are trained" if count else None
 
 
-def _ends(ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer) -> str | None:
+def _untrained_ends(
+    ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer
+) -> str | None:
     answers = sum(turn.role == ASSISTANT for turn in turns)
-    found = sum(int(ids[stop - 1]) == tokenizer.end for _, stop in _stretches(labels))
+    found = sum(int(ids[stop - 1]) == tokenizer.end for _, stop in _trained_runs(labels))
     return None if found == answers else f"{found} of {answers} answers end with a trained end token"
 
 
-def _answers(
+def _other_answers(
     ids: Tensor, labels: Tensor, turns: Sequence[Turn], tokenizer: ConversationTokenizer
 ) -> str | None:
     said = [
         tokenizer.tokenizer.decode(
             ids[start:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False
         ).strip()
-        for start, stop in _stretches(labels)
+        for start, stop in _trained_runs(labels)
     ]
     right = [turn.text.strip() for turn in turns if turn.role == ASSISTANT]
     if said == right:
@@ -313,7 +315,7 @@ def _answers(
     return f"they say {other[0][:60]!r}; the answer is {other[1][:60]!r}"
 
 
-def _stretches(labels: Tensor) -> Iterator[tuple[int, int]]:
+def _trained_runs(labels: Tensor) -> Iterator[tuple[int, int]]:
     """Yield runs of trained tokens, as (first, behind the last)."""
     trained = [False, *(labels != NOT_TRAINED).tolist(), False]
     starts = [at for at in range(1, len(trained)) if trained[at] and not trained[at - 1]]
