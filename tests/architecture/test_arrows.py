@@ -108,7 +108,7 @@ def test_imported_modules_exist() -> None:
             "config imports edge_glass.assets: the arrow points up",
         ),
         (
-            "edge_glass.reporting.html",
+            "edge_glass.reporting.page",
             "from edge_glass.tasks import finding",
             "reporting imports edge_glass.tasks.finding: the arrow points up",
         ),

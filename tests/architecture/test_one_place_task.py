@@ -26,7 +26,7 @@ from edge_glass.config import ExperimentConfig
 from edge_glass.config.sections.base import Section
 from edge_glass.evaluation.intervals import estimate_mean
 from edge_glass.evaluation.results import assemble_results
-from edge_glass.reporting.run_page import metric_tiles
+from edge_glass.reporting.page import metric_tiles
 from edge_glass.tasks.registry import TaskKind
 
 

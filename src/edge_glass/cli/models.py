@@ -44,7 +44,7 @@ def search(
     """
     if words is None and image is None and audio is None:
         raise click.UsageError('give words, as in `search RUN "a sad animal"`, --image FILE or --audio FILE')
-    from edge_glass.alignment.report.search_page import write_search_page
+    from edge_glass.alignment.report.page import write_search_page
     from edge_glass.alignment.report.summary import hits_table
     from edge_glass.alignment.use.search import AlignmentModel
 

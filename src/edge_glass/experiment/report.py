@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_glass.reporting.html import write_page
+from edge_glass.reporting.page import page_context, write_page
 from edge_glass.reporting.plots import plots_of
 from edge_glass.reporting.run_folder import RunFolder, write_metrics_csv
-from edge_glass.reporting.run_page import page_context
 from edge_glass.reporting.style import NothingToPlotError, save_figure
 from edge_glass.tasks.registry import task_kind
 

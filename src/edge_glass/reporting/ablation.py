@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edge_glass.config.metrics import higher_is_better
 from edge_glass.core.errors import DataError
 from edge_glass.evaluation.intervals import CONFIDENCE, Interval
-from edge_glass.reporting.html import write_page
+from edge_glass.reporting.page import write_page
 from edge_glass.reporting.run_folder import number
 from edge_glass.reporting.style import FAINT, TRAINED, UNTOUCHED, save_figure, shorten
 from edge_glass.reporting.wording import (

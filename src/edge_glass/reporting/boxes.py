@@ -176,27 +176,20 @@ def shown_boxes(
         labels: `n` names.
         scores: `n` numbers.
     """
-    found = _box_array(boxes)
-    names = list(labels) if labels is not None else [""] * len(found)
-    words = names if scores is None else [f"{n} {s:.2f}".strip() for n, s in zip(names, scores, strict=True)]
     scale = 100.0 / np.array([*size, *size], dtype=np.float64)
-    return tuple(
-        _laid(kind, box, scale, name, word)
-        for box, name, word in zip(found, names, words, strict=True)
-        if np.isfinite(box).all()
-    )
+    return tuple(_laid(kind, box, scale, words) for box, words in _checked("boxes", boxes, labels, scores))
 
 
-def _laid(kind: Kind, box: np.ndarray, scale: np.ndarray, name: str, words: str) -> ShownBox:
+def _laid(kind: Kind, box: np.ndarray, scale: np.ndarray, words: str) -> ShownBox:
     corners = np.clip(box * scale, 0.0, 100.0)
     left, top = (float(min(corners[i], corners[i + 2])) for i in (0, 1))
     right, bottom = (float(max(corners[i], corners[i + 2])) for i in (0, 1))
     place = f"x {box[0]:.0f} to {box[2]:.0f}, y {box[1]:.0f} to {box[3]:.0f}"
-    hint = f"{kind}: {words or name}, {place}" if words else f"{kind}: {place}"
+    hint = f"{kind}: {words}, {place}" if words else f"{kind}: {place}"
     return ShownBox(kind, left, top, right - left, bottom - top, words, hint)
 
 
-def _box_array(boxes: Any, what: str = "boxes") -> np.ndarray:
+def _box_array(boxes: Any, what: str) -> np.ndarray:
     """Return boxes as float64 `[n, 4]`; None and nothing give `[0, 4]`.
 
     Raises:

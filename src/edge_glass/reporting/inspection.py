@@ -16,7 +16,7 @@ from rich.text import Text
 
 from edge_glass.encoders.image_transform import to_rgb
 from edge_glass.reporting.boxes import ShownBox
-from edge_glass.reporting.html import write_page
+from edge_glass.reporting.page import write_page
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image
 
-from edge_glass.alignment.report.search_page import write_search_page
-from edge_glass.reporting.html import data_uri
+from edge_glass.alignment.report.page import write_search_page
+from edge_glass.reporting.page import data_uri
 
 
 @dataclass

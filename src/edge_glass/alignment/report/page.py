@@ -1,10 +1,11 @@
-"""What the page of an alignment run shows: recalls, embedding sizes, retrievals."""
+"""The page of an alignment run: recalls, embedding sizes, retrievals; and the page of a search."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edge_glass.alignment.measure.retrieval import Direction
 from edge_glass.alignment.report.gallery import gallery
@@ -18,10 +19,13 @@ from edge_glass.alignment.report.tables import (
     measured_dimensions,
 )
 from edge_glass.core.errors import DataError
+from edge_glass.reporting.page import Tile, metric_tiles, write_page
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.run_page import Tile, metric_tiles
 from edge_glass.reporting.tables import columns, measured
 from edge_glass.reporting.wording import SIDES, format_count, metric_label
+
+if TYPE_CHECKING:
+    from edge_glass.alignment.use.search import Hit
 
 logger = logging.getLogger(__name__)
 
@@ -114,3 +118,19 @@ def _galleries(run: RunFolder) -> list[dict[str, Any]]:
             continue
         shown.append({"asking": asking, "found": found, "title": title, "groups": chosen})
     return shown
+
+
+def write_search_page(path: Path | str, query: str | bytes, results: Sequence[Hit]) -> Path:
+    """Write a self-contained page of search results.
+
+    Args:
+        path: The HTML file; folders above it are made.
+        query: The words, or the query picture as PNG, JPEG, WebP or GIF bytes.
+        results: Pictures found, best first.
+
+    Returns:
+        `path`.
+    """
+    words = query if isinstance(query, str) else None
+    picture = query if isinstance(query, bytes) else None
+    return write_page(Path(path), "search.html.j2", words=words, picture=picture, results=list(results))

@@ -13,8 +13,8 @@ from edge_glass.detection.report.wording import (
     problems_sentence,
 )
 from edge_glass.reporting.answer_history import answer_histories
+from edge_glass.reporting.page import metric_tiles
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.run_page import metric_tiles
 from edge_glass.reporting.tables import columns
 
 TILES = ("f1_50", "unparsable", "never_ended")

@@ -16,8 +16,8 @@ from edge_glass.instruction.report.tables import (
     part_rows,
 )
 from edge_glass.instruction.report.wording import blind_sentence, frequent_sentence, shares_sentence
+from edge_glass.reporting.page import Tile, metric_tiles
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.run_page import Tile, metric_tiles
 from edge_glass.reporting.tables import columns
 from edge_glass.reporting.wording import metric_label
 
