@@ -286,7 +286,7 @@ def test_evaluate_gives_the_same_numbers(
 
 
 def test_evaluate_needs_a_finished_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no run here"):
+    with pytest.raises(CheckpointError, match="expected a run folder"):
         edge_glass.evaluate(tmp_path)
 
 

@@ -83,7 +83,7 @@ def test_chosen_metrics_only():
 def test_only_failures_and_nothing(tmp_path, read_page):
     page = read_page(write_ablation_report(tmp_path, [{"variant": "a", "seed": 0, "error": "x"}]))
     assert page.images() == [] and "Runs without numbers" in page.text
-    with pytest.raises(DataError, match="no rows"):
+    with pytest.raises(DataError, match="got none"):
         write_ablation_report(tmp_path, [])
 
 

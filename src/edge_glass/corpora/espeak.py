@@ -78,7 +78,9 @@ def _folder(cache_root: Path) -> Path:
 def _speak(library: Any, folder: Path, text: str, voice: str, words_per_minute: int) -> Sound:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(folder), _DO_NOT_EXIT)
     if rate <= 0:
-        raise DataError(f"libespeak-ng cannot read its data in {folder}")
+        raise DataError(
+            f"libespeak-ng cannot read its data in {folder}; try `edge-glass assets verify espeak-ng`"
+        )
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it starts from the clock otherwise
     parts: list[bytes] = []
 

@@ -111,7 +111,7 @@ def write_spoken_words(
     blank = [index for index, text in enumerate(words) if not text.strip()]
     if not words or blank:
         found = f"row {blank[0]} has no word" if blank else "there are no words"
-        raise DataError(f"{file}: {found}; texts to speak are needed")
+        raise DataError(f"{file}: expected a word to speak in each row, got none: {found}")
     columns = speech_columns(words, [(voices[row % len(voices)],) for row in range(len(words))], progress)
     ids = [f"spoken-{index:06d}" for index in range(len(words))]
     table = pa.table(

@@ -17,7 +17,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a finished run again; see `edge_glass.evaluate`."""
     if not (run / "config.yaml").is_file():
-        raise CheckpointError(f"{run}: no run here (config.yaml is missing).")
+        raise CheckpointError(
+            f"{run}: expected a run folder with config.yaml, got none; give one that `edge-glass train` wrote"
+        )
     config = load_config(run / "config.yaml", overrides)
     kind = task_kind(config.task)
     task = kind.experiment(config, progress, kind.load_trained(config, run / "model"))

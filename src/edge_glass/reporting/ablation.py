@@ -87,7 +87,7 @@ def write_ablation_report(
         DataError: There are no rows.
     """
     if not rows:
-        raise DataError("an ablation without runs: no rows to report")
+        raise DataError("expected a row for each run of the ablation, got none; run its variants first")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     variants = group_variants(rows)

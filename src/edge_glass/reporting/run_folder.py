@@ -59,7 +59,7 @@ class RunFolder:
         """Refuse a path that is no folder."""
         object.__setattr__(self, "path", Path(self.path))
         if not self.path.is_dir():
-            raise DataError(f"{self.path}: no such run folder")
+            raise DataError(f"{self.path}: no such run folder; give one that `edge-glass train` wrote")
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def download_instruction(
     if image_root is None:
         return download_pictures(rows, recipe, options, limits)
     if not image_root.is_dir():
-        raise DataError(f"{image_root}: no such folder")
+        raise DataError(f"{image_root}: no such folder; give that of the pictures as --image-root")
     need_columns(rows, recipe.needed)
     with stopping_on_signals() as stop, alone_in(options.output):
         pictures = FolderPictures(image_root, limits.max_bytes)
