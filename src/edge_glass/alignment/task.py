@@ -23,7 +23,7 @@ from edge_glass.alignment.model.alignment import (
     fused_queries,
 )
 from edge_glass.assets import cache_root
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.alignment import AlignmentConfig
 from edge_glass.core import distributed
 from edge_glass.core.passes import evaluating, moved, parts
 from edge_glass.data.datasets import TriModalDataset, collate_samples
@@ -77,7 +77,7 @@ class AlignmentTask:
     greater_is_better = True
 
     def __init__(
-        self, config: ExperimentConfig, progress: bool = True, model: MultimodalAlignmentModel | None = None
+        self, config: AlignmentConfig, progress: bool = True, model: MultimodalAlignmentModel | None = None
     ) -> None:
         self.config = config
         self.primary_metric = config.evaluation.primary_metric

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -23,6 +23,7 @@ from edge_glass.core.errors import CheckpointError
 from edge_glass.core.files import atomic_folder
 
 Model = TypeVar("Model", bound=Any)
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 DESCRIPTION: Final = "model.json"
 
@@ -80,7 +81,7 @@ def described(path: Path) -> tuple[dict[str, Any], ExperimentConfig]:
     return record, ExperimentConfig.model_validate_json(json.dumps(record["config"]))
 
 
-class ModelFolder(ABC, Generic[Model]):
+class ModelFolder(ABC, Generic[Model, Config]):
     """How the finished model of one task is kept: model.json, a canary, and what the task adds to them.
 
     Attributes:
@@ -92,7 +93,7 @@ class ModelFolder(ABC, Generic[Model]):
     section: str
 
     @abstractmethod
-    def write(self, model: Model, config: ExperimentConfig, folder: Path) -> None:
+    def write(self, model: Model, config: Config, folder: Path) -> None:
         """Write everything that was trained, and what rebuilding the model takes."""
 
     @abstractmethod
@@ -100,7 +101,7 @@ class ModelFolder(ABC, Generic[Model]):
         """Write a model without adapters as a plain Hugging Face folder, and what else it is made of."""
 
     @abstractmethod
-    def rebuild(self, folder: Path, record: Mapping[str, Any], config: ExperimentConfig) -> Model:
+    def rebuild(self, folder: Path, record: Mapping[str, Any], config: Config) -> Model:
         """Return the model with its trained tensors in eval mode, on the CPU unless it is quantised.
 
         Args:
@@ -112,11 +113,11 @@ class ModelFolder(ABC, Generic[Model]):
             CheckpointError: A part is missing, broken or of another model.
         """
 
-    def facts(self, model: Model, config: ExperimentConfig) -> dict[str, Any]:
+    def facts(self, model: Model, config: Config) -> dict[str, Any]:
         """Return what model.json says beside the experiment."""
         return {}
 
-    def save(self, model: Model, config: ExperimentConfig, folder: Path, stored: Canary) -> Path:
+    def save(self, model: Model, config: Config, folder: Path, stored: Canary) -> Path:
         """Write a finished model; the folder appears whole or not at all.
 
         Raises:
@@ -131,7 +132,7 @@ class ModelFolder(ABC, Generic[Model]):
     def save_merged(
         self,
         model: Model,
-        config: ExperimentConfig,
+        config: Config,
         folder: Path,
         stored: Canary,
         measured: Mapping[str, Any],
@@ -157,7 +158,7 @@ class ModelFolder(ABC, Generic[Model]):
             describe(temporary, plain, self.sections, facts)
         return folder
 
-    def read(self, folder: Path) -> tuple[dict[str, Any], ExperimentConfig]:
+    def read(self, folder: Path) -> tuple[dict[str, Any], Config]:
         """Return what model.json says, and the experiment in it.
 
         Raises:
@@ -165,11 +166,11 @@ class ModelFolder(ABC, Generic[Model]):
         """
         path = description_path(folder)
         try:
-            return described(path)
+            return cast("tuple[dict[str, Any], Config]", described(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}).") from error
 
-    def load(self, folder: Path) -> tuple[Model, ExperimentConfig]:
+    def load(self, folder: Path) -> tuple[Model, Config]:
         """Rebuild a saved model in eval mode: tensors are checked by name and shape, and the canary's logits.
 
         Raises:
@@ -192,7 +193,7 @@ class ModelFolder(ABC, Generic[Model]):
         record, config = self.read(folder)
         return self.rebuild(folder, record, self._with(config, quantization="none"))
 
-    def _with(self, config: ExperimentConfig, **changes: str) -> ExperimentConfig:
+    def _with(self, config: Config, **changes: str) -> Config:
         """Return the experiment with other options of its pretrained part."""
         changed = getattr(config, self.section).model_copy(update=changes)
         return config.model_copy(update={self.section: changed})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -63,11 +63,6 @@ class ExperimentConfig(Section):
     ablation_metrics: ClassVar[tuple[str, ...]] = ()
     data_paths: ClassVar[tuple[str, ...]] = ()
     instead: ClassVar[Mapping[str, str]] = {}
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Sections that only some tasks have; annotate with the class of the task where it is known."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Choose the class of the task."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge_glass.config.schema import ExperimentConfig
 from edge_glass.config.sections.large_models import WritingOptions
 from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.decoder import Decoder, Generation, GenerationSettings, OnToken, Prefix
+
+if TYPE_CHECKING:
+    from edge_glass.config.detection import DetectionConfig
+    from edge_glass.config.instruction import InstructionConfig
 
 # Rows that have ended are left behind when no more than this share of the batch goes on: leaving them behind
 # copies the cached keys and values of the others, so it is not done for each.
@@ -273,7 +276,7 @@ def _text_of(decoder: Decoder, queue: SimpleQueue[int | BaseException | None]) -
         yield text[len(written) :]
 
 
-def generation_settings(config: ExperimentConfig, end: int) -> GenerationSettings:
+def generation_settings(config: InstructionConfig | DetectionConfig, end: int) -> GenerationSettings:
     """Return how an experiment writes its answers; `end` is the id of the token that ends one."""
     options = config.generation.model_dump(include=set(WritingOptions.model_fields))
     options["max_new_tokens"] = options["max_new_tokens"] or config.dataset.max_answer_length

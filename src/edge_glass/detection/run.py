@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.detection.iou_callback import IoUEvalCallback
 from edge_glass.detection.measure.archive import DetectionRecord, save_detections
 from edge_glass.detection.measure.baselines import average_box
@@ -72,7 +72,7 @@ class DetectionExperiment(DetectionTask, TextGenerationRun):
         """Write the finished model."""
         save_detection_model(self.model, self._described(), folder, self.canary(self.model))
 
-    def _described(self) -> ExperimentConfig:
+    def _described(self) -> DetectionConfig:
         """The experiment with what was looked for written down, so that the model can be asked for it."""
         looked_for = {"categories": list(self.splits["train"].categories)}
         dataset = self.config.dataset.model_copy(update=looked_for)

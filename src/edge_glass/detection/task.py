@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core import distributed
 from edge_glass.core.passes import spread
 from edge_glass.data.samples import group_numbers
@@ -64,6 +64,7 @@ class Detections:
 class DetectionTask(TextGenerationTask):
     """Teaches a vision-language model to find things; see `edge_glass.training.Task`."""
 
+    config: DetectionConfig
     written = Detections
     doing = "looking at {split} pictures"
 
@@ -185,7 +186,7 @@ class DetectionTask(TextGenerationTask):
 
 
 def build_collator(
-    config: ExperimentConfig, processor: Any, codec: BoxCodec
+    config: DetectionConfig, processor: Any, codec: BoxCodec
 ) -> Qwen2VLCollatorV1 | Qwen2VLCollatorV2 | Qwen2VLCollatorV3:
     """The collator that an experiment names."""
     detection = config.detection

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from edge_glass.assets import cache_root
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.core.passes import moved, parts
 from edge_glass.data.conversation_batches import ConversationCollator
 from edge_glass.data.feature_cache import FeatureCache
@@ -51,6 +52,7 @@ class Answers:
 class InstructionTask(TextGenerationTask):
     """Teaches a decoder to answer questions about pictures and sounds; see `edge_glass.training.Task`."""
 
+    config: InstructionConfig
     written = Answers
     doing = "answering {split} questions"
 

@@ -25,8 +25,12 @@ class Cost(NamedTuple):
 class Experiment(Task, Protocol):
     """A task as a run sees it. Methods are called on every rank, unless they say otherwise."""
 
-    config: ExperimentConfig
     model: Any
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """Return the experiment."""
+        ...
 
     @property
     def splits(self) -> Mapping[str, SampleTable]:

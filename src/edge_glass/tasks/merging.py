@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.assets.model_folder import DESCRIPTION, ModelFolder
-from edge_glass.config import ExperimentConfig, load_config
+from edge_glass.config import load_config
 from edge_glass.core import canary
 from edge_glass.core.canary import Canary, read_canary
 from edge_glass.core.errors import CheckpointError, ConfigError, DataError
@@ -79,9 +79,9 @@ class Answered(NamedTuple):
 def merge_adapters(
     run: Path,
     model_folder: Path,
-    files: ModelFolder[Any],
-    read_splits: Callable[[ExperimentConfig], Mapping[str, Any]],
-    answer: Callable[[Any, ExperimentConfig, Any], Answered],
+    files: ModelFolder[Any, Any],
+    read_splits: Callable[[Any], Mapping[str, Any]],
+    answer: Callable[[Any, Any, Any], Answered],
     output: Path | None = None,
     bound: float | None = None,
     rows: int = 64,
@@ -144,7 +144,7 @@ def merge_adapters(
     return measured
 
 
-def _load(files: ModelFolder[Any], folder: Path, quantised: bool) -> Any:
+def _load(files: ModelFolder[Any, Any], folder: Path, quantised: bool) -> Any:
     """Load the model and check its canary; where it is quantised, load it again on plain weights."""
     with only_warnings("edge_glass.vlm.model"), only_warnings("edge_glass.decoders.lora"):
         model, _ = files.load(folder)
@@ -154,9 +154,7 @@ def _load(files: ModelFolder[Any], folder: Path, quantised: bool) -> Any:
     return model
 
 
-def _compared_rows(
-    run: Path, count: int, read_splits: Callable[[ExperimentConfig], Mapping[str, Any]]
-) -> Any:
+def _compared_rows(run: Path, count: int, read_splits: Callable[[Any], Mapping[str, Any]]) -> Any:
     """Return test rows, evenly spread; None for none."""
     if not count:
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
-from edge_glass.config.sections.data import CaptionsConfig
+from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.sections.data import CaptionsConfig, QuestionsConfig
 from edge_glass.core.errors import DataError
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
@@ -17,8 +19,12 @@ from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
 from edge_glass.encoders.vision import VisionEncoder
 
+if TYPE_CHECKING:
+    from edge_glass.config.alignment import AlignmentConfig
+    from edge_glass.config.instruction import InstructionConfig
 
-def load_splits(config: ExperimentConfig) -> dict[str, SampleTable]:
+
+def load_splits(config: AlignmentConfig) -> dict[str, SampleTable]:
     """Train, val and test of an experiment, with no picture on two sides.
 
     Raises:
@@ -48,7 +54,7 @@ def _check_modalities(splits: dict[str, SampleTable], modalities: tuple[str, ...
 _COLUMNS = {"vision": "image_column", "audio": "audio_column", "text": "text_column"}
 
 
-def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, SampleTable]:
+def _read_tables(dataset: CaptionsConfig, sounds: bool) -> dict[str, SampleTable]:
     if dataset.image_folder is not None and dataset.metadata_file is not None:
         table = read_folder(
             dataset.image_folder, dataset.metadata_file, dataset.text_column, dataset.id_column
@@ -66,7 +72,7 @@ def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, SampleTable]
     }
 
 
-def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTable:
+def read_captions(dataset: CaptionsConfig | QuestionsConfig, path: str, sounds: bool) -> SampleTable:
     """Read one parquet file of pictures, captions and perhaps sounds."""
     return read_parquet(
         path,
@@ -81,14 +87,14 @@ def read_captions(dataset: DatasetConfig, path: str, sounds: bool) -> SampleTabl
 
 
 def load_encoders(
-    config: ExperimentConfig,
+    config: AlignmentConfig,
 ) -> tuple[VisionEncoder, TextEncoder] | tuple[VisionEncoder, TextEncoder, AudioEncoder]:
     """Load the encoders of an alignment experiment, frozen as it says."""
     pictures, words, audio = load_vision(config), load_text(config), load_audio(config)
     return (pictures, words) if audio is None else (pictures, words, audio)
 
 
-def load_vision(config: ExperimentConfig) -> VisionEncoder:
+def load_vision(config: AlignmentConfig | InstructionConfig) -> VisionEncoder:
     """Load the picture encoder of an experiment."""
     vision = config.vision_encoder
     if config.tiny:
@@ -100,7 +106,7 @@ def load_vision(config: ExperimentConfig) -> VisionEncoder:
     )
 
 
-def load_text(config: ExperimentConfig) -> TextEncoder:
+def load_text(config: AlignmentConfig) -> TextEncoder:
     """Load the text encoder of an experiment."""
     text = config.text_encoder
     if config.tiny:
@@ -108,7 +114,7 @@ def load_text(config: ExperimentConfig) -> TextEncoder:
     return TextEncoder.load(text.source, config.dataset.max_text_length, text.frozen, text.feature_layers)
 
 
-def load_audio(config: ExperimentConfig) -> AudioEncoder | None:
+def load_audio(config: AlignmentConfig | InstructionConfig) -> AudioEncoder | None:
     """Load the sound encoder of an experiment, if it has one."""
     audio = config.audio_encoder
     if audio is None:
@@ -127,7 +133,7 @@ def training_device(config: ExperimentConfig) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def cache_obstacle(config: ExperimentConfig) -> str | None:
+def cache_obstacle(config: AlignmentConfig | InstructionConfig) -> str | None:
     """Return why features cannot be cached; None when they can."""
     if config.training.feature_cache == "off":
         return "training.feature_cache is off"

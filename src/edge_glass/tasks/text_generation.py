@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from itertools import chain
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_glass.config.schema import ExperimentConfig
 from edge_glass.core import canary, distributed
 from edge_glass.core.canary import Canary
 from edge_glass.core.labels import NOT_TRAINED
@@ -22,6 +21,10 @@ from edge_glass.core.progress import progress_bar
 from edge_glass.tasks.sources import training_device
 from edge_glass.training.arguments import resolve_precision
 from edge_glass.training.task import Batch, Report
+
+if TYPE_CHECKING:
+    from edge_glass.config.detection import DetectionConfig
+    from edge_glass.config.instruction import InstructionConfig
 
 SPLITS = ("train", "val", "test")
 SHOWN_SAMPLES = 8
@@ -50,6 +53,7 @@ class TextGenerationTask(ABC):
     greater_is_better = True
     validates_untouched = True  # the curves of the answers begin at step 0
 
+    config: InstructionConfig | DetectionConfig
     written: ClassVar[type]
     doing: ClassVar[str]
     _canary_sample: dict[str, Tensor]
@@ -57,7 +61,7 @@ class TextGenerationTask(ABC):
 
     def __init__(
         self,
-        config: ExperimentConfig,
+        config: InstructionConfig | DetectionConfig,
         progress: bool = True,
         model: Any = None,
         tables: Mapping[str, Any] | None = None,
@@ -214,7 +218,7 @@ class TextGenerationTask(ABC):
 
 
 @contextmanager
-def autocast(config: ExperimentConfig, device: torch.device) -> Iterator[None]:
+def autocast(config: InstructionConfig | DetectionConfig, device: torch.device) -> Iterator[None]:
     """Compute in the precision of training."""
     training = config.training
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.assets.model_folder import ModelFolder, description_path
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core.errors import AssetError, CheckpointError, ConfigError
 from edge_glass.encoders.sources import quiet_transformers
 from edge_glass.vlm.family import load_family
@@ -33,13 +33,13 @@ WEIGHTS = "vlm"
 PACKAGES = ("edge-glass", "torch", "transformers", "peft")
 
 
-class DetectionFolder(ModelFolder[DetectionModel]):
+class DetectionFolder(ModelFolder[DetectionModel, DetectionConfig]):
     """See the module."""
 
     sections = ("name", "task", "seed", "tiny", "dataset", "vlm", "detection", "generation", "evaluation")
     section = "vlm"
 
-    def write(self, model: DetectionModel, config: ExperimentConfig, folder: Path) -> None:
+    def write(self, model: DetectionModel, config: DetectionConfig, folder: Path) -> None:
         with quiet_transformers():
             model.processor.save_pretrained(folder / PROCESSOR)
             if model.mode == "full":
@@ -54,7 +54,7 @@ class DetectionFolder(ModelFolder[DetectionModel]):
             model.vlm.save_pretrained(folder)
             model.processor.save_pretrained(folder)
 
-    def facts(self, model: DetectionModel, config: ExperimentConfig) -> dict[str, Any]:
+    def facts(self, model: DetectionModel, config: DetectionConfig) -> dict[str, Any]:
         counts = model.parameter_counts()
         return {
             "boxes": box_convention(config),
@@ -64,7 +64,7 @@ class DetectionFolder(ModelFolder[DetectionModel]):
             "versions": {name: _version(name) for name in PACKAGES},
         }
 
-    def read(self, folder: Path) -> tuple[dict[str, Any], ExperimentConfig]:
+    def read(self, folder: Path) -> tuple[dict[str, Any], DetectionConfig]:
         """Return what model.json says, and the experiment in it.
 
         Raises:
@@ -85,7 +85,7 @@ class DetectionFolder(ModelFolder[DetectionModel]):
                 )
         return record, config
 
-    def rebuild(self, folder: Path, record: Mapping[str, Any], config: ExperimentConfig) -> DetectionModel:
+    def rebuild(self, folder: Path, record: Mapping[str, Any], config: DetectionConfig) -> DetectionModel:
         merged = "merged" in record
         budget = PixelBudget(**record["pixel_budget"])
         processor = _load_processor(folder if merged else folder / PROCESSOR, budget)
@@ -110,7 +110,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def box_convention(config: ExperimentConfig) -> dict[str, str]:
+def box_convention(config: DetectionConfig) -> dict[str, str]:
     """Return how the boxes of an experiment are written."""
     convention = load_family(config.vlm.family).boxes
     return {
@@ -121,7 +121,7 @@ def box_convention(config: ExperimentConfig) -> dict[str, str]:
     }
 
 
-def require_convention(config: ExperimentConfig, folder: Path) -> None:
+def require_convention(config: DetectionConfig, folder: Path) -> None:
     """Refuse to run a saved model as something else than it was trained as.
 
     Args:
@@ -142,7 +142,7 @@ def require_convention(config: ExperimentConfig, folder: Path) -> None:
             )
 
 
-def _load_own(folder: Path, config: ExperimentConfig) -> Any:
+def _load_own(folder: Path, config: DetectionConfig) -> Any:
     """Load weights of this folder: whatever is wrong with them is the folder's fault."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is missing: the model is not complete")

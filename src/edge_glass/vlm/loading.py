@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge_glass.config.schema import ExperimentConfig, VlmConfig
+from edge_glass.config.detection import DetectionConfig
+from edge_glass.config.schema import VlmConfig
 from edge_glass.core.errors import AssetError, ConfigError
 from edge_glass.decoders.pretrained import (
     attention_options,
@@ -25,7 +26,7 @@ from edge_glass.vlm.family import build_processor, build_vlm, load_family
 from edge_glass.vlm.pixel_budget import set_pixel_budget
 
 
-def load_vlm(config: ExperimentConfig) -> tuple[Any, Any]:
+def load_vlm(config: DetectionConfig) -> tuple[Any, Any]:
     """Load the vision-language model of an experiment and its processor, whose pixel budget is set.
 
     Args:
@@ -45,7 +46,7 @@ def load_vlm(config: ExperimentConfig) -> tuple[Any, Any]:
     return model, processor
 
 
-def load_fitting_processor(config: ExperimentConfig) -> Any:
+def load_fitting_processor(config: DetectionConfig) -> Any:
     """Load the processor of an experiment's model, whose pixel budget is set; the model is not loaded."""
     vlm = config.vlm
     if is_from_scratch(config):
@@ -56,12 +57,12 @@ def load_fitting_processor(config: ExperimentConfig) -> Any:
     return processor
 
 
-def is_from_scratch(config: ExperimentConfig) -> bool:
+def is_from_scratch(config: DetectionConfig) -> bool:
     """Return whether the model starts from random weights."""
     return config.vlm.source is None or config.tiny
 
 
-def load_model(config: ExperimentConfig) -> Any:
+def load_model(config: DetectionConfig) -> Any:
     """Load the model that training starts from, in eval mode; see `load_vlm`."""
     vlm = config.vlm
     if not is_from_scratch(config):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.gathering import zero_touching
 from edge_glass.core.parameters import ParameterCount, format_parameter_table
@@ -184,7 +184,7 @@ def _in_dtype(dtype: torch.dtype, _: nn.Module, inputs: tuple[Tensor, ...]) -> t
     return tuple(each.to(dtype) for each in inputs)
 
 
-def build_detection_model(config: ExperimentConfig) -> DetectionModel:
+def build_detection_model(config: DetectionConfig) -> DetectionModel:
     """Build the model of an experiment, as training finds it: a function of its sections vlm, seed and tiny.
 
     Raises:
@@ -194,7 +194,7 @@ def build_detection_model(config: ExperimentConfig) -> DetectionModel:
     return as_detection_model(*load_vlm(config), config)
 
 
-def as_detection_model(vlm: Any, processor: Any, config: ExperimentConfig) -> DetectionModel:
+def as_detection_model(vlm: Any, processor: Any, config: DetectionConfig) -> DetectionModel:
     """Wrap a loaded model as one that is trained as the experiment says.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_glass.alignment.model.loss import AlignmentLoss
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.alignment import AlignmentConfig
 from edge_glass.core.errors import CheckpointError
 from edge_glass.core.gathering import zero_touching
 from edge_glass.core.parameters import ParameterCount, count_parameters, format_parameter_table
@@ -61,7 +61,7 @@ class MultimodalAlignmentModel(nn.Module):
         self.fusion = fusion
 
     @classmethod
-    def from_config(cls, config: ExperimentConfig) -> MultimodalAlignmentModel:
+    def from_config(cls, config: AlignmentConfig) -> MultimodalAlignmentModel:
         """Load the encoders of an experiment and put fresh heads on them.
 
         Raises:
@@ -282,7 +282,7 @@ def _mean_report(reports: Mapping[str, dict[str, Tensor]], several: bool) -> dic
 
 
 def build_alignment_model(
-    config: ExperimentConfig, vision: VisionEncoder, text: TextEncoder, audio: AudioEncoder | None = None
+    config: AlignmentConfig, vision: VisionEncoder, text: TextEncoder, audio: AudioEncoder | None = None
 ) -> MultimodalAlignmentModel:
     """Put heads on the encoders; the first weights are a function of `config.seed` and of nothing else.
 

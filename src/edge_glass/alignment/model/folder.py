@@ -10,6 +10,7 @@ audio_encoder/        weights, architecture and spectrogram, in models that hear
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,7 +23,7 @@ from edge_glass.assets.model_folder import (
     described,
     description_path,
 )
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.alignment import AlignmentConfig
 from edge_glass.core.errors import CheckpointError
 from edge_glass.encoders.audio import AudioEncoder
 from edge_glass.encoders.text import TextEncoder
@@ -41,7 +42,7 @@ _SECTIONS = (
 )
 
 
-def save_model(model: MultimodalAlignmentModel, config: ExperimentConfig, folder: Path) -> Path:
+def save_model(model: MultimodalAlignmentModel, config: AlignmentConfig, folder: Path) -> Path:
     """Write the finished model; the folder appears whole or not at all.
 
     Raises:
@@ -66,7 +67,7 @@ def load_model(folder: Path) -> MultimodalAlignmentModel:
     """
     path = description_path(folder)
     try:
-        _, config = described(path)
+        config = cast(AlignmentConfig, described(path)[1])
         state = load_file(folder / HEADS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the model cannot be read ({error}).") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -11,10 +11,6 @@ from edge_glass.config.sections.base import Section
 
 class DatasetConfig(Section):
     """What the rows of every task have in common: how they are split, checked and batched."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
     val_fraction: float = Field(0.1, ge=0.0, lt=1.0, description="Share split off when no val file is given.")
     test_fraction: float = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -55,10 +55,6 @@ class OptimizationConfig(Section):
 
 class TrainingConfig(Section):
     """How long, how precisely, and what is kept."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
     epochs: int = Field(10, ge=1, description="Passes over the training rows.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever epochs says.")
@@ -117,10 +113,6 @@ class HeadTrainingConfig(CachedTrainingConfig):
 
 class EvaluationConfig(Section):
     """How the numbers are made."""
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
     primary_metric: str = Field("loss", description="Chooses the best epoch and the verdict.")
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind each 95 % interval.")

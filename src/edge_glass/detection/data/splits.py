@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
+from edge_glass.config.sections.data import ScenesConfig
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.samples import check_rejected
 from edge_glass.data.splits import separate_by, separate_pictures, split_by_group
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 FEWEST = 2
 
 
-def load_scenes(config: ExperimentConfig) -> dict[str, DetectionTable]:
+def load_scenes(config: DetectionConfig) -> dict[str, DetectionTable]:
     """Train, val and test of an experiment, with no picture and no barcode on two sides.
 
     A split without a source of its own is the one that the source of train brings along (a hub id, YOLO or
@@ -97,7 +98,7 @@ def check_order(table: DetectionTable, box_spec: str) -> None:
     raise DataError(f"{table.source}: x and y of the boxes seem to be swapped: {found}.\n{advice}")
 
 
-def _read_tables(dataset: DatasetConfig) -> dict[str, DetectionTable]:
+def _read_tables(dataset: ScenesConfig) -> dict[str, DetectionTable]:
     if dataset.train is None:
         raise ConfigError("dataset.train is not set; a source of pictures with boxes is needed")
     given = {"val": dataset.val, "test": dataset.test}
@@ -113,5 +114,5 @@ def _read_tables(dataset: DatasetConfig) -> dict[str, DetectionTable]:
     }
 
 
-def _read(dataset: DatasetConfig, source: str, categories: list[str] | None) -> DetectionTable:
+def _read(dataset: ScenesConfig, source: str, categories: list[str] | None) -> DetectionTable:
     return read_detection(source, dataset.box_spec, dataset.image_root, dataset.bad_boxes, categories)

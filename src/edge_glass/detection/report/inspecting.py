@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core.errors import DataError
 from edge_glass.detection.boxes.codec import box_codec
 from edge_glass.detection.collators import planned_size
@@ -17,7 +17,7 @@ from edge_glass.tasks.inspection import Inspection
 from edge_glass.vlm.loading import load_fitting_processor
 
 
-def inspect_scenes(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
+def inspect_scenes(config: DetectionConfig, count: int = 8, split: str = "train") -> Inspection:
     """Some rows of a split, evenly spread, as training gives them to the model.
 
     Only the processor of the model is loaded.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.data.labels import NOT_TRAINED
 from edge_glass.detection.boxes.codec import BoxCodec
 from edge_glass.detection.report.inspected_rows import InspectedRow, rows_of_batch, seen_picture
@@ -43,7 +43,7 @@ def inspected_detections(
 
 
 def detection_overview(
-    config: ExperimentConfig, processor: Any, codec: BoxCodec, categories: Sequence[str]
+    config: DetectionConfig, processor: Any, codec: BoxCodec, categories: Sequence[str]
 ) -> dict[str, str]:
     """Facts about a detection experiment by name, for `write_inspection_page`."""
     vlm, detection = config.vlm, config.detection

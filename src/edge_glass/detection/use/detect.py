@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.quiet import only_warnings
 from edge_glass.data.inputs import Picture, open_picture, picture_files
@@ -51,7 +51,7 @@ class Detector:
         categories: What it was trained to look for.
     """
 
-    def __init__(self, model: DetectionModel, config: ExperimentConfig, name: str = "this model") -> None:
+    def __init__(self, model: DetectionModel, config: DetectionConfig, name: str = "this model") -> None:
         self.model, self.config, self.name = model.eval(), config, name
         self.codec = box_codec(config.vlm.family, config.detection.box_format)
         self.categories = tuple(config.dataset.categories or ())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_glass.config import ExperimentConfig
+from edge_glass.config.detection import DetectionConfig
 from edge_glass.core.progress import progress_bar
 from edge_glass.detection.data.splits import load_scenes
 from edge_glass.detection.data.table import DetectionTable
@@ -26,7 +26,7 @@ def merge_detection(
 ) -> Merged:
     """Write a run's model with its adapters in the weights; see `merge_adapters`."""
 
-    def answer(model: Any, config: ExperimentConfig, table: DetectionTable) -> Answered:
+    def answer(model: Any, config: DetectionConfig, table: DetectionTable) -> Answered:
         found = _look(Detector(model, config), table, progress)
         return Answered([one.text for one in found], _metric(table, found, config.evaluation.primary_metric))
 

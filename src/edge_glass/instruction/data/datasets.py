@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.data.captions import ABSENT
 from edge_glass.data.conversation_batches import ConversationCollator
@@ -186,7 +186,7 @@ class ConversationDataset(Dataset):
 
 
 def build_dataset(
-    config: ExperimentConfig,
+    config: InstructionConfig,
     table: InstructionTable,
     tokenizer: ConversationTokenizer,
     preprocess: Mapping[str, Preprocess],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
+from edge_glass.config.sections.data import QuestionsConfig
 from edge_glass.data.conversations import ASSISTANT, USER, Turn
 from edge_glass.data.datasets import complete_splits
 from edge_glass.data.folder import read_folder
@@ -22,7 +23,7 @@ from edge_glass.instruction.data.table import (
 from edge_glass.tasks.sources import read_captions
 
 
-def load_conversations(config: ExperimentConfig) -> dict[str, InstructionTable]:
+def load_conversations(config: InstructionConfig) -> dict[str, InstructionTable]:
     """Train, val and test of an experiment, with no picture on two sides.
 
     Raises:
@@ -44,7 +45,7 @@ def texts_of(table: InstructionTable) -> Iterable[str]:
     return (turn.text for turns in table.turns for turn in turns)
 
 
-def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, InstructionTable]:
+def _read_tables(dataset: QuestionsConfig, sounds: bool) -> dict[str, InstructionTable]:
     if dataset.image_folder is not None and dataset.metadata_file is not None:
         pictures = read_folder(
             dataset.image_folder, dataset.metadata_file, dataset.text_column, dataset.id_column
@@ -72,7 +73,7 @@ def _read_tables(dataset: DatasetConfig, sounds: bool) -> dict[str, InstructionT
     }
 
 
-def _read_parquet(dataset: DatasetConfig, path: str, sounds: bool) -> InstructionTable:
+def _read_parquet(dataset: QuestionsConfig, path: str, sounds: bool) -> InstructionTable:
     if dataset.caption_question is not None:
         return captions_as_answers(read_captions(dataset, path, sounds), dataset.caption_question)
     return read_question_parquet(

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_glass.config.schema import DecoderConfig, ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
+from edge_glass.config.schema import DecoderConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.decoders.causal_lm_loading import find_gguf
 from edge_glass.decoders.decoder import Decoder, decoder_kind
@@ -22,7 +23,7 @@ from edge_glass.instruction.model.answering import AnsweringModel, PrefixTower
 from edge_glass.tasks.sources import load_audio, load_vision
 
 
-def build_decoder(config: ExperimentConfig, tokenizer: Any = None) -> Decoder:
+def build_decoder(config: InstructionConfig, tokenizer: Any = None) -> Decoder:
     """Return the decoder of an experiment, as training finds it; see `DecoderKind.build`."""
     return decoder_kind(config.decoder.kind).build(config, tokenizer)
 
@@ -47,7 +48,7 @@ def build_tokenizer(decoder: DecoderConfig, texts: Iterable[str]) -> Any:
 
 
 def build_answering_model(
-    config: ExperimentConfig, decoder: Decoder, encoders: Mapping[str, Any]
+    config: InstructionConfig, decoder: Decoder, encoders: Mapping[str, Any]
 ) -> AnsweringModel:
     """Put a prefix before the decoder.
 
@@ -72,14 +73,14 @@ def build_answering_model(
     return AnsweringModel(decoder, towers, fusion)
 
 
-def pooling_of(config: ExperimentConfig, modality: str) -> str:
+def pooling_of(config: InstructionConfig, modality: str) -> str:
     """Return how the tokens of a modality are pooled: none, grid, mean, cls or mean_max."""
-    encoder = config.vision_encoder if modality == "vision" else config.audio_encoder
-    return str(encoder.pooling_type or "none")
+    encoder = config.audio_encoder if modality == "audio" else config.vision_encoder
+    return (encoder.pooling_type if encoder is not None else None) or "none"
 
 
 def _build_tower(
-    config: ExperimentConfig, modality: str, encoder: Any, width: int, scale: float
+    config: InstructionConfig, modality: str, encoder: Any, width: int, scale: float
 ) -> PrefixTower[Any]:
     """Build a tower with a fresh projector into embeddings of this width and RMS (`scale`).
 
@@ -107,7 +108,7 @@ def _build_tower(
     return PrefixTower(encoder, pooling, projector, Standardizer(inner) if prefix.standardize else None)
 
 
-def load_prefix_encoders(config: ExperimentConfig) -> dict[str, Any]:
+def load_prefix_encoders(config: InstructionConfig) -> dict[str, Any]:
     """Load the encoders of an experiment, by modality; none for one that sees and hears nothing."""
     if config.prefix.blind:
         return {}

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from edge_glass.assets.model_folder import ModelFolder
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.core.canary import read_canary
 from edge_glass.core.errors import CheckpointError
 from edge_glass.decoders.decoder import decoder_kind
@@ -35,7 +35,7 @@ TRAINED = "trained.safetensors"
 DECODER = "decoder"
 
 
-class AnsweringFolder(ModelFolder[AnsweringModel]):
+class AnsweringFolder(ModelFolder[AnsweringModel, InstructionConfig]):
     """See the module."""
 
     sections = (
@@ -44,7 +44,7 @@ class AnsweringFolder(ModelFolder[AnsweringModel]):
     )
     section = "decoder"
 
-    def write(self, model: AnsweringModel, config: ExperimentConfig, folder: Path) -> None:
+    def write(self, model: AnsweringModel, config: InstructionConfig, folder: Path) -> None:
         (folder / DECODER).mkdir()
         decoder_kind(config.decoder.kind).save(model.decoder, folder / DECODER)
         _write_prefix(model, folder)
@@ -54,7 +54,7 @@ class AnsweringFolder(ModelFolder[AnsweringModel]):
             model.decoder.save(folder)
         _write_prefix(model, folder)
 
-    def rebuild(self, folder: Path, record: Mapping[str, Any], config: ExperimentConfig) -> AnsweringModel:
+    def rebuild(self, folder: Path, record: Mapping[str, Any], config: InstructionConfig) -> AnsweringModel:
         decoder = decoder_kind(config.decoder.kind).load(config, folder / DECODER)
         model = build_answering_model(config, decoder, _load_encoders(config, folder))
         try:
@@ -79,7 +79,7 @@ def _write_prefix(model: AnsweringModel, folder: Path) -> None:
     save_file(state, folder / TRAINED)
 
 
-def _load_encoders(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+def _load_encoders(config: InstructionConfig, folder: Path) -> dict[str, Any]:
     if config.prefix.blind:
         return {}
     encoders: dict[str, Any] = {

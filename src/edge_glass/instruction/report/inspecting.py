@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.core.errors import DataError
 from edge_glass.core.passes import spread
 from edge_glass.core.quiet import only_warnings
@@ -35,7 +35,7 @@ from edge_glass.reporting.inspection import InspectedInput, InspectedSample, ins
 from edge_glass.tasks.inspection import Inspection
 
 
-def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str = "train") -> Inspection:
+def inspect_conversations(config: InstructionConfig, count: int = 8, split: str = "train") -> Inspection:
     """Show some rows of a split, evenly spread, as training (or measuring) gives them to the model.
 
     Encoders are loaded, for their transform and their tokens; of a language model only its tokenizer.
@@ -62,7 +62,7 @@ def inspect_conversations(config: ExperimentConfig, count: int = 8, split: str =
     )
 
 
-def _tokenizer(config: ExperimentConfig, learned_from: InstructionTable) -> Any:
+def _tokenizer(config: InstructionConfig, learned_from: InstructionTable) -> Any:
     """Load the decoder's tokenizer, without the decoder where it is a large one."""
     decoder = config.decoder
     if not decoder_kind(decoder.kind).pretrained:
@@ -80,7 +80,7 @@ def _tokenizer(config: ExperimentConfig, learned_from: InstructionTable) -> Any:
 
 
 def _samples(
-    config: ExperimentConfig, dataset: ConversationDataset, inputs: InputInspector, count: int, split: str
+    config: InstructionConfig, dataset: ConversationDataset, inputs: InputInspector, count: int, split: str
 ) -> list[InspectedSample]:
     table, tokenizer = dataset.table, dataset.tokenizer
     rows = spread(len(table), count)
@@ -125,7 +125,7 @@ def _sample(
 
 
 def _overview(
-    config: ExperimentConfig, tokenizer: ConversationTokenizer, encoders: Mapping[str, Any]
+    config: InstructionConfig, tokenizer: ConversationTokenizer, encoders: Mapping[str, Any]
 ) -> dict[str, str]:
     decoder, prefix = config.decoder, config.prefix
     model = (
@@ -157,7 +157,7 @@ class InputInspector:
         encoders: Modality → encoder.
     """
 
-    def __init__(self, config: ExperimentConfig, encoders: Mapping[str, Any]) -> None:
+    def __init__(self, config: InstructionConfig, encoders: Mapping[str, Any]) -> None:
         self.config, self.encoders = config, encoders
         self.within_text = decoder_kind(config.decoder.kind).pretrained  # others read a prefix first
 

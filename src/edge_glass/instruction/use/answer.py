@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from edge_glass.config.schema import DatasetConfig, ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
+from edge_glass.config.sections.data import QuestionsConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.labels import NOT_TRAINED
 from edge_glass.core.passes import moved, parts
@@ -40,7 +41,7 @@ class Asked(NamedTuple):
 
 
 def checked_turns(
-    question: str, tokenizer: ConversationTokenizer, dataset: DatasetConfig
+    question: str, tokenizer: ConversationTokenizer, dataset: QuestionsConfig
 ) -> tuple[Turn, ...]:
     """Return a question as training had it: behind the system prompt, without the markers of data sets.
 
@@ -112,7 +113,7 @@ class Answerer:
         name: Of the run, for messages.
     """
 
-    def __init__(self, model: AnsweringModel, config: ExperimentConfig, name: str = "this model") -> None:
+    def __init__(self, model: AnsweringModel, config: InstructionConfig, name: str = "this model") -> None:
         self.model, self.config, self.name = model.eval(), config, name
         self.prompts = Prompts(model)
         self.settings = generation_settings(config, self.prompts.tokenizer.end)

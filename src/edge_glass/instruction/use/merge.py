@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_glass.config import ExperimentConfig
+from edge_glass.config.instruction import InstructionConfig
 from edge_glass.core.errors import ConfigError
 from edge_glass.core.passes import parts
 from edge_glass.core.progress import progress_bar
@@ -35,7 +35,7 @@ def merge_answering(
     if not decoder_kind(kind).pretrained:
         raise ConfigError(f"{run}: its decoder is {kind}; only a language model has adapters to merge")
 
-    def answer(model: Any, config: ExperimentConfig, table: InstructionTable) -> Answered:
+    def answer(model: Any, config: InstructionConfig, table: InstructionTable) -> Answered:
         answerer = Answerer(model, config)
         known = table.select(_answerable(answerer, table))
         texts = _answers(answerer, known, progress)
