@@ -17,7 +17,7 @@ from edge_glass.core.files import write_whole
 from edge_glass.reporting import wording
 from edge_glass.reporting.plots import shown_plots
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.tables import columns, flatten, measured, metric_rows, ordered
+from edge_glass.reporting.tables import MODELS, columns, flatten, measured, metric_rows, ordered
 from edge_glass.reporting.wording import (
     format_count,
     format_seconds,
@@ -29,7 +29,6 @@ from edge_glass.reporting.wording import (
 
 Tile = tuple[str, str, str]
 """Value, what it is, small print."""
-MODELS = {"baseline": "untouched model", "metrics": "trained"}
 
 # What browsers show as a picture; anything else is not passed on to them.
 SIGNATURES = {

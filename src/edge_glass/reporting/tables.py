@@ -10,6 +10,9 @@ from edge_glass.config.metrics import metric
 from edge_glass.reporting.run_folder import number
 from edge_glass.reporting.wording import format_value, metric_label
 
+MODELS = {"baseline": "untouched model", "metrics": "trained"}
+"""Key of `results.json` → what the model is called, of the two that every run has."""
+
 
 @dataclass(frozen=True)
 class Cell:

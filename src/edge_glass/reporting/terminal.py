@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.tables import Measured
-from edge_glass.reporting.wording import metric_label
+from edge_glass.reporting.tables import MODELS, Measured, measured, ordered
+from edge_glass.reporting.wording import headline, metric_label
 
 
 def as_text(*renderables: Any, width: int = 110) -> str:
@@ -75,6 +75,18 @@ def description(
     lines.append(f"report   {run.path / 'report.html'}")
     lines += [f"{'try' if place == 0 else '':8} {command}" for place, command in enumerate(commands)]
     return "\n".join(lines)
+
+
+def describe(run: RunFolder, commands: Iterable[str]) -> str:
+    """Return what the terminal shows of a finished run of any task: verdict, its metrics, what to do next."""
+    names = ordered(run.results.get("metrics") or {}, run.primary_metric(""), ())
+    compared = comparison_table(run.split, measured(run.results, MODELS), names)
+    return description(run, [headline(run.results)], [compared], commands)
+
+
+def metrics_text(results: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return metrics of one evaluation with 95 % intervals, the split above them."""
+    return f"{results['split']}: {results['rows']} rows\n{as_text(results_table(results['metrics'], names))}"
 
 
 def assets_table(rows: Iterable[Any]) -> str:

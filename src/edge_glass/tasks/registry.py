@@ -66,17 +66,21 @@ class TaskKind(ABC):
             CheckpointError: There is no finished model, or it is broken.
         """
 
-    @abstractmethod
     def page(self, run: RunFolder) -> tuple[str, dict[str, Any]]:
         """Return the template of the report and what is special to this task in it."""
+        return "run.html.j2", {}
 
-    @abstractmethod
     def describe(self, run: RunFolder) -> str:
         """Return what the terminal shows of a finished run: verdict, main numbers, where to look next."""
+        from edge_glass.reporting.terminal import describe
 
-    @abstractmethod
+        return describe(run, [self.example.format(folder=run.path)])
+
     def metrics_table(self, results: dict[str, Any]) -> str:
         """Return all metrics of one evaluation with their intervals, as text."""
+        from edge_glass.reporting.terminal import metrics_text
+
+        return metrics_text(results, results["metrics"])
 
     def companions(self, config: Any) -> dict[str, Any]:
         """Return the experiments to compare this one with, by name: they are run after it."""

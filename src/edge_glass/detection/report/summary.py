@@ -20,7 +20,7 @@ from edge_glass.reporting.inspection import visible
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import shorten
 from edge_glass.reporting.tables import measured
-from edge_glass.reporting.terminal import as_text, comparison_table, description, results_table, table
+from edge_glass.reporting.terminal import as_text, comparison_table, description, metrics_text, table
 from edge_glass.reporting.wording import headline
 
 SHOWN_TEXT: Final = 100
@@ -42,9 +42,7 @@ def describe_detection(run: RunFolder) -> str:
 
 def detection_table(results: Mapping[str, Any]) -> str:
     """Return all metrics of one evaluation with 95 % intervals."""
-    metrics = results["metrics"]
-    shown = results_table(metrics, ordered_metrics(metrics, "mean_iou"))
-    return f"{results['split']}: {results['rows']} rows\n{as_text(shown)}"
+    return metrics_text(results, ordered_metrics(results["metrics"], "mean_iou"))
 
 
 def detection_lines(files: Sequence[str | Path], found: Sequence[Any]) -> list[str]:
