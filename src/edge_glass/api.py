@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_glass.experiment.overfit import Overfit
     from edge_glass.experiment.run import RunResult
     from edge_glass.instruction.use.answer import AnswerModel
-    from edge_glass.tasks.inspection import Inspection
+    from edge_glass.reporting.inspection import Inspection
     from edge_glass.tasks.merging import Merged
 
 

@@ -25,7 +25,7 @@ from edge_glass.encoders.vision import VisionEncoder
 from edge_glass.experiment.folder import run_folder_of
 from edge_glass.instruction.report.inspecting import checks_of_row
 from edge_glass.instruction.task import InstructionTask
-from edge_glass.tasks.inspection import Inspection
+from edge_glass.reporting.inspection import Inspection
 
 INSTRUCTION = sorted(
     path.stem for path in CONFIGS.glob("*.yaml") if "task: instruction" in path.read_text(encoding="utf-8")

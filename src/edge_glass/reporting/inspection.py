@@ -1,4 +1,4 @@
-"""Samples as a model receives them, as a page and on a terminal: `edge-glass inspect`."""
+"""Samples as a model receives them, as a page and on a terminal: what `edge-glass inspect` shows."""
 
 from __future__ import annotations
 
@@ -399,6 +399,31 @@ class InspectionView:
         if self.lengths:
             yield Text()
             yield from (Text(visible(line)) for line in self.lengths)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Samples with what there is to know of the whole.
+
+    Attributes:
+        samples: As the model receives them.
+        lengths: Lines of the length report of their split.
+        title: Name of the experiment.
+        overview: Facts by name.
+    """
+
+    samples: list[InspectedSample]
+    lengths: list[str]
+    title: str
+    overview: dict[str, str]
+
+    def lines(self) -> InspectionView:
+        """Return the samples as `rich` prints them on a terminal."""
+        return InspectionView(self.samples, self.lengths)
+
+    def write_page(self, path: str | Path) -> Path:
+        """Write the samples as one self-contained HTML page and return its path."""
+        return write_inspection_page(Path(path), self.samples, self.title, self.lengths, self.overview)
 
 
 def _legend(plain: bool) -> Text:

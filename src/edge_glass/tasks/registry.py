@@ -15,9 +15,9 @@ from edge_glass.core.errors import ConfigError
 from edge_glass.core.registry import Registry
 
 if TYPE_CHECKING:
+    from edge_glass.reporting.inspection import Inspection
     from edge_glass.reporting.run_folder import RunFolder
     from edge_glass.tasks.experiment import Experiment
-    from edge_glass.tasks.inspection import Inspection
     from edge_glass.tasks.merging import Merged
 
 TASKS: Final = Registry("edge_glass.experiment.tasks", "task")

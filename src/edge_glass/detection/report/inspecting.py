@@ -13,7 +13,7 @@ from edge_glass.detection.data.splits import load_scenes
 from edge_glass.detection.data.table import DetectionDataset
 from edge_glass.detection.report.inspection import detection_overview, inspected_detections
 from edge_glass.detection.task import build_collator
-from edge_glass.tasks.inspection import Inspection
+from edge_glass.reporting.inspection import Inspection
 from edge_glass.vlm.loading import load_fitting_processor
 
 

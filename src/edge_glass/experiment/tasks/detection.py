@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from edge_glass.detection.run import DetectionExperiment
     from edge_glass.detection.task import DetectionTask
     from edge_glass.detection.use.detect import DetectModel
+    from edge_glass.reporting.inspection import Inspection
     from edge_glass.reporting.run_folder import RunFolder
-    from edge_glass.tasks.inspection import Inspection
     from edge_glass.tasks.merging import Merged
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from edge_glass.instruction.run import InstructionExperiment
     from edge_glass.instruction.task import InstructionTask
     from edge_glass.instruction.use.answer import AnswerModel
+    from edge_glass.reporting.inspection import Inspection
     from edge_glass.reporting.run_folder import RunFolder
-    from edge_glass.tasks.inspection import Inspection
     from edge_glass.tasks.merging import Merged
 
 

@@ -31,8 +31,7 @@ from edge_glass.instruction.model.build import (
     load_prefix_encoders,
     pooling_of,
 )
-from edge_glass.reporting.inspection import InspectedInput, InspectedSample, inspected_tokens
-from edge_glass.tasks.inspection import Inspection
+from edge_glass.reporting.inspection import InspectedInput, InspectedSample, Inspection, inspected_tokens
 
 
 def inspect_conversations(config: InstructionConfig, count: int = 8, split: str = "train") -> Inspection:
