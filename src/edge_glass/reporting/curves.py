@@ -13,8 +13,22 @@ from edge_glass.reporting.wording import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = (TRAINED, "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#7A7A7A", "#22262B", "#F0E442")
+
+
+def step_panels(
+    figure: Figure, count: int, columns: int | None = None, widths: Sequence[float] | None = None
+) -> list[Axes]:
+    """Return `count` empty panels over the steps of training: side by side, or in rows of `columns`."""
+    columns = columns or count
+    grid = np.atleast_1d(figure.subplots(-(-count // columns), columns, width_ratios=widths)).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes in grid[:count]:
+        axes.set_xlabel("step")
+    return list(grid[:count])
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -111,7 +125,6 @@ def draw_validated(axes: Axes, run: RunFolder, groups: Sequence[Sequence[str]], 
     if any(primary in group for group in groups):
         mark_best(axes, *run.series(f"val/{primary}"), written=False)
     axes.set_ylim(0, 1.04)
-    axes.set_xlabel("step")
 
 
 def draw_shares(axes: Axes, run: RunFolder, text: str, colors: Mapping[str, str]) -> None:
@@ -123,7 +136,6 @@ def draw_shares(axes: Axes, run: RunFolder, text: str, colors: Mapping[str, str]
         axes.plot(steps, values, color=color, marker="o", markersize=4, label=metric_label(name))
         highest = max(highest, float(np.nanmax(values, initial=0.0)))
     axes.set_ylim(0, 1.08 * highest)
-    axes.set_xlabel("step")
     if len(colors) > 1:
         axes.legend(loc="best")
 

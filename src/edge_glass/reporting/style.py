@@ -92,6 +92,12 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
+def title(axes: Axes, words: str, explanation: str) -> None:
+    """Write the title of a panel, and a quiet line of explanation under it."""
+    axes.set_title(words)
+    note(axes, explanation)
+
+
 def note(axes: Axes, text: str) -> None:
     """Write a quiet line of explanation under the title."""
     axes.set_title(f"{axes.get_title(loc='left')}", loc="left", pad=24)

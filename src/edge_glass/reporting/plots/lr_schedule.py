@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_glass.reporting.curves import step_panels
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import FAINT, TRAINED, NothingToPlotError
 
@@ -23,7 +24,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
     steps, rates = run.series("train/lr")
     if not len(steps):
         raise NothingToPlotError("metrics.jsonl holds no learning rate (train/lr)")
-    axes = figure.subplots()
+    (axes,) = step_panels(figure, 1)
     axes.set_title("Learning rate")
     axes.plot(steps, rates, color=TRAINED)
     axes.fill_between(steps, rates, color=TRAINED, alpha=0.08, linewidth=0)
@@ -34,4 +35,3 @@ def draw(run: RunFolder, figure: Figure) -> None:
                       textcoords="offset points", color=FAINT, fontsize=9.5)  # fmt: skip
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("step")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edge_glass.reporting.curves import raw_and_smooth
+from edge_glass.reporting.curves import raw_and_smooth, step_panels
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import TRAINED, WORDS, NothingToPlotError, note
+from edge_glass.reporting.style import TRAINED, WORDS, NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +35,8 @@ def draw(run: RunFolder, figure: Figure) -> None:
     ]
     if not shown:
         raise NothingToPlotError("metrics.jsonl holds neither a loss nor a token accuracy")
-    for axes, (name, title, text) in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
-        axes.set_title(title)
-        note(axes, text)
+    for axes, (name, words, text) in zip(step_panels(figure, len(shown)), shown, strict=True):
+        title(axes, words, text)
         raw_and_smooth(axes, *run.series(f"train/{name}"), TRAINED, "training")
         steps, values = run.series(f"val/{name}")
         if len(steps):
@@ -47,6 +44,5 @@ def draw(run: RunFolder, figure: Figure) -> None:
         axes.set_ylim(bottom=0)
         if name != "loss":
             axes.set_ylim(0, 1.04)
-        axes.set_xlabel("step")
         if axes.lines:
             axes.legend(loc="best")

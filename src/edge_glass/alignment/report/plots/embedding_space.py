@@ -9,7 +9,7 @@ import numpy as np
 from edge_glass.alignment.report.sides import archive_of, has_sounds
 from edge_glass.alignment.report.space import Method, Pairs, choose_pairs, project, put_thumbnail
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import PICTURE, SOUND, WORDS, note
+from edge_glass.reporting.style import PICTURE, SOUND, WORDS, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,7 @@ def draw(run: RunFolder, figure: Figure, method: Method = "pca") -> None:
     points = np.split(project(np.concatenate(parts), method), len(parts))
     pictures, words = points[:2]
     axes = figure.subplots()
-    axes.set_title(_title(run, pairs, "t-SNE" if method == "tsne" else "PCA"))
-    note(axes, _closeness(pairs))
+    title(axes, _title(run, pairs, "t-SNE" if method == "tsne" else "PCA"), _closeness(pairs))
     spread = np.ptp(np.concatenate(points), axis=0).max() or 1.0
     shown = _spaced(pictures, 0.07 * spread, 60)
     _join(axes, pictures, words, color="#DDE0E6", width=0.6)

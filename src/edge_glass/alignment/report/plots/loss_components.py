@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_glass.alignment.report.sides import PAIR_WORDS, has_sounds, pairs_of
-from edge_glass.reporting.curves import level, raw_and_smooth, usual
+from edge_glass.reporting.curves import level, raw_and_smooth, step_panels, usual
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import FAINT, GOOD, TRAINED, WORDS, NothingToPlotError, note
+from edge_glass.reporting.style import FAINT, GOOD, TRAINED, WORDS, NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,15 +61,10 @@ def draw(run: RunFolder, figure: Figure) -> None:
     count = bool(parts) + len(present)
     if not count:
         raise NothingToPlotError("metrics.jsonl holds no parts of the loss")
-    columns = 1 if count == 1 else 2
-    grid = np.atleast_1d(figure.subplots(-(-count // columns), columns)).ravel()
-    for axes in grid[count:]:
-        axes.remove()
-    panels = iter(grid)
+    panels = iter(step_panels(figure, count, columns=min(count, 2)))
     if parts:
         axes = next(panels)
-        axes.set_title("Parts of the loss")
-        note(axes, "unweighted; a model that guesses stands on the dotted line")
+        title(axes, "Parts of the loss", "unweighted; a model that guesses stands on the dotted line")
         labels = {"train/loss_clip": ("full embedding", TRAINED), "train/loss_mrl": ("Matryoshka", WORDS)}
         for name in parts:
             raw_and_smooth(axes, *run.series(name), labels[name][1], labels[name][0])
@@ -78,13 +73,10 @@ def draw(run: RunFolder, figure: Figure) -> None:
             value = usual(ln_batch)
             level(axes, value, f"ln(batch) = ln({round(np.exp(value))}) = {value:.2f}")
         axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88))
-    for name, (title, text) in present.items():
+    for name, (words, text) in present.items():
         axes = next(panels)
-        axes.set_title(title)
-        note(axes, text)
+        title(axes, words, text)
         raw_and_smooth(axes, *run.series(name), GOOD, None)
-    for axes in grid[:count]:
-        axes.set_xlabel("step")
 
 
 def _draw_pairs(run: RunFolder, figure: Figure) -> None:
@@ -93,12 +85,8 @@ def _draw_pairs(run: RunFolder, figure: Figure) -> None:
     shown = [panel for panel in PANELS if any(np.any(run.series(f"{panel[0]}_{pair}")[1]) for pair in pairs)]
     rows = -(-len(shown) // 2)
     figure.set_size_inches(11, 0.6 + 3.1 * rows)
-    grid = np.atleast_1d(figure.subplots(rows, 2)).ravel()
-    for axes in grid[len(shown) :]:
-        axes.remove()
-    for axes, (name, title, text) in zip(grid, shown, strict=False):
-        axes.set_title(title)
-        note(axes, text)
+    for axes, (name, words, text) in zip(step_panels(figure, len(shown), columns=2), shown, strict=True):
+        title(axes, words, text)
         for pair in pairs:
             # The rank is of the pair's first modality: pictures stand in two pairs with the same number.
             if name == "train/effective_rank" and pair == "vision_audio" and "vision_text" in pairs:
@@ -109,7 +97,6 @@ def _draw_pairs(run: RunFolder, figure: Figure) -> None:
             _draw_guessing(run, axes, pairs)
         if name in ("train/loss_clip", "val/loss_clip", "train/loss_mrl", "train/temperature"):
             axes.set_ylim(bottom=0)
-        axes.set_xlabel("step")
     handles = [_line(_color(pair)) for pair in pairs]
     figure.legend(handles, [PAIR_WORDS.get(pair, pair) for pair in pairs], loc="outside upper left", ncols=4)
 

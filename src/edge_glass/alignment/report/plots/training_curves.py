@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_glass.alignment.report.sides import BACK, measured_sides, pairs_of
 from edge_glass.config.metrics import higher_is_better
-from edge_glass.reporting.curves import level, mark_best, raw_and_smooth, usual
+from edge_glass.reporting.curves import level, mark_best, raw_and_smooth, step_panels, usual
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import GOOD, INK, TRAINED, WORDS, NothingToPlotError, note
 from edge_glass.reporting.wording import metric_label
@@ -91,7 +91,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
     count = int(has_loss) + bool(recalls)
     pairs = pairs_of(run)
     widths = [1.0, 1.7] if pairs and count == 2 else [1.0] * count
-    panels = iter(np.atleast_1d(figure.subplots(1, count, width_ratios=widths)))
+    panels = iter(step_panels(figure, count, widths=widths))
     if has_loss:
         axes = next(panels)
         axes.set_title("Loss, summed over the pairs" if pairs else "Loss")
@@ -104,7 +104,6 @@ def draw(run: RunFolder, figure: Figure) -> None:
             axes.plot(steps, values, color=WORDS, marker="o", markersize=4.5, label="validation")
         if (reference := guessing_loss(run)) is not None:
             level(axes, reference[0], reference[1])
-        axes.set_xlabel("step")
         axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9))
     if recalls:
         _draw_validation(run, next(panels), recalls)
@@ -123,7 +122,6 @@ def _validation_names(run: RunFolder) -> list[str]:
 
 def _draw_validation(run: RunFolder, axes: Axes, names: list[str]) -> None:
     axes.set_title("Validation recall")
-    axes.set_xlabel("step")
     highest, many = 0.0, len(names) > 4
     for name in names:
         steps, values = run.series(name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_glass.detection.report.matching import centres, detections_of
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import FAINT, TRAINED, UNTOUCHED, NothingToPlotError, note
+from edge_glass.reporting.style import FAINT, TRAINED, UNTOUCHED, NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +32,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
     titles = ("Across", "Down")
     texts = ("left to right: 0 is the left rim", "top to bottom: 0 is the upper rim")
     for axis, axes in enumerate(np.atleast_1d(figure.subplots(1, 2))):
-        axes.set_title(titles[axis])
-        note(axes, texts[axis])
+        title(axes, titles[axis], texts[axis])
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.0, linestyle=(0, (1, 2)))
         for pairs, color, label in ((before, UNTOUCHED, "untouched model"), (after, TRAINED, "trained")):
             if len(pairs):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from edge_glass.detection.report.tables import ordered_metrics, primary_metric
-from edge_glass.reporting.curves import draw_shares, draw_validated, legend_below, validated
+from edge_glass.reporting.curves import draw_shares, draw_validated, legend_below, step_panels, validated
 from edge_glass.reporting.run_folder import RunFolder
 from edge_glass.reporting.style import TRAINED, WORDS, NothingToPlotError
 from edge_glass.reporting.wording import metric_label
@@ -38,7 +36,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
         raise NothingToPlotError("metrics.jsonl holds no metrics of boxes yet")
     count = bool(whole) + bool(faults)
     widths = [1.6, 1.0] if count == 2 else [1.0]
-    panels = iter(np.atleast_1d(figure.subplots(1, count, width_ratios=widths)))
+    panels = iter(step_panels(figure, count, widths=widths))
     if whole:
         _draw_whole(run, next(panels), whole, primary)
     if faults:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edge_glass.reporting.curves import COLORS, draw_limit, gradient_limit, raw_and_smooth
+from edge_glass.reporting.curves import COLORS, draw_limit, gradient_limit, raw_and_smooth, step_panels
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import NothingToPlotError, note
+from edge_glass.reporting.style import NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,9 +31,8 @@ def draw(run: RunFolder, figure: Figure) -> None:
         found.append("train/grad_norm")
     if not found:
         raise NothingToPlotError("metrics.jsonl holds no norms of gradients")
-    axes = figure.subplots()
-    axes.set_title("Norm of the gradient")
-    note(axes, "by component, before it is clipped; logarithmic")
+    (axes,) = step_panels(figure, 1)
+    title(axes, "Norm of the gradient", "by component, before it is clipped; logarithmic")
     for name, color in zip(found, COLORS, strict=False):
         total = name == "train/grad_norm"
         steps, values = run.series(name)
@@ -47,5 +46,4 @@ def draw(run: RunFolder, figure: Figure) -> None:
     axes.yaxis.set_minor_formatter(lambda value, _: "")
     if (limit := gradient_limit(run)) is not None:
         draw_limit(axes, limit, f"cut to {limit:g}")
-    axes.set_xlabel("step")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

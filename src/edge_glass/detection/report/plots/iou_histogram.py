@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_glass.detection.report.matching import detections_of
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import TRAINED, UNTOUCHED, NothingToPlotError, note
+from edge_glass.reporting.style import TRAINED, UNTOUCHED, NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +32,8 @@ def draw(run: RunFolder, figure: Figure) -> None:
     records = detections_of(run)
     before = [one.untouched_iou for one in records if one.untouched_iou is not None]
     axes = figure.subplots()
-    axes.set_title("IoU of the pictures")
-    note(axes, f"{run.split} split, {len(records):,} pictures; the lines are the means")
+    explanation = f"{run.split} split, {len(records):,} pictures; the lines are the means"
+    title(axes, "IoU of the pictures", explanation)
     edges = np.linspace(0.0, 1.0, BINS + 1)
     after = np.array([one.iou for one in records])
     _histogram(axes, after, edges, TRAINED, "trained", filled=True)

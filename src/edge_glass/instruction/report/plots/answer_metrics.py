@@ -8,9 +8,17 @@ import numpy as np
 
 from edge_glass.instruction.report.companions import primary_metric
 from edge_glass.instruction.report.tables import ordered_metrics, part_metric, part_names
-from edge_glass.reporting.curves import COLORS, draw_shares, draw_validated, legend_below, level, validated
+from edge_glass.reporting.curves import (
+    COLORS,
+    draw_shares,
+    draw_validated,
+    legend_below,
+    level,
+    step_panels,
+    validated,
+)
 from edge_glass.reporting.run_folder import RunFolder, number
-from edge_glass.reporting.style import WORDS, NothingToPlotError, note, shorten
+from edge_glass.reporting.style import WORDS, NothingToPlotError, shorten, title
 from edge_glass.reporting.wording import metric_label
 
 if TYPE_CHECKING:
@@ -49,7 +57,7 @@ def draw(run: RunFolder, figure: Figure) -> None:
     parted = part_metric(logged, "type", primary)
     ended = logged.get("never_ended", 0) > 0
     widths = [1.35, *([1.0] if parted else []), *([0.8] if ended else [])]
-    panels = iter(np.atleast_1d(figure.subplots(1, len(widths), width_ratios=widths)))
+    panels = iter(step_panels(figure, len(widths), widths=widths))
     _draw_whole(run, next(panels), whole, primary)
     if parted:
         _draw_types(run, next(panels), parted, part_names(logged, "type", parted))
@@ -87,14 +95,13 @@ def _draw_whole(run: RunFolder, axes: Axes, names: list[str], primary: str) -> N
 
 
 def _draw_types(run: RunFolder, axes: Axes, metric: str, names: list[str]) -> None:
-    axes.set_title(f"{metric_label(metric)} by type")
     left_out = len(names) - MOST_PARTS
-    note(axes, "kind of answer" + (f"; {left_out} more in the table" if left_out > 0 else ""))
+    more = f"; {left_out} more in the table" if left_out > 0 else ""
+    title(axes, f"{metric_label(metric)} by type", f"kind of answer{more}")
     for name, color in zip(names[:MOST_PARTS], COLORS, strict=False):
         steps, values = run.series(f"val/{metric}/type/{name}")
         axes.plot(
             steps, values, color=color, marker="o", markersize=3.5, linewidth=1.6, label=shorten(name, 22)
         )
     axes.set_ylim(0, 1.04)
-    axes.set_xlabel("step")
     legend_below(axes)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_glass.reporting.curves import COLORS, draw_limit, gradient_limit, raw_and_smooth
+from edge_glass.reporting.curves import COLORS, draw_limit, gradient_limit, raw_and_smooth, step_panels
 from edge_glass.reporting.run_folder import RunFolder
-from edge_glass.reporting.style import GOOD, NothingToPlotError, note
+from edge_glass.reporting.style import GOOD, NothingToPlotError, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,25 +40,20 @@ def draw(run: RunFolder, figure: Figure) -> None:
     count = bool(parts) + len(others)
     if not count:
         raise NothingToPlotError("metrics.jsonl holds no parts of the loss")
-    panels = iter(np.atleast_1d(figure.subplots(1, count)))
+    panels = iter(step_panels(figure, count))
     if parts:
         axes = next(panels)
-        axes.set_title("Parts of the loss")
-        note(axes, "unweighted, mean over the tokens of the answers")
+        title(axes, "Parts of the loss", "unweighted, mean over the tokens of the answers")
         for name, color in zip(parts, COLORS, strict=False):
             label = PARTS.get(name, name.removeprefix("train/loss_").replace("_", " "))
             raw_and_smooth(axes, *run.series(name), color, label)
         axes.set_ylim(bottom=0)
         axes.legend(loc="best")
-        axes.set_xlabel("step")
     for name in others:
         axes = next(panels)
-        title, text = OTHERS[name]
-        axes.set_title(title)
-        note(axes, text)
+        title(axes, *OTHERS[name])
         raw_and_smooth(axes, *run.series(name), GOOD, None)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("step")
         if name == "train/grad_norm":
             limit = gradient_limit(run)
             if limit is not None and limit < axes.get_ylim()[1]:
