@@ -554,7 +554,7 @@ class TestAnswering:
             (2, "the question is empty", (picture, " ")),
             (2, "was trained without sounds", (picture, "what is it?", "--audio", "a.wav")),
             (2, "add --sample", (picture, "what is it?", "--temperature", 0.5)),
-            (2, "temperature is -1.0", (picture, "what is it?", "--sample", "--temperature", -1)),
+            (2, "a number above 0, got -1.0", (picture, "what is it?", "--sample", "--temperature", -1)),
         )
         for expected, says, arguments in asked:
             code, out, err = run("answer", answering, *arguments)
