@@ -22,13 +22,12 @@ from edge_glass.reporting.inspection import (
     InspectedInput,
     InspectedSample,
     InspectedToken,
-    InspectionView,
+    Inspection,
     chips,
     count_checks,
     inspected_tokens,
     token_text,
     visible,
-    write_inspection_page,
 )
 from edge_glass.reporting.terminal import as_text
 
@@ -86,7 +85,7 @@ def terminal(*args: Any, colours: bool = True) -> str:
     buffer = io.StringIO()
     Console(
         file=buffer, width=100, force_terminal=colours, color_system="standard" if colours else None
-    ).print(InspectionView(*args))
+    ).print(Inspection(*args))
     return buffer.getvalue()
 
 
@@ -145,7 +144,7 @@ def test_a_prefix_is_shown_where_it_stands(trained_tokenizer, tmp_path):
     assert "<|user|> <picture×49>" in " ".join(terminal([inside], [], colours=False).split())
     front = terminal([sample(trained_tokenizer)], [], colours=False)
     assert "<picture×49> <|begin|>" in " ".join(front.split())
-    path = write_inspection_page(tmp_path / "page.html", [inside], "x", [], {})
+    path = Inspection([inside], [], "x", {}).write_page(tmp_path / "page.html")
     chips_shown = re.findall(r'class="chip[^>]*>([^<]*)', path.read_text().partition("<article")[2])
     assert [text.partition(" ")[0] for text in chips_shown[:4]] == [
         "&lt;|begin|&gt;",
@@ -186,7 +185,7 @@ def test_checks_are_counted_by_name(trained_tokenizer):
 def test_the_page_shows_every_token_with_its_kind(tmp_path, read_page, trained_tokenizer):
     shown = sample(trained_tokenizer)
     page = read_page(
-        write_inspection_page(tmp_path / "deep" / "x.html", [shown], "easy", [], {"decoder": "TRM"})
+        Inspection([shown], [], "easy", {"decoder": "TRM"}).write_page(tmp_path / "deep" / "x.html")
     )
     marker, read, trained = "chip special", "chip", "chip trained"
     assert chip_classes(page) == [
@@ -213,7 +212,7 @@ def test_the_page_shows_every_token_with_its_kind(tmp_path, read_page, trained_t
 def test_what_is_wrong_is_said_above_and_at_its_sample(tmp_path, read_page, trained_tokenizer):
     good = sample(trained_tokenizer)
     bad = replace(good, checks=(CHECKS[0], (CHECKS[1][0], "<b>id 5</b> has no label")))
-    page = read_page(write_inspection_page(tmp_path / "x.html", [good, bad], "easy", [], {}))
+    page = read_page(Inspection([good, bad], [], "easy", {}).write_page(tmp_path / "x.html"))
     assert "✗ 1 of 2 checks fail" in page.text and "All checks hold" not in page.text
     assert "the end is trained: wrong in sample 2, holds for 1 of 2" in page.text
     assert "the end is trained: <b>id 5</b> has no label" in page.text
@@ -234,7 +233,7 @@ def test_hostile_text_stays_text(tmp_path, read_page):
     )
     tokens = (InspectedToken(HOSTILE, 5, True, True), *shown.tokens)
     shown = replace(shown, tokens=tokens)
-    path = write_inspection_page(tmp_path / "x.html", [shown], HOSTILE, [HOSTILE], {HOSTILE: HOSTILE})
+    path = Inspection([shown], [HOSTILE], HOSTILE, {HOSTILE: HOSTILE}).write_page(tmp_path / "x.html")
     page = read_page(path)
     assert page.text.count('<script>alert("x")</script>') > 12
     assert "<1B>" in page.text and "\x1b" not in page.text and "\u202e" not in page.text
@@ -246,13 +245,13 @@ def test_hostile_text_stays_text(tmp_path, read_page):
 def test_half_a_surrogate_can_be_written(tmp_path, read_page, trained_tokenizer):
     shown = sample(trained_tokenizer, id="\ud83d", prompt="\ud83d", facts={"\ud83d": "\ud83d"})
     assert (
-        "<U+D83D>" in read_page(write_inspection_page(tmp_path / "x.html", [shown], "x", ["\ud83d"], {})).text
+        "<U+D83D>" in read_page(Inspection([shown], ["\ud83d"], "x", {}).write_page(tmp_path / "x.html")).text
     )
 
 
 def test_the_page_holds_the_very_pixels_the_model_sees(tmp_path, read_page, trained_tokenizer):
     picture = noise(64, 48)
-    page = read_page(write_inspection_page(tmp_path / "x.html", [sample(trained_tokenizer)], "x", [], {}))
+    page = read_page(Inspection([sample(trained_tokenizer)], [], "x", {}).write_page(tmp_path / "x.html"))
     source, seen = map(decoded, page.images())
     assert source.tobytes() == picture.tobytes()
     assert seen.tobytes() == TRANSFORM.crop(picture).tobytes()
@@ -262,7 +261,7 @@ def test_the_page_holds_the_very_pixels_the_model_sees(tmp_path, read_page, trai
 def test_pictures_of_any_mode_and_size(tmp_path, read_page, trained_tokenizer, mode):
     picture = Image.new(mode, (3000, 20))
     shown = sample(trained_tokenizer, inputs=(picture_input(picture),))
-    page = read_page(write_inspection_page(tmp_path / "x.html", [shown], "x", [], {}))
+    page = read_page(Inspection([shown], [], "x", {}).write_page(tmp_path / "x.html"))
     source, seen = map(decoded, page.images())
     assert max(source.size) == 1024 and seen.size == (32, 32)
     assert source.format == ("PNG" if mode == "RGBA" else "JPEG")
@@ -272,7 +271,7 @@ def test_sounds_have_a_length_and_perhaps_a_spectrogram(tmp_path, read_page, tra
     heard = InspectedInput("audio", 30, None, noise(320, 80, "L"), "3.2 s", "80 bands × 320 frames", "16 kHz")
     both = sample(trained_tokenizer, inputs=(picture_input(noise(8, 8), tokens=16), heard))
     alone = sample(trained_tokenizer, inputs=(replace(heard, seen=None, seen_size=""),))
-    page = read_page(write_inspection_page(tmp_path / "x.html", [both, alone], "x", [], {}))
+    page = read_page(Inspection([both, alone], [], "x", {}).write_page(tmp_path / "x.html"))
     assert len(page.images()) == 3 and decoded(page.images()[2]).size == (320, 80)
     for words in (
         "♪",
@@ -284,7 +283,7 @@ def test_sounds_have_a_length_and_perhaps_a_spectrogram(tmp_path, read_page, tra
         "prefix 46",
     ):
         assert words in page.text
-    text = as_text(InspectionView([both, alone], []))
+    text = as_text(Inspection([both, alone], []))
     assert "<picture×16> <sound×30> <|begin|>" in text
     assert "sound 3.2 s → 80 bands × 320 frames → 30 tokens (16 kHz)" in text
 
@@ -297,16 +296,16 @@ def test_pictures_among_the_tokens_need_no_prefix(tmp_path, read_page, trained_t
         tokens=(shown.tokens[0], *pads, *shown.tokens[1:]),
         inputs=(replace(shown.inputs[0], tokens=0),),
     )
-    page = read_page(write_inspection_page(tmp_path / "x.html", [inside], "x", [], {}))
+    page = read_page(Inspection([inside], [], "x", {}).write_page(tmp_path / "x.html"))
     assert "<|image_pad|> × 256" in page.text and "chip prefix" not in chip_classes(page)
     assert "in all 267 tokens" in page.text
 
 
 def test_words_alone_and_nothing_at_all(tmp_path, read_page, trained_tokenizer):
     words = sample(trained_tokenizer, inputs=(), checks=(), facts={})
-    page = read_page(write_inspection_page(tmp_path / "x.html", [words], "x", LENGTHS, {}))
+    page = read_page(Inspection([words], LENGTHS, "x", {}).write_page(tmp_path / "x.html"))
     assert page.images() == [] and LENGTHS[0] in page.text and "All checks hold" not in page.text
-    assert "There is no sample" in read_page(write_inspection_page(tmp_path / "y.html", [], "x", [], {})).text
+    assert "There is no sample" in read_page(Inspection([], [], "x", {}).write_page(tmp_path / "y.html")).text
 
 
 # The terminal
@@ -314,7 +313,7 @@ def test_words_alone_and_nothing_at_all(tmp_path, read_page, trained_tokenizer):
 
 def test_without_colours_trained_tokens_stand_in_brackets(trained_tokenizer):
     turns = [("user", QUESTION), ("assistant", "yes"), ("user", QUESTION), ("assistant", ANSWER)]
-    text = as_text(InspectionView([sample(trained_tokenizer, turns)], LENGTHS), width=200)
+    text = as_text(Inspection([sample(trained_tokenizer, turns)], LENGTHS), width=200)
     assert "[yes <|end|>] <|user|> what ·color ·is ·the ·triangle ? <|assistant|> [blue <|end|>]" in text
     assert "[trained]  read only" in text and "prompt 19 tokens, trained 4" in text
     assert "\x1b" not in text and text.splitlines()[-2:] == LENGTHS
@@ -336,12 +335,12 @@ def test_no_color_is_obeyed(trained_tokenizer, monkeypatch):
 def test_a_fault_is_said_at_its_sample_and_below(trained_tokenizer):
     good = sample(trained_tokenizer)
     bad = replace(good, checks=(CHECKS[0], (CHECKS[1][0], "id 5 has no label")))
-    text = as_text(InspectionView([good, bad], []))
+    text = as_text(Inspection([good, bad], []))
     assert "  ✗ the end is trained: id 5 has no label" in text
     assert "✗ the end is trained: holds for 1 of 2 samples, not for 2" in text
     assert "✓ a label is the id of its own token: 2 of 2 samples" in text
 
 
 def test_eight_samples_fit_on_a_screen(trained_tokenizer):
-    text = as_text(InspectionView([sample(trained_tokenizer)] * 8, LENGTHS))
+    text = as_text(Inspection([sample(trained_tokenizer)] * 8, LENGTHS))
     assert len(text.splitlines()) <= 40 and max(map(len, text.splitlines())) <= 110

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -303,36 +303,6 @@ class _Sample:
     bar: list[tuple[str, int, str]]  # kind, tokens, words
 
 
-def write_inspection_page(
-    path: Path,
-    samples: Sequence[InspectedSample],
-    title: str,
-    lengths: Sequence[str],
-    overview: Mapping[str, str],
-) -> Path:
-    """Write one self-contained page with every sample as the model receives it.
-
-    Args:
-        path: Of the page.
-        samples: To show, in this order.
-        title: Name of the experiment.
-        lengths: Lines of `LengthReport.lines`; none are needed.
-        overview: Facts about the whole by name: model, decoder, tokenizer, prompt template, prefix.
-    """
-    return write_page(
-        path,
-        "inspection.html.j2",
-        title=_clean(title),
-        samples=[_sample(sample) for sample in samples],
-        lengths=[_clean(line) for line in lengths],
-        overview={_clean(name): _clean(value) for name, value in overview.items()},
-        checks=count_checks(samples),
-        inside=any(one.inside for sample in samples for one in sample.inputs),
-        boxes=any(one.source_boxes or one.seen_boxes for sample in samples for one in sample.inputs),
-        clean=_clean,
-    )
-
-
 def _sample(sample: InspectedSample) -> _Sample:
     trained = sum(token.trained for token in sample.tokens)
     inside = sum(one.inside for one in sample.inputs)
@@ -371,19 +341,43 @@ def _encode(picture: Image.Image | None, most: int | None = None) -> _Shown | No
 
 
 @dataclass(frozen=True)
-class InspectionView:
-    """Samples for `rich.console.Console.print`.
+class Inspection:
+    """Samples as the model receives them, with what there is to know of the whole.
 
-    On a terminal with colours trained tokens are underlined white on blue; elsewhere, and with NO_COLOR, they
-    stand in brackets.
+    `rich.console.Console.print` shows them: on a terminal with colours trained tokens are underlined white on
+    blue; elsewhere, and with NO_COLOR, they stand in brackets.
 
     Attributes:
-        samples: To show.
-        lengths: Lines of `LengthReport.lines`, shown below; none are needed.
+        samples: In the order they are shown.
+        lengths: Lines of the length report of their split.
+        title: Name of the experiment.
+        overview: Facts by name: model, decoder, tokenizer, prompt template, prefix.
     """
 
     samples: Sequence[InspectedSample]
-    lengths: Sequence[str]
+    lengths: Sequence[str] = ()
+    title: str = ""
+    overview: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> Inspection:
+        """Return what `rich` prints on a terminal."""
+        return self
+
+    def write_page(self, path: str | Path) -> Path:
+        """Write the samples as one self-contained HTML page and return its path."""
+        inputs = [one for sample in self.samples for one in sample.inputs]
+        return write_page(
+            Path(path),
+            "inspection.html.j2",
+            title=_clean(self.title),
+            samples=[_sample(sample) for sample in self.samples],
+            lengths=[_clean(line) for line in self.lengths],
+            overview={_clean(name): _clean(value) for name, value in self.overview.items()},
+            checks=count_checks(self.samples),
+            inside=any(one.inside for one in inputs),
+            boxes=any(one.source_boxes or one.seen_boxes for one in inputs),
+            clean=_clean,
+        )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Print legend, samples, what was checked, lengths."""
@@ -399,31 +393,6 @@ class InspectionView:
         if self.lengths:
             yield Text()
             yield from (Text(visible(line)) for line in self.lengths)
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """Samples with what there is to know of the whole.
-
-    Attributes:
-        samples: As the model receives them.
-        lengths: Lines of the length report of their split.
-        title: Name of the experiment.
-        overview: Facts by name.
-    """
-
-    samples: list[InspectedSample]
-    lengths: list[str]
-    title: str
-    overview: dict[str, str]
-
-    def lines(self) -> InspectionView:
-        """Return the samples as `rich` prints them on a terminal."""
-        return InspectionView(self.samples, self.lengths)
-
-    def write_page(self, path: str | Path) -> Path:
-        """Write the samples as one self-contained HTML page and return its path."""
-        return write_inspection_page(Path(path), self.samples, self.title, self.lengths, self.overview)
 
 
 def _legend(plain: bool) -> Text:

@@ -17,7 +17,7 @@ from edge_glass.detection.boxes.codec import BoxCodec, box_codec
 from edge_glass.detection.collators import Qwen2VLCollatorV1, Qwen2VLCollatorV2, planned_size
 from edge_glass.detection.report.inspected_rows import seen_picture
 from edge_glass.detection.report.inspection import detection_overview, inspected_detections
-from edge_glass.reporting.inspection import InspectedSample, InspectionView, chips, write_inspection_page
+from edge_glass.reporting.inspection import InspectedSample, Inspection, chips
 from edge_glass.reporting.terminal import as_text
 from edge_glass.vlm.family import build_processor
 
@@ -188,7 +188,7 @@ def test_the_page_lays_boxes_over_the_very_pixels(absolute: Made, tmp_path, read
         {"name": "x", "task": "detection", "vlm": {"family": "qwen2_5_vl"}, "detection": {"prompt": "<b>"}}
     )
     overview = detection_overview(config, absolute.processor, absolute.codec, ["cat", "<i>"])
-    page = read_page(write_inspection_page(tmp_path / "x.html", samples, "boxes", [], overview))
+    page = read_page(Inspection(samples, [], "boxes", overview).write_page(tmp_path / "x.html"))
     source, seen = map(decoded, page.images()[:2])
     assert source.tobytes() == absolute.rows[0]["images"][0].tobytes()
     assert seen.tobytes() == samples[0].inputs[0].seen.tobytes()
@@ -204,7 +204,7 @@ def test_the_page_lays_boxes_over_the_very_pixels(absolute: Made, tmp_path, read
 
 
 def test_the_terminal_says_sizes_counts_and_boxes(absolute: Made):
-    text = as_text(InspectionView(absolute.samples(), []), width=160)
+    text = as_text(Inspection(absolute.samples(), []), width=160)
     assert "picture 60 × 140 → 56 × 140 → 10 tokens (scaled by 0.933 across and 1.000 down)" in text
     assert "<|vision_start|> <|image_pad|>×10 <|vision_end|>" in text
     assert '[[{" bbox _ 2 d ": ·[' in text and "<|im_end|>]" in text

@@ -45,7 +45,7 @@ def inspected_detections(
 def detection_overview(
     config: DetectionConfig, processor: Any, codec: BoxCodec, categories: Sequence[str]
 ) -> dict[str, str]:
-    """Facts about a detection experiment by name, for `write_inspection_page`."""
+    """Facts about a detection experiment by name, for `Inspection`."""
     vlm, detection = config.vlm, config.detection
     whose = "a toy" if config.tiny else (vlm.source or "from random weights")
     numbers = "0 to 1000 of the picture's sides" if codec.relative else "pixels of the picture that is seen"
