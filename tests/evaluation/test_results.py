@@ -27,6 +27,7 @@ def test_the_form():
         trained=estimates(0, 1.5),
         baseline=estimates(1, 50.0),
         closed_form=estimates(2, 0.1),
+        rivals={"nearest_neighbour": estimates(3, 2.5)},
         seconds=12.5,
         samples=4000,
         data={"train": SplitCount(1468, {"cannot be decoded": 3})},
@@ -35,7 +36,17 @@ def test_the_form():
     assert set(results["metrics"]) == set(results["baseline"]) == set(results["closed_form"])
     assert {"i2t_r1", "t2i_r10", "mean_r5", "mean_r1@4", "i2t_medr@4"} <= set(results["metrics"])
     assert all(set(entry) == {"value", "low", "high"} for entry in results["metrics"].values())
-    assert set(results["verdict"]) == {"status", "metric", "difference", "low", "high"}
+    keys = {"status", "metric", "difference", "low", "high", "groups", "strongest_rival"}
+    assert set(results["verdict"]) == keys and results["verdict"]["groups"] == 40
+    assert set(results["rivals"]) == {"closed_form", "nearest_neighbour"}
+    assert results["rivals"]["closed_form"] == results["closed_form"]
+    strongest = results["verdict"]["strongest_rival"]
+    against = results["closed_form_verdict"]
+    assert strongest == {
+        "name": "closed_form",
+        "value": results["closed_form"]["mean_r1"]["value"],
+        **{key: against[key] for key in ("status", "difference", "low", "high")},
+    }
     assert results["verdict"]["status"] == "improved"
     assert results["closed_form_verdict"]["status"] == "worse"
     assert results["data"]["train"] == {"rows": 1468, "rejected": {"cannot be decoded": 3}}
@@ -48,7 +59,7 @@ def test_optional_parts_are_absent_not_null():
         split="val", metric="i2t_r1", trained=known, baseline=known, seconds=1, samples=2
     )
     assert set(results) == {"split", "metrics", "baseline", "verdict", "seconds", "samples"}
-    assert results["verdict"]["status"] == "unchanged"
+    assert results["verdict"]["status"] == "unchanged" and "strongest_rival" not in results["verdict"]
 
 
 def test_writing_is_atomic_and_reads_back(tmp_path):

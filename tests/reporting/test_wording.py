@@ -43,6 +43,22 @@ def test_headlines():
 
 
 @pytest.mark.parametrize(
+    ("status", "rival", "words"),
+    [
+        ("improved", "worse", "Improved, but the nearest neighbour is better (0.410 to 0.360): mean R@1 0.010"),
+        ("improved", "improved", "Improved, and better than the strongest trivial rival (nearest neighbour, 0"),
+        ("improved", "unchanged", "Improved, but not told apart from the nearest neighbour (0.410 to 0.360):"),
+        ("worse", "worse", "Worse, and the nearest neighbour is better (0.410 to 0.360): mean R@1 0.010"),
+        ("too_few", "too_few", "Too few to say, and not told apart from the nearest neighbour (0.410 to 0.36"),
+    ],
+)
+def test_the_headline_names_the_strongest_rival(status, rival, words):
+    found = results(status, 0.35, 0.31, 0.39)
+    found["verdict"]["strongest_rival"] = {"name": "nearest_neighbour", "value": 0.41, "status": rival}
+    assert headline(found).startswith(words)
+
+
+@pytest.mark.parametrize(
     ("status", "words"),
     [
         ("improved", "Training beat the closed form: mean R@1 0.360 against 0.300 (+0.060"),

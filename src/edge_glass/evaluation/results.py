@@ -1,10 +1,16 @@
 """`results.json`: the final numbers of a run, in the one form that reports, tests and people read.
 
     {"split": "test", "metrics": {NAME: {"value", "low", "high"}}, "baseline": {the same names},
-     "verdict": {"status", "metric", "difference", "low", "high"}, "seconds": …, "samples": …}
+     "rivals": {NAME: {as "metrics"}},
+     "verdict": {"status", "metric", "difference", "low", "high", "groups", "sentence", "strongest_rival"},
+     "seconds": …, "samples": …}
 
-With the closed form measured, "closed_form" (same form as "metrics") and "closed_form_verdict" (trained
-against it) stand beside them; "data", when given, says how many rows were used and left out (`SplitCount`).
+Rivals are what needs no training: the closed form, the nearest neighbour, the most frequent answer, the average
+box … "strongest_rival" has "name", "value", and "status", "difference", "low" and "high" of trained - rival; it
+is absent where there is none. With the closed form measured, "closed_form" (same form as "metrics") and
+"closed_form_verdict" (trained against it) stand beside them; "data", when given, says how many rows were used
+and left out (`SplitCount`). Files of earlier versions have no "rivals", "groups", "sentence" and
+"strongest_rival".
 """
 
 from __future__ import annotations
@@ -17,8 +23,7 @@ from typing import Any
 
 from edge_glass.core.errors import DataError
 from edge_glass.core.files import write_whole
-from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.verdict import compare
+from edge_glass.evaluation.verdict import Estimates, compare, strongest_rival
 
 REQUIRED_KEYS = ("split", "metrics", "baseline", "verdict", "seconds", "samples")
 
@@ -31,7 +36,7 @@ class SplitCount:
     rejected: dict[str, int] = field(default_factory=dict)
 
 
-def metrics_dict(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+def metrics_dict(estimates: Estimates) -> dict[str, dict[str, float]]:
     """Name → {"value", "low", "high"}."""
     return {name: asdict(estimate.interval()) for name, estimate in estimates.items()}
 
@@ -40,11 +45,12 @@ def assemble_results(
     *,
     split: str,
     metric: str,
-    trained: Mapping[str, Estimate],
-    baseline: Mapping[str, Estimate],
+    trained: Estimates,
+    baseline: Estimates,
     seconds: float,
     samples: int,
-    closed_form: Mapping[str, Estimate] | None = None,
+    closed_form: Estimates | None = None,
+    rivals: Mapping[str, Estimates] | None = None,
     data: Mapping[str, SplitCount] | None = None,
 ) -> dict[str, Any]:
     """The dictionary of `results.json`.
@@ -56,7 +62,8 @@ def assemble_results(
         baseline: Of the untouched model, on the same queries with the same draws.
         seconds: Of training.
         samples: Pairs seen in training, repeats counted.
-        closed_form: Of the closed-form model, if measured.
+        closed_form: Of the closed-form model, if measured; one of the rivals.
+        rivals: Name → estimates of other models that need no training, on the same queries.
         data: Split → rows used and left out.
 
     Raises:
@@ -70,6 +77,11 @@ def assemble_results(
         "seconds": float(seconds),
         "samples": int(samples),
     }
+    rivals = dict(rivals or {}) | ({} if closed_form is None else {"closed_form": closed_form})
+    if rivals:
+        results["rivals"] = {name: metrics_dict(found) for name, found in rivals.items()}
+    if (strongest := strongest_rival(metric, trained, rivals)) is not None:
+        results["verdict"]["strongest_rival"] = strongest
     if closed_form is not None:
         results["closed_form"] = metrics_dict(closed_form)
         results["closed_form_verdict"] = compare(metric, trained, closed_form).as_dict()

@@ -1,4 +1,4 @@
-"""Did training help? One word, and the interval it rests on."""
+"""Did training help, and is there something simpler that does as well? One word, and the interval it rests on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from edge_glass.config.metrics import higher_is_better
 from edge_glass.core.errors import ConfigError
 from edge_glass.evaluation.intervals import Estimate, Interval
 
-Status = Literal["improved", "unchanged", "worse"]
+Status = Literal["improved", "unchanged", "worse", "too_few"]
+Estimates = Mapping[str, Estimate]
+"""Metric → its estimate, of one model."""
+
+FEWEST_GROUPS = 5.0
+"""Below, no interval is trusted whatever the numbers look like; see docs/benchmarks.md."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Verdict:
     """The paired difference trained - baseline on one metric, and what it means.
 
     `difference`, `low` and `high` keep the metric's own sign: a median rank that fell by 40 has the
-    difference -40 and the status `improved`.
+    difference -40 and the status `improved`. `groups` is how many independent groups were measured.
     """
 
     status: Status
@@ -26,21 +31,24 @@ class Verdict:
     difference: float
     low: float
     high: float
+    groups: float
 
     def as_dict(self) -> dict[str, Any]:
         """The form that stands in `results.json`."""
         return asdict(self)
 
 
-def judge(metric: str, difference: Interval) -> Verdict:
-    """Improved or worse only when the 95 % interval of the difference excludes 0."""
+def judge(metric: str, difference: Interval, groups: float) -> Verdict:
+    """Improved or worse only when the 95 % interval of the difference excludes 0, on groups enough."""
     status: Status = "unchanged"
-    if difference.low > 0.0 or difference.high < 0.0:
+    if groups < FEWEST_GROUPS:
+        status = "too_few"
+    elif difference.low > 0.0 or difference.high < 0.0:
         status = "improved" if (difference.low > 0.0) == higher_is_better(metric) else "worse"
-    return Verdict(status, metric, difference.value, difference.low, difference.high)
+    return Verdict(status, metric, difference.value, difference.low, difference.high, round(groups, 1))
 
 
-def compare(metric: str, trained: Mapping[str, Estimate], baseline: Mapping[str, Estimate]) -> Verdict:
+def compare(metric: str, trained: Estimates, baseline: Estimates) -> Verdict:
     """Verdict on one metric from paired estimates of two models.
 
     Raises:
@@ -50,4 +58,26 @@ def compare(metric: str, trained: Mapping[str, Estimate], baseline: Mapping[str,
         raise ConfigError(
             f"evaluation.primary_metric: {metric!r} was not measured; it is one of {', '.join(trained)}"
         )
-    return judge(metric, trained[metric].minus(baseline[metric]))
+    difference = trained[metric].difference(baseline[metric])
+    return judge(metric, difference.interval(), difference.groups)
+
+
+def strongest_rival(metric: str, trained: Estimates, rivals: Mapping[str, Estimates]) -> dict[str, Any] | None:
+    """The rival that is best on a metric, and the paired difference trained - rival.
+
+    Args:
+        metric: The primary one.
+        trained: Estimates of the trained model.
+        rivals: Name → estimates of what needs no training, on the same rows with the same draws.
+
+    Returns:
+        `name`, `value`, and `status`, `difference`, `low`, `high` as a verdict on the trained model has them;
+        None where no rival was measured on this metric.
+    """
+    values = {name: found[metric].value for name, found in rivals.items() if metric in found}
+    if not values:
+        return None
+    name = (max if higher_is_better(metric) else min)(values, key=lambda name: values[name])
+    verdict = compare(metric, trained, rivals[name]).as_dict()
+    compared = {key: verdict[key] for key in ("status", "difference", "low", "high")}
+    return {"name": name, "value": values[name], **compared}

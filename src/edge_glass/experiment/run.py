@@ -129,6 +129,7 @@ def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: 
         "peak_memory_bytes": memory,
         "processes": distributed.world_size(),
     }
+    results["verdict"]["sentence"] = headline(results)
     write_json(folder / RESULTS, results)
     write_report(folder)
 

@@ -18,7 +18,7 @@ from edge_glass.core import distributed
 from edge_glass.core.errors import DataError
 from edge_glass.core.files import write_whole
 from edge_glass.evaluation.intervals import Estimate
-from edge_glass.evaluation.results import assemble_results, metrics_dict, read_json, write_json
+from edge_glass.evaluation.results import assemble_results, read_json, write_json
 from edge_glass.tasks.experiment import Cost, split_counts
 from edge_glass.tasks.sources import training_device
 from edge_glass.tasks.text_generation import TextGenerationTask
@@ -35,7 +35,8 @@ class TextGenerationRun(TextGenerationTask):
 
     Attributes:
         guess: What stands in results.json for guessing without looking, such as `average_box`.
-        guess_metrics: The metrics of the guess that are kept there, with their parts (`exact_match/type/…`).
+        guess_metrics: The metrics of the guess that are kept there beside the primary one, with their parts
+            (`exact_match/type/…`).
     """
 
     guess: ClassVar[str]
@@ -113,6 +114,9 @@ class TextGenerationRun(TextGenerationTask):
         return distributed.on_main(lambda: self._write_results(folder, untouched, trained, cost))
 
     def _write_results(self, folder: Path, untouched: Any, trained: Any, cost: Cost) -> dict[str, Any]:
+        names = tuple(dict.fromkeys((*self.guess_metrics, self.primary_metric.partition("/")[0])))
+        guessed = self.estimates(self.guesses(trained.rows), metrics=names)
+        kept = {name: one for name, one in guessed.items() if name.partition("/")[0] in names}
         results = assemble_results(
             split="test",
             metric=self.primary_metric,
@@ -121,10 +125,9 @@ class TextGenerationRun(TextGenerationTask):
             seconds=cost.seconds,
             samples=cost.samples,
             data=split_counts(self.splits),
+            rivals={self.guess: kept},
         )
-        guessed = self.estimates(self.guesses(trained.rows), metrics=self.guess_metrics)
-        kept = {name: one for name, one in guessed.items() if name.partition("/")[0] in self.guess_metrics}
-        results[self.guess] = {"metrics": metrics_dict(kept)}
+        results[self.guess] = {"metrics": results["rivals"][self.guess]}
         results["task"] = self.config.task
         self.save_archive(folder, trained, untouched)
         self.save_model(folder / "model")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_glass.alignment.measure.retrieval import FUSED_DIRECTIONS, RetrievalResult, recall_at
-from edge_glass.evaluation.intervals import Estimate, resample_counts
+from edge_glass.evaluation.intervals import SHARE, Estimate, effective_groups, resample_counts
 
 RECALLS: tuple[int, ...] = (1, 5, 10)
 MEASURES: tuple[str, ...] = (*(f"r{k}" for k in RECALLS), "medr")
@@ -64,13 +64,18 @@ def estimate_retrieval(result: RetrievalResult, samples: int = 2000, seed: int =
                 name = metric_name(f"{direction}_{measure}", dim, result.dimensions[0])
                 parts.setdefault(name, []).append(draws)
     draws_of = {name: np.concatenate(chunks) for name, chunks in parts.items()}
-    values = retrieval_values(result)
-    for name in values:
-        if name.startswith("mean_"):
-            tail = name.removeprefix("mean_")
-            plain = [d for d in result.directions if d not in FUSED_DIRECTIONS.values()]
+    plain = [d for d in result.directions if d not in FUSED_DIRECTIONS.values()]
+    enough: dict[str, float] = {d: effective_groups(sizes[d]) for d in result.directions}
+    enough["mean"] = min(enough[d] for d in plain)  # no surer than the direction with the fewest
+    last = (1.0, float(max(len(groups), *(ranks.max() for ranks in result.ranks.values()))))
+    estimates = {}
+    for name, value in retrieval_values(result).items():
+        side, _, tail = name.partition("_")
+        if side == "mean":
             draws_of[name] = np.mean([draws_of[f"{d}_{tail}"] for d in plain], axis=0)
-    return {name: Estimate(value, draws_of[name]) for name, value in values.items()}
+        bounds = last if tail.startswith("medr") else SHARE
+        estimates[name] = Estimate(value, draws_of[name], enough[side], bounds)
+    return estimates
 
 
 def _weighted_medians(sorted_ranks: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 
 from edge_glass.core.boxes import match_boxes
 from edge_glass.detection.measure.coco_map import COCO_METRICS, CocoPrecision, coco_precision
-from edge_glass.evaluation.intervals import Estimate, resample_counts
+from edge_glass.evaluation.intervals import SHARE, Estimate, effective_groups, resample_counts
 
 DETECTION_METRICS: Final = (
     "mean_iou",
@@ -124,7 +124,13 @@ def estimate_detections(
         for name, part in drawn.items():
             draws.setdefault(name, []).append(part)
     values = _values(counted, precision, wanted)
-    return {name: Estimate(value, np.concatenate(draws[name])) for name, value in values.items()}
+    groups = effective_groups(np.bincount(index))
+    most = float(max(1.0, counted[:, _COLUMNS.index("found")].max()))
+    bounds = dict.fromkeys(values, SHARE) | {"boxes_per_picture": (0.0, most)}
+    return {
+        name: Estimate(value, np.concatenate(draws[name]), groups, bounds[name])
+        for name, value in values.items()
+    }
 
 
 def _values(counted: np.ndarray, precision: CocoPrecision | None, wanted: Sequence[str]) -> dict[str, float]:

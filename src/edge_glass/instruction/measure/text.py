@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from edge_glass.config.metrics import ANSWER_METRIC_FILES, answer_metrics
-from edge_glass.evaluation.intervals import Estimate, estimate_mean, resample_counts
+from edge_glass.evaluation.intervals import Estimate, effective_groups, estimate_mean, resample_counts
 
 NEVER_ENDED: Final = "never_ended"
 
@@ -169,4 +169,4 @@ def _estimate_of_counts(
     np.add.at(by_unit, index, counts)
     chunks = resample_counts(len(by_unit), samples, seed)
     draws = [value(drawn) for chunk in chunks for drawn in chunk @ by_unit]
-    return Estimate(value(counts.sum(axis=0)), np.array(draws))
+    return Estimate(value(counts.sum(axis=0)), np.array(draws), effective_groups(np.bincount(index)))
