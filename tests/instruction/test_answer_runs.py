@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[Any, Sections]] = {
 
 RESULTS = {
     *("split", "metrics", "baseline", "verdict", "seconds", "samples", "data"),
-    *("task", "cost", "most_frequent_answer"),
+    *("task", "cost", "most_frequent_answer", "rivals"),
 }
 COST = {"samples_per_second", "trained_parameters", "total_parameters", "peak_memory_bytes", "processes"}
 METRICS = {"exact_match", "vqa_accuracy", "token_f1", "rouge_l", "meteor", "bleu", "cider", "never_ended"}
@@ -103,7 +103,8 @@ def assert_results(results: dict[str, Any], config: ExperimentConfig) -> None:
     assert guessed <= set(results["most_frequent_answer"]["metrics"]) <= set(results["metrics"])
     verdict = results["verdict"]
     assert verdict["metric"] == config.evaluation.primary_metric
-    assert verdict["status"] in ("improved", "unchanged", "worse")
+    assert verdict["strongest_rival"]["name"] == "most_frequent_answer"
+    assert verdict["status"] in ("improved", "unchanged", "worse", "too_few")
     rows = {name: split["rows"] for name, split in results["data"].items()}
     assert rows["val"] == rows["test"] == 24 and rows["train"] >= 90
     assert results["samples"] == rows["train"] * config.training.epochs

@@ -45,11 +45,27 @@ def test_headlines():
 @pytest.mark.parametrize(
     ("status", "rival", "words"),
     [
-        ("improved", "worse", "Improved, but the nearest neighbour is better (0.410 to 0.360): mean R@1 0.010"),
-        ("improved", "improved", "Improved, and better than the strongest trivial rival (nearest neighbour, 0"),
-        ("improved", "unchanged", "Improved, but not told apart from the nearest neighbour (0.410 to 0.360):"),
+        (
+            "improved",
+            "worse",
+            "Improved, but the nearest neighbour is better (0.410 to 0.360): mean R@1 0.010",
+        ),
+        (
+            "improved",
+            "improved",
+            "Improved, and better than the strongest trivial rival (nearest neighbour, 0",
+        ),
+        (
+            "improved",
+            "unchanged",
+            "Improved, but not told apart from the nearest neighbour (0.410 to 0.360):",
+        ),
         ("worse", "worse", "Worse, and the nearest neighbour is better (0.410 to 0.360): mean R@1 0.010"),
-        ("too_few", "too_few", "Too few to say, and not told apart from the nearest neighbour (0.410 to 0.36"),
+        (
+            "too_few",
+            "too_few",
+            "Too few to say, and not told apart from the nearest neighbour (0.410 to 0.36",
+        ),
     ],
 )
 def test_the_headline_names_the_strongest_rival(status, rival, words):

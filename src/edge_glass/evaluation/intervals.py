@@ -1,20 +1,20 @@
 """How sure is a number measured on some groups? Intervals of a metric, and of the difference of two models.
 
-The unit is the *group*: one picture with all its captions or questions. What belongs to one picture is not
-independent, and the two directions of retrieval are measured on the same pictures; whole groups respect both.
-The bootstrap draws groups anew, with replacement, and so tells the spread of any metric, of medians and of F1
-too. The draws depend on (number of groups, samples, seed) only: two models measured on the same groups meet the
-same draws, and their difference is paired without further ado.
+The unit is the *group*: one picture with all its captions or questions. What belongs to one picture is
+not independent, and the two directions of retrieval are measured on the same pictures; whole groups respect
+both. The bootstrap draws groups anew, with replacement, and so tells the spread of any metric, of medians and
+of F1 too. The draws depend on (number of groups, samples, seed) only: two models measured on the same groups
+meet the same draws, and their difference is paired without further ado.
 
-The middle 95 % of the draws would be too narrow for few groups. Instead the spread of the draws is what the
-standard error is made of, and Student's t with one degree of freedom less than groups the multiple of it; where
-the draws are skewed, the longer side is stretched. Groups that all say the same have no spread: then the next
-group is allowed to differ as often as the rule of three (here exact) allows. `benchmarks/interval_coverage.py`
+The middle 95 % of the draws would be too narrow for few groups. Instead their spread gives the standard
+error, and Student's t, with one degree of freedom less than groups, how many of these the interval reaches;
+where the draws are skewed, the longer side is stretched. Groups that all say the same have no spread: then
+the others may differ as often as the rule of three (here exact) allows. `benchmarks/interval_coverage.py`
 measures how often such intervals hold the truth.
 
-Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 22; Johnson, Modified t
-tests and confidence intervals for asymmetrical populations (1978); Kish, Survey Sampling (1965), for groups of
-unequal size.
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 22; Johnson, Modified
+t tests and confidence intervals for asymmetrical populations (1978); Kish, Survey Sampling (1965), for groups
+of unequal size.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Estimate:
         return group_interval(self)
 
     def minus(self, other: Estimate) -> Interval:
-        """The 95 % interval of the paired difference; both must come from the same groups, samples and seed."""
+        """The 95 % interval of the paired difference; both must have the same groups, samples and seed."""
         return group_interval(self.difference(other))
 
     def difference(self, other: Estimate) -> Estimate:

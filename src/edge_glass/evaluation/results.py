@@ -5,9 +5,9 @@
      "verdict": {"status", "metric", "difference", "low", "high", "groups", "sentence", "strongest_rival"},
      "seconds": …, "samples": …}
 
-Rivals are what needs no training: the closed form, the nearest neighbour, the most frequent answer, the average
-box … "strongest_rival" has "name", "value", and "status", "difference", "low" and "high" of trained - rival; it
-is absent where there is none. With the closed form measured, "closed_form" (same form as "metrics") and
+Rivals are what needs no training: the closed form, the most frequent answer, the average box …
+"strongest_rival" has "name", "value", and "status", "difference", "low" and "high" of trained - rival; it is
+absent where there is none. With the closed form measured, "closed_form" (same form as "metrics") and
 "closed_form_verdict" (trained against it) stand beside them; "data", when given, says how many rows were used
 and left out (`SplitCount`). Files of earlier versions have no "rivals", "groups", "sentence" and
 "strongest_rival".

@@ -1,4 +1,4 @@
-"""Did training help, and is there something simpler that does as well? One word, and the interval it rests on."""
+"""Did training help, and does something simpler do as well? One word, and the interval it rests on."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def compare(metric: str, trained: Estimates, baseline: Estimates) -> Verdict:
     return judge(metric, difference.interval(), difference.groups)
 
 
-def strongest_rival(metric: str, trained: Estimates, rivals: Mapping[str, Estimates]) -> dict[str, Any] | None:
+def strongest_rival(
+    metric: str, trained: Estimates, rivals: Mapping[str, Estimates]
+) -> dict[str, Any] | None:
     """The rival that is best on a metric, and the paired difference trained - rival.
 
     Args:

@@ -26,7 +26,11 @@ def page(finished_run, read_page):
 def test_the_page_says_what_happened(page, finished_run):
     results = RunFolder(finished_run).results
     value = results["metrics"]["mean_r1"]["value"]
-    assert f"→ {value:.3f} (+" in page.text and "Improved: mean R@1" in page.text
+    rival = results["verdict"]["strongest_rival"]
+    words = (
+        f"Improved, and better than the strongest trivial rival (closed form, {rival['value']:.3f}): mean R@1"
+    )
+    assert f"→ {value:.3f} (+" in page.text and words in page.text
     assert "Training beat the closed form" in page.text
     assert "guessing would give R@1 0.0250" in page.text
     assert "1,468 rows used, 3 left out: <i>cannot be decoded</i> (2), caption is empty (1)" in page.text
@@ -63,7 +67,7 @@ def test_the_metrics_csv_is_written_beside_it(page, finished_run):
 def test_a_model_made_worse_and_not_better_than_the_closed_form(tmp_path, make_run, read_page):
     folder = make_run(tmp_path / "run", noise=9.0, baseline_noise=0.5, closed_noise=0.5)
     found = read_page(write_report(folder))
-    assert "Worse: mean R@1" in found.text
+    assert "Worse, and the closed form is better (" in found.text
     assert "Training did not beat the closed form" in found.text
     assert "Worst: furthest down the list" in found.text
     assert len([a for _, a in found.tags if "missed" in str(a.get("class"))]) >= 8
@@ -89,6 +93,7 @@ def test_results_without_extras(tmp_path, finished_run, read_page):
     results = json.loads((finished_run / "results.json").read_text(encoding="utf-8"))
     for key in ("closed_form", "closed_form_verdict", "data"):
         del results[key]
+    del results["rivals"], results["verdict"]["strongest_rival"]  # as in files of earlier versions
     (tmp_path / "results.json").write_text(json.dumps(results))
     found = read_page(write_report(tmp_path))
     assert "Improved" in found.text and "closed form" not in found.text and "guessing" not in found.text
