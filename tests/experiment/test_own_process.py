@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -41,7 +43,7 @@ def fail(what: str) -> None:
 def wait_for_signal(folder: Path) -> None:
     """As a run does: note a signal, finish, say so with 128 + its number."""
     heard: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: heard.append(number))
     (folder / "ready").touch()
     deadline = time.monotonic() + PATIENCE
@@ -67,6 +69,20 @@ def test_it_is_another_process_outside_of_the_terminals_group(tmp_path: Path) ->
     assert before == {number: signal.getsignal(number) for number in before}
 
 
+def test_the_callers_script_is_not_run_again(tmp_path: Path) -> None:
+    """A script without `if __name__ == "__main__"`: a fresh process would run it from the top."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib\n"
+        "from edge_glass.experiment.own_process import in_own_process\n"
+        "print('once')\n"
+        "in_own_process(pathlib.Path.touch, pathlib.Path('made'))\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert (tmp_path / "made").exists()
+
+
 def test_an_error_of_a_user_arrives_whole() -> None:
     with pytest.raises(EdgeGlassError) as caught:
         in_own_process(fail, "user")
@@ -80,7 +96,7 @@ def test_a_process_that_dies(what: str, code: int) -> None:
         in_own_process(fail, what)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_are_passed_on(tmp_path: Path, number: int) -> None:
     def send_when_ready() -> None:
         while not (tmp_path / "ready").exists():

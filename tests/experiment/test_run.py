@@ -8,6 +8,7 @@ import logging
 import resource
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import pytest
 import edge_glass
 from edge_glass.alignment.measure.archive import load_archive
 from edge_glass.config import ExperimentConfig, dump_config, load_config
-from edge_glass.core.errors import CheckpointError, ConfigError, EdgeGlassError
+from edge_glass.core.errors import CheckpointError, ConfigError, DataError, EdgeGlassError
 from edge_glass.data.generated import generated_splits
 from edge_glass.experiment.ablation import ablate
+from edge_glass.experiment.folder import only_run_in
 from edge_glass.experiment.run import RunResult
 from edge_glass.training.checkpoint import list_checkpoints, problems, read_checkpoint
 
@@ -198,6 +200,69 @@ def test_other_settings_are_named_on_resume(
     assert f"optimization.lr (was {lr}, is 0.5)" in caplog.text
     assert "training.early_stopping_patience (was None, is 7)" in caplog.text
     assert (folder / "config.yaml").read_bytes() == (finished.folder / "config.yaml").read_bytes()
+
+
+def test_a_finished_run_says_that_other_settings_and_rows_were_not_used(
+    finished: RunResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    claim_other_rows(folder)
+    before = contents(folder)
+    config = load_config(QUICKSTART, ["optimization.lr=0.5"], tiny=True)
+    edge_glass.train(config, output=folder, resume="latest", progress=False)
+    lr = load_config(QUICKSTART, tiny=True).optimization.lr
+    assert f"was trained with others: optimization.lr (was {lr}, is 0.5), the val split" in caplog.text
+    after = contents(folder)
+    assert {name: after[name] for name in before if name != ".lock"} == {
+        name: state for name, state in before.items() if name != ".lock"
+    }
+
+
+def test_another_optimizer_cannot_go_on(finished: RunResult, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    config = load_config(QUICKSTART, ["optimization.optimizer=adafactor"], tiny=True)
+    checkpoint = list_checkpoints(folder / "checkpoints")[0]
+    with pytest.raises(ConfigError, match=r"another optimizer: optimization\.optimizer \(was adamw, is ada"):
+        edge_glass.train(config, output=folder, resume=str(checkpoint), progress=False)
+
+
+def claim_other_rows(folder: Path) -> None:
+    """Let a run say that it was trained with another validation split."""
+    environment = json.loads((folder / "environment.json").read_text())
+    environment["fingerprints"]["data"]["val"] = "0" * 64
+    (folder / "environment.json").write_text(json.dumps(environment))
+
+
+def test_other_rows_cannot_go_on(finished: RunResult, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    claim_other_rows(folder)
+    (folder / "results.json").unlink()
+    with pytest.raises(DataError, match=r"was begun with other rows: the val split\."):
+        edge_glass.train(load_config(QUICKSTART, tiny=True), output=folder, resume="latest", progress=False)
+
+
+def test_a_changed_caption_is_another_row() -> None:
+    table = generated_splits()["val"]
+    assert table.digest() == table.select(range(len(table))).digest()
+    captions = [["something else"], *table.captions[1:]]
+    assert table.digest() != replace(table, captions=captions).digest()
+    assert table.digest() != table.select([1, 0, *range(2, len(table))]).digest()
+
+
+def test_a_second_run_in_one_folder_is_refused(tmp_path: Path) -> None:
+    config = load_config(QUICKSTART, tiny=True)
+    with only_run_in(tmp_path), pytest.raises(ConfigError, match="another process trains in this folder"):
+        edge_glass.train(config, output=tmp_path, progress=False)
+    assert [file.name for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_tiny_names_what_it_does_not_use(caplog: pytest.LogCaptureFixture) -> None:
+    load_config(QUICKSTART, ["dataset.train_parquet=mine.parquet", "training.epochs=1"], tiny=True)
+    assert "not used: dataset.train_parquet" in caplog.text
+    assert "epochs" not in caplog.text
 
 
 # Taking it away

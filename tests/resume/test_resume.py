@@ -85,7 +85,9 @@ def test_killed_with_data_workers_and_augmentation(live: Run, tmp_path: Path) ->
     assert run.outcome() == live.outcome()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_signals_stop_with_a_checkpoint(cached: Run, tmp_path: Path, number: int, code: int) -> None:
     run = Run(tmp_path / "stopped", CACHED)
     assert signal_at_line(run, 5, number) == code, run.said()

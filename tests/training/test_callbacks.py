@@ -24,6 +24,7 @@ from edge_glass.training.callbacks import (
     StopOnSignal,
     obey_main_process,
     read_lines,
+    stop_signals,
 )
 
 FORK = multiprocessing.get_context("fork")
@@ -183,7 +184,7 @@ def test_on_a_terminal_there_is_a_bar_and_it_goes_away(arguments: TrainingArgume
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_stops_after_the_step(
     arguments: TrainingArguments, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +200,16 @@ def test_a_signal_saves_and_stops_after_the_step(
     assert signal.getsignal(number) is before
     said = capsys.readouterr().err
     assert number.name in said and "checkpoint" in said
+
+
+def test_under_nohup_a_closed_terminal_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stop_signals() == [signal.SIGTERM, signal.SIGINT]
+        with StopOnSignal().listening():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_signal_interrupts() -> None:

@@ -304,6 +304,27 @@ def test_more_patience_lets_a_stopped_run_go_on(tmp_path: Path) -> None:
     assert resumed.state.global_step > stopped.state.global_step
 
 
+@pytest.mark.parametrize(
+    "changed", [{"lr": 0.2}, {"weight_decay": 0.5}, {"betas": (0.5, 0.6)}, {"schedule": "constant"}]
+)
+def test_new_settings_of_the_optimizer_are_used(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """As in a run that had them all along, from the step on at which it is resumed."""
+    old = {"lr": 0.05, "warmup_ratio": 0.0}
+    run(tmp_path, signal_at=4, optimization=old)
+    start = newest(tmp_path)
+    resumed = run(tmp_path, resume=start, training={"logging_steps": 1}, optimization=old | changed)
+    options = resumed.optimizer.param_groups[0]
+    fresh = build(tmp_path / "other", Regression(), optimization=old | changed)
+    fresh._prepare()
+    for name in ("betas", "weight_decay", "initial_lr"):
+        assert options[name] == fresh.optimizer.param_groups[0][name]
+    rates = {line["step"]: line["train/lr"] for line in metrics(tmp_path) if "train/lr" in line}
+    share = fresh.lr_scheduler.lr_lambdas[0]
+    assert {step: rates[step] for step in range(5, 13)} == {
+        step: fresh.args.learning_rate * share(step - 1) for step in range(5, 13)
+    }
+
+
 def test_going_back_to_an_earlier_step(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With other settings: what was done after that step is dropped, from the log and from the disk."""
     options: dict[str, Any] = {"training": {"epochs": 3, "keep_checkpoints": 5}}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from edge_glass.alignment.task import AlignmentTask, Embedded, SplitEmbeddings, 
 from edge_glass.alignment.use.index import write_index
 from edge_glass.core import distributed
 from edge_glass.data.pictures import make_thumbnail
+from edge_glass.data.samples import digests
 from edge_glass.evaluation.intervals import Estimate
 from edge_glass.evaluation.results import assemble_results
 from edge_glass.tasks.experiment import Cost, split_counts
@@ -96,15 +95,9 @@ class AlignmentExperiment(AlignmentTask):
         return results
 
     def fingerprints(self) -> dict[str, Any]:
-        """Return those of the encoders, and of the pictures and sounds of each split."""
-        digests = {
-            name: hashlib.sha256(
-                "\n".join(chain(*table.keys("vision"), *table.keys("audio"))).encode()
-            ).hexdigest()
-            for name, table in self.splits.items()
-        }
+        """Return those of the encoders, and of the rows of each split."""
         encoders = {name: tower.encoder.fingerprint for name, tower in self.model.towers.items()}
-        return {"weights": encoders, "pictures": digests}
+        return {"weights": encoders, "data": digests(self.splits)}
 
 
 def _save_archive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ TOY_IOU_STEPS, TOY_IOU_ROWS, TOY_IOU_SECONDS = 2, 4, 10.0
 
 _MAX_FRACTION = 0.3
 
+logger = logging.getLogger(__name__)
+
 
 def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]:
     """Return the experiment at toy size, as plain data that still has to be validated.
@@ -51,6 +54,8 @@ def shrink(config: ExperimentConfig, keep: Iterable[str] = ()) -> dict[str, Any]
             the weights of a vision-language model are dropped all the same.
     """
     always_toy = {"tiny", "vlm.source", *(f"dataset.{path}" for path in config.data_paths)}
+    if dropped := sorted(set(keep) & always_toy - {"tiny"}):
+        logger.warning("--tiny generates its rows and weights; not used: %s", ", ".join(dropped))
     kept = set(keep) - always_toy
     ablation = config.ablation
     variants = {

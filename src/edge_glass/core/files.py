@@ -53,6 +53,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def file_state(path: Path) -> str:
+    """Return what changes whenever a file is written or replaced: size, times and inode.
+
+    The time of modification can be set to anything, as copying tools do; the time of change cannot.
+
+    Raises:
+        OSError: The file is not there.
+    """
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
 @contextlib.contextmanager
 def atomic_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
     """Yield a new folder beside `folder` that takes its place when the block succeeds.

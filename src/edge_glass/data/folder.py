@@ -17,7 +17,7 @@ from typing import Any
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import DataError
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, file_state
 from edge_glass.data.samples import SampleTable, as_text, sift, text_problem
 from edge_glass.data.scan import Scan, scan_pictures
 
@@ -131,7 +131,7 @@ def file_problem(root: Path, file: Path) -> str | None:
 def scan_files(files: Iterable[Path], what: str) -> dict[Path, Scan]:
     """Scan each file once; the result is kept until a file changes."""
     ordered = sorted(set(files))
-    status = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in ordered]
+    status = [(str(file), file_state(file)) for file in ordered]
     stored = cache_root() / "scans" / f"{hashlib.sha256(json.dumps(status).encode()).hexdigest()[:32]}.json"
     if stored.exists():
         return {file: Scan(*scan) for file, scan in zip(ordered, json.loads(stored.read_text()), strict=True)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -96,6 +97,17 @@ class SampleTable:
             "audio": self.sound_hashes or [()] * len(self),
             "text": self.captions,
         }
+
+    def digest(self) -> str:
+        """Return a SHA-256 (hex) of the rows, in their order: equal rows, wherever they are stored."""
+        found = hashlib.sha256()
+        for row in zip(*self.contents(), strict=True):
+            found.update(repr(row).encode())
+        return found.hexdigest()
+
+    def contents(self) -> Sequence[Sequence[Any]]:
+        """Return the columns that `digest` is of: one entry a row, whose `repr` says what it holds."""
+        return [self.keys(modality) for modality in MODALITIES]
 
     def item(self, modality: str, index: int, take: int = 0) -> Image.Image | Sound | str:
         """Return the picture, sound or caption that `keys(modality)[index][take]` names."""
@@ -207,6 +219,11 @@ def sift(names: Sequence[str], problems: Sequence[str | None]) -> tuple[list[int
     kept = [row for row, problem in enumerate(problems) if not problem]
     rejected = [Rejected(row, names[row], problem) for row, problem in enumerate(problems) if problem]
     return kept, tuple(rejected)
+
+
+def digests(splits: Mapping[str, SampleTable]) -> dict[str, str]:
+    """Return the digest of each split."""
+    return {name: table.digest() for name, table in splits.items()}
 
 
 def row_kinds(table: SampleTable, modalities: Sequence[str]) -> np.ndarray:

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import DataError, error_line
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, file_state
 from edge_glass.data.parquet_file import plain_cell
 from edge_glass.data.scan import CellScan, scan_cells, scan_picture_cell, scan_sound_cell
 
@@ -83,8 +83,7 @@ def _spool(
     Raises:
         DataError: The parquet file is damaged, or the cache folder is full or not writable.
     """
-    status = path.stat()
-    identity = f"v2|{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{column}|{kind}"
+    identity = f"v3|{path.resolve()}|{file_state(path)}|{column}|{kind}"
     folder = cache_root() / "arrow"
     target = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.arrow"
     if target.exists():

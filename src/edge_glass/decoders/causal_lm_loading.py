@@ -19,7 +19,7 @@ from torch import nn
 
 from edge_glass.assets import cache_root
 from edge_glass.core.errors import AssetError, ConfigError
-from edge_glass.core.files import atomic_folder
+from edge_glass.core.files import atomic_folder, file_state
 from edge_glass.decoders.pretrained import (
     attention_options,
     fit_tokenizer,
@@ -145,8 +145,7 @@ def find_gguf(folder: Path) -> Path | None:
 
 def unpacked_folder(gguf: Path) -> Path:
     """Return where the unpacked form of this file (path, size, time of change) belongs in the cache."""
-    status = gguf.stat()
-    identity = f"1 {gguf.resolve()} {status.st_size} {status.st_mtime_ns}"
+    identity = f"2 {gguf.resolve()} {file_state(gguf)}"
     name = f"{gguf.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     return cache_root() / "unpacked" / name
 

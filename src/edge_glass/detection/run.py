@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_glass.config.detection import DetectionConfig
+from edge_glass.data.samples import digests
 from edge_glass.detection.iou_callback import IoUEvalCallback
 from edge_glass.detection.measure.archive import DetectionRecord, save_detections
 from edge_glass.detection.measure.baselines import average_box
@@ -113,12 +112,6 @@ class DetectionExperiment(DetectionTask, TextGenerationRun):
         save_detections(folder, "test", records, lambda name: table.rgb(rows[name]))
 
     def fingerprints(self) -> dict[str, Any]:
-        """Return fingerprints of the untouched answers, and of the pictures and boxes of each split."""
-        digests = {}
-        for name, table in self.splits.items():
-            digest = hashlib.sha256("\n".join(chain(*table.keys("vision"))).encode())
-            for boxes, labels in zip(table.boxes, table.labels, strict=True):
-                digest.update(boxes.tobytes() + json.dumps(list(labels)).encode())
-            digests[name] = digest.hexdigest()
+        """Return fingerprints of the untouched answers, and of the rows of each split."""
         logits = hashlib.sha256(self._untouched.numpy().tobytes()).hexdigest()
-        return {"weights": {"logits of the canary": logits}, "scenes": digests}
+        return {"weights": {"logits of the canary": logits}, "data": digests(self.tables)}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_glass.config import ExperimentConfig, dump_config, variant_config
-from edge_glass.core.errors import ConfigError
+from edge_glass.core.errors import ConfigError, DataError
 from edge_glass.evaluation.results import read_results
-from edge_glass.experiment.folder import run_folder_of
+from edge_glass.experiment.folder import changed_rows, run_folder_of
 from edge_glass.experiment.run import run_apart
 from edge_glass.reporting.ablation import write_ablation_report
 
@@ -68,5 +68,10 @@ def _run(config: ExperimentConfig, folder: Path, progress: bool) -> dict[str, An
         )
     if not (folder / "results.json").exists():
         run_apart(config, folder, progress)
+    elif changed := changed_rows(folder, config):
+        raise DataError(
+            f"{folder} was trained with other rows: {', '.join(changed)}. Bring the old ones back, choose "
+            "another folder with --output DIR, or delete this one"
+        )
     results = read_results(folder / "results.json")
     return {"metrics": results["metrics"], "seconds": results["seconds"], **results.get("cost", {})}

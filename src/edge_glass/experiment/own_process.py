@@ -6,13 +6,16 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
 from edge_glass.core.errors import EdgeGlassError, TrainingError
+from edge_glass.training.callbacks import stop_signals
 
 LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
 
@@ -20,7 +23,7 @@ LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
 def in_own_process(function: Callable[..., object], *arguments: Any) -> None:
     """Call a module-level function in a fresh process and wait for it; its result is dropped.
 
-    SIGTERM and Ctrl-C are forwarded, so that a run in it writes its checkpoint first.
+    SIGTERM, Ctrl-C and a closed terminal are forwarded, so that a run in it writes its checkpoint first.
 
     Raises:
         EdgeGlassError: With the message and exit code of the one raised there.
@@ -31,7 +34,8 @@ def in_own_process(function: Callable[..., object], *arguments: Any) -> None:
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     process = context.Process(target=_call, args=(sender, levels, function, arguments))
     with _forwarding(process) as forwarded:
-        process.start()
+        with _without_main_module():
+            process.start()
         sender.close()
         try:
             failure = receiver.recv()
@@ -68,8 +72,19 @@ def _call(
 
 
 @contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep a new process from importing the caller's script, which would run it once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
 def _forwarding(process: Any) -> Iterator[list[int]]:
-    """Send SIGTERM and Ctrl-C on to the process; yield the list of those that came."""
+    """Send signals to stop on to the process; yield the list of those that came."""
     forwarded: list[int] = []
 
     def forward(number: int, frame: object) -> None:
@@ -80,8 +95,7 @@ def _forwarding(process: Any) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield forwarded
         return
-    handled = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, forward) for number in handled}
+    previous = {number: signal.signal(number, forward) for number in stop_signals()}
     try:
         yield forwarded
     finally:

@@ -19,7 +19,15 @@ from edge_glass.config.problems import dotted, value_at
 from edge_glass.core import distributed
 from edge_glass.core.errors import CheckpointError, Interrupted
 from edge_glass.evaluation.results import metrics_dict, read_results, write_json
-from edge_glass.experiment.folder import begin, run_folder_of, write_environment
+from edge_glass.experiment.folder import (
+    begin,
+    changed_rows,
+    changed_settings,
+    only_run_in,
+    require_same_data,
+    run_folder_of,
+    write_environment,
+)
 from edge_glass.experiment.own_process import in_own_process
 from edge_glass.experiment.report import write_report
 from edge_glass.reporting.wording import headline
@@ -47,9 +55,14 @@ def train(
 ) -> RunResult:
     """Train and measure one experiment; see `edge_glass.train`."""
     folder = run_folder_of(config, output)
-    with distributed.processes(config.training.device):
-        result = _train(config, folder, resume, progress)
-    _run_companions(config, folder, progress)
+    if config.ablation is not None and os.environ.get("RANK", "0") == "0":
+        names = ", ".join(config.ablation.variants)
+        logger.warning("the variants of its ablation (%s) are not run; `edge-glass ablate` does that", names)
+    with contextlib.ExitStack() as held:
+        with distributed.processes(config.training.device):
+            distributed.on_main(lambda: held.enter_context(only_run_in(folder)))
+            result = _train(config, folder, resume, progress)
+        _run_companions(config, folder, progress)
     return result
 
 
@@ -92,12 +105,14 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
     """Run on all processes: each trains and measures its share, rank 0 alone writes."""
     main = distributed.on_main
     if resume == "latest" and main((folder / RESULTS).exists):
-        return main(lambda: _finished(folder))
+        return main(lambda: _finished(folder, config))
     checkpoint = main(lambda: begin(folder, config, resume))
     _set_threads(config)
     require_trackers(config.training.report_to)
     with _quiet_libraries(), _full_disk_named(folder):
         task = task_kind(config.task).experiment(config, progress and distributed.is_local_main())
+        if checkpoint is not None:
+            main(lambda: require_same_data(folder, task.fingerprints().get("data", {})))
         untouched = task.untouched(folder)
         main(lambda: _write_before(task, folder, untouched))
         task.prepare()
@@ -134,9 +149,15 @@ def _write_after(task: Experiment, folder: Path, results: dict[str, Any], cost: 
     write_report(folder)
 
 
-def _finished(folder: Path) -> RunResult:
+def _finished(folder: Path, config: ExperimentConfig) -> RunResult:
     """Return the results of a finished run; write its report if the run was killed before that."""
     logger.info("%s is finished; nothing is left to train", folder)
+    if changed := [*changed_settings(folder, config), *changed_rows(folder, config)]:
+        logger.warning(
+            "%s was trained with others: %s; train with these in another folder, with --output DIR",
+            folder,
+            ", ".join(changed),
+        )
     if not (folder / "report.html").exists():
         with _full_disk_named(folder):
             write_report(folder)

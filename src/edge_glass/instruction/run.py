@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from edge_glass.data.pictures import make_thumbnail
+from edge_glass.data.samples import digests
 from edge_glass.evaluation.intervals import Estimate
-from edge_glass.instruction.data.table import words_hash
 from edge_glass.instruction.measure.answers import most_frequent_answers
 from edge_glass.instruction.measure.archive import AnswerRecord, save_answers, shown_rows
 from edge_glass.instruction.measure.metrics import token_f1
@@ -72,14 +70,6 @@ class InstructionExperiment(InstructionTask, TextGenerationRun):
         save_answers(folder, "test", records, pictures)
 
     def fingerprints(self) -> dict[str, Any]:
-        """Return fingerprints of the encoders, and of the pictures, sounds and words of each split."""
-        digests = {
-            name: hashlib.sha256(
-                "\n".join(
-                    chain(*table.keys("vision"), *table.keys("audio"), map(words_hash, table.turns))
-                ).encode()
-            ).hexdigest()
-            for name, table in self.splits.items()
-        }
+        """Return fingerprints of the encoders, and of the rows of each split."""
         encoders = {name: tower.encoder.fingerprint for name, tower in self.model.towers.items()}
-        return {"weights": encoders, "conversations": digests}
+        return {"weights": encoders, "data": digests(self.tables)}

@@ -70,7 +70,7 @@ class Experiment(Task, Protocol):
         ...
 
     def fingerprints(self) -> dict[str, Any]:
-        """Return fingerprints of weights and data."""
+        """Return fingerprints of `weights` and, by split, of `data`."""
         ...
 
 

@@ -7,6 +7,7 @@ using one task loads no module of another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from edge_glass.core.errors import ConfigError
 from edge_glass.core.registry import Registry
 
 if TYPE_CHECKING:
+    from edge_glass.data.samples import SampleTable
     from edge_glass.reporting.inspection import Inspection
     from edge_glass.reporting.run_folder import RunFolder
     from edge_glass.tasks.experiment import Experiment
@@ -49,6 +51,16 @@ class TaskKind(ABC):
             progress: Show progress bars.
             model: A finished model to measure; by default a fresh one is built.
         """
+
+    def rows(self, config: Any) -> Mapping[str, SampleTable]:
+        """Return the rows of train, val and test as they are read; none where they are no tables.
+
+        A finished run is compared with them, to see whether its data changed.
+
+        Raises:
+            DataError: They cannot be used.
+        """
+        return {}
 
     @abstractmethod
     def load_trained(self, config: Any, folder: Path) -> Any:

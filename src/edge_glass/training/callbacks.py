@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -159,8 +159,17 @@ class LiveProgress(TrainerCallback):
             self.bar = None
 
 
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that end a run: SIGTERM, Ctrl-C and, but under `nohup`, a closed terminal."""
+    found = [signal.SIGTERM, signal.SIGINT]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        found.append(hangup)
+    return found
+
+
 class StopOnSignal(TrainerCallback):
-    """SIGTERM or Ctrl-C: finish the step, write a checkpoint, stop. A second Ctrl-C stops at once.
+    """SIGTERM, Ctrl-C or a closed terminal: finish the step, write a checkpoint, stop; a second one: at once.
 
     A signal that reaches any one rank stops all of them after the same step.
 
@@ -190,12 +199,11 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch the two signals while the block runs."""
+        """Catch these signals while the block runs."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handled = (signal.SIGTERM, signal.SIGINT)
-        previous = {number: signal.signal(number, self._receive) for number in handled}
+        previous = {number: signal.signal(number, self._receive) for number in stop_signals()}
         try:
             yield
         finally:
@@ -207,18 +215,21 @@ class StopOnSignal(TrainerCallback):
             raise KeyboardInterrupt
         self._own = number
         name = signal.Signals(number).name
-        sys.stderr.write(f"\n{name}: finishing this step and writing a checkpoint; again to stop at once\n")
+        with suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(
+                f"\n{name}: finishing this step and writing a checkpoint; again to stop at once\n"
+            )
 
 
 def obey_main_process(worker: int) -> None:
-    """Let SIGTERM and Ctrl-C count in a data worker only when they come from the main process.
+    """Let the signals to stop count in a data worker only when they come from the main process.
 
-    Both often reach the whole process group. Torch's workers would die of them, and take along the main
+    They often reach the whole process group. Torch's workers would die of them, and take along the main
     process, which needs a few more rows to end its step and write a checkpoint.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sent a signal
         return
-    numbers = {signal.SIGTERM, signal.SIGINT}
+    numbers = set(stop_signals())
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
     def wait() -> None:

@@ -234,7 +234,7 @@ class MultimodalTrainer:
         self._tell("on_pre_optimizer_step")
         self.optimizer.step()
         self._tell("on_optimizer_step")
-        lr = float(self.lr_scheduler.get_last_lr()[0])
+        lr = float(self.optimizer.param_groups[0]["lr"])
         if not self.accelerator.optimizer_step_was_skipped:  # fp16: the gradients were too large
             self.lr_scheduler.step()
         self.optimizer.zero_grad()

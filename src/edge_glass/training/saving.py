@@ -117,8 +117,13 @@ def resume(trainer: Run, folder: Path) -> None:
         name: sharding.split(value, trainer.trained[int(name.split(".")[0])])
         for name, value in tensors[MOMENTS].items()
     }
+    asked_for = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in trainer.optimizer.param_groups
+    ]
     trainer.optimizer.load_state_dict(unflatten_optimizer(moments, documents[OPTIMIZER]))
     trainer.lr_scheduler.load_state_dict(documents[SCHEDULER])
+    _use_settings_of_this_run(trainer, asked_for)
     if trainer.accelerator.scaler is not None and SCALER in documents:
         trainer.accelerator.scaler.load_state_dict(documents[SCALER])
     state, saved = trainer.state, documents[STATE]
@@ -137,6 +142,22 @@ def resume(trainer: Run, folder: Path) -> None:
     distributed.barrier()
     _forget_broken_best(trainer)
     _point_to_best(trainer)
+
+
+def _use_settings_of_this_run(trainer: Run, asked_for: list[dict[str, Any]]) -> None:
+    """Train with this run's learning rate, weight decay and betas: loading a state brings back the old ones.
+
+    Args:
+        trainer: Its optimizer and schedule were just loaded.
+        asked_for: The options of each group of parameters as this run made them.
+    """
+    schedule = trainer.lr_scheduler
+    schedule.base_lrs = [options["initial_lr"] for options in asked_for]
+    for group, options, share_at in zip(
+        trainer.optimizer.param_groups, asked_for, schedule.lr_lambdas, strict=True
+    ):
+        group.update(options)
+        group["lr"] = options["initial_lr"] * share_at(schedule.last_epoch)
 
 
 def load_weights(trainer: Run, folder: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from edge_glass.assets import cache_root
-from edge_glass.core.files import atomic_file
+from edge_glass.core.files import atomic_file, file_state
 from edge_glass.data.pictures import FORMATS, decode_image
 from edge_glass.data.samples import PictureBytes
 from edge_glass.data.scan import scan_cells
@@ -85,5 +85,5 @@ def upright_sizes(
 
 def files_identity(files: Sequence[Path]) -> str:
     """Text that changes when one of these files does."""
-    status = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    status = [(str(file), file_state(file)) for file in files]
     return hashlib.sha256(json.dumps(status).encode()).hexdigest()

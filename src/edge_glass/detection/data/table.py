@@ -53,6 +53,10 @@ class DetectionTable(SampleTable):
     skipped_boxes: tuple[SkippedBox, ...] = ()
     relative: bool = True
 
+    def contents(self) -> Sequence[Sequence[Any]]:
+        """As `SampleTable.contents`, and the boxes with their labels."""
+        return [*super().contents(), [each.tolist() for each in self.boxes], self.labels]
+
     def keys(self, modality: str) -> Sequence[Sequence[str]]:
         """As `SampleTable.keys`; of `group`, the name of each row's group."""
         if modality == "group":

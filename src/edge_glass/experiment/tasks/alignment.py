@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from edge_glass.tasks.registry import TaskKind
 if TYPE_CHECKING:
     from edge_glass.alignment.run import AlignmentExperiment
     from edge_glass.alignment.use.search import AlignmentModel
+    from edge_glass.data.samples import SampleTable
     from edge_glass.reporting.run_folder import RunFolder
 
 
@@ -27,6 +29,11 @@ class Alignment(TaskKind):
         from edge_glass.alignment.run import AlignmentExperiment
 
         return AlignmentExperiment(config, progress, model)
+
+    def rows(self, config: Any) -> Mapping[str, SampleTable]:
+        from edge_glass.tasks.sources import load_splits
+
+        return load_splits(config)
 
     def load_trained(self, config: Any, folder: Path) -> Any:
         from edge_glass.alignment.model.folder import load_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from edge_glass.config.detection import DetectionConfig
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
+    from edge_glass.data.samples import SampleTable
     from edge_glass.detection.run import DetectionExperiment
     from edge_glass.detection.task import DetectionTask
     from edge_glass.detection.use.detect import DetectModel
@@ -30,6 +32,11 @@ class Detection(TaskKind):
         from edge_glass.detection.run import DetectionExperiment
 
         return DetectionExperiment(config, progress, model)
+
+    def rows(self, config: Any) -> Mapping[str, SampleTable]:
+        from edge_glass.detection.data.splits import load_scenes
+
+        return load_scenes(config)
 
     def load_trained(self, config: Any, folder: Path) -> Any:
         from edge_glass.vlm.folder import load_detection_model, require_convention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from edge_glass.config.overrides import merged
 from edge_glass.tasks.registry import TaskKind
 
 if TYPE_CHECKING:
+    from edge_glass.data.samples import SampleTable
     from edge_glass.instruction.run import InstructionExperiment
     from edge_glass.instruction.task import InstructionTask
     from edge_glass.instruction.use.answer import AnswerModel
@@ -31,6 +33,11 @@ class Instruction(TaskKind):
         from edge_glass.instruction.run import InstructionExperiment
 
         return InstructionExperiment(config, progress, model)
+
+    def rows(self, config: Any) -> Mapping[str, SampleTable]:
+        from edge_glass.instruction.data.sources import load_conversations
+
+        return load_conversations(config)
 
     def load_trained(self, config: Any, folder: Path) -> Any:
         from edge_glass.instruction.model.folder import load_answering_model

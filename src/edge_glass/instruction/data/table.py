@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Self
+from typing import Any, Self
 
 from edge_glass.data.conversations import ASSISTANT, SYSTEM, USER, Turn
 from edge_glass.data.samples import SampleTable, join_tables
@@ -37,6 +37,10 @@ class InstructionTable(SampleTable):
     def answer(self, index: int) -> str:
         """Return the last thing the assistant says in row `index`: what an answer is compared with."""
         return next(turn.text for turn in reversed(self.turns[index]) if turn.role == ASSISTANT)
+
+    def contents(self) -> Sequence[Sequence[Any]]:
+        """As `SampleTable.contents`, and what is said."""
+        return [*super().contents(), [[tuple(turn) for turn in turns] for turns in self.turns]]
 
     def select(self, indices: Sequence[int]) -> Self:
         """Return these rows in this order."""
