@@ -105,6 +105,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: Another process trains in it, or it cannot be written.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", blocking=False)
@@ -119,7 +120,11 @@ def only_run_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # first: whoever comes next makes a new one
         lock.release()
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty: a run began
+                folder.rmdir()
 
 
 def require_same_data(folder: Path, digests: Mapping[str, str]) -> None:
