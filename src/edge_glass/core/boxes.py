@@ -77,9 +77,9 @@ def match_boxes(
 
     Args:
         boxes: Found, float `[n, 4]`.
-        labels: Of the found boxes; case and the number of blanks do not matter.
+        labels: Labels of the found boxes; case and the number of blanks do not matter.
         true_boxes: float `[m, 4]`.
-        true_labels: Of the true boxes.
+        true_labels: Labels of the true boxes.
         threshold: Least IoU of a pair; a pair that shares nothing never matches.
 
     Source: Kuhn, The Hungarian method for the assignment problem (1955), in SciPy's implementation.

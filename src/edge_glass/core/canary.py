@@ -110,7 +110,7 @@ def check(
 
     Args:
         model: With its weights loaded.
-        sample: Of `canary_sample`.
+        sample: What `canary_sample` gave.
         expected: Logits when the weights were written.
         untouched: Logits before training.
         what: File or folder, for the message.

@@ -214,7 +214,7 @@ class ChatTemplate:
     """The chat template that a tokenizer brings.
 
     Args:
-        tokenizer: Of transformers. Its template is called with `enable_thinking=False`, which those without
+        tokenizer: One of transformers. Its template is called with `enable_thinking=False`, which those without
             such a switch ignore: an answer that is trained has no thoughts in front.
     """
 

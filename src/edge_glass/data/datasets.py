@@ -44,8 +44,8 @@ class TriModalDataset(Dataset):
         training: Draw captions and takes, and augment; keys are then `(epoch, index)`.
         seed: Everything random is a function of (seed, epoch, row).
         text_dropout_prob: See `Chooser`.
-        augmentation: Of pictures: `none`, `flip` or `crop_flip`.
-        audio_augmentation: Of sounds: `none` or `spec_augment`.
+        augmentation: For pictures: `none`, `flip` or `crop_flip`.
+        audio_augmentation: For sounds: `none` or `spec_augment`.
     """
 
     def __init__(
@@ -138,8 +138,8 @@ class AudioTextDataset(TriModalDataset):
         source: Parquet file (`read_parquet`), or folder with `validated.tsv` and `clips/`
             (`read_common_voice`).
         preprocess: The audio encoder's own.
-        audio_column: Of a parquet file.
-        text_column: Of a parquet file.
+        audio_column: Column of sounds in a parquet file.
+        text_column: Column of captions in a parquet file.
         max_bad_fraction: See `check_rejected`.
         **options: Of `TriModalDataset`.
     """
@@ -253,7 +253,7 @@ def build_image_datasets_from_parquet(
         preprocess: See `TriModalDataset`.
         val: Parquet file for validation.
         test: Parquet file for the final numbers.
-        measured_preprocess: Of validation and test, where it is another one.
+        measured_preprocess: The same for validation and test, where it differs.
         val_fraction: Share split off when there is no validation file.
         test_fraction: Share split off when there is no test file.
         shared_pictures: See `separate_pictures`.

@@ -50,7 +50,7 @@ class MultimodalTrainer:
         optimizer: Name of a file in `edge_glass.training.optimizers`.
         compile: Compile the model's forward pass with `torch.compile`.
         trackers: What else gets every log line; see `edge_glass.training.trackers`.
-        settings: Of the run, flat: told to the trackers when they begin.
+        settings: Settings of the run, flat, which the trackers are told.
 
     Attributes:
         state: Step, epoch and best metric so far.

@@ -23,7 +23,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
     Args:
         length: Rows of the data set.
         batch_size: Rows per rank and batch.
-        seed: Of the order.
+        seed: Seed of the order.
         rank: Which share is this process's.
         world_size: How many processes share a batch.
         kinds: `[N]` int, which modalities a row has. Rows of different kinds never share a batch, and the

@@ -32,7 +32,7 @@ class FeatureRows(Dataset):
         source: Filled with them.
         vectors: What `normalized_vectors` gives.
         training: Draw captions and takes.
-        seed: Of the draws.
+        seed: Seed of the draws.
         text_dropout_prob: See `Chooser`.
     """
 

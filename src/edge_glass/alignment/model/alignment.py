@@ -40,7 +40,7 @@ class MultimodalAlignmentModel(nn.Module):
     Args:
         towers: Modality (`vision`, `audio`, `text`) → its tower, all with embeddings of the same width.
         losses: Pair (a key of `PAIRS`) → its loss; and `fused`, if there is a fusion.
-        weights: Of the losses, by the same keys; 1 where one is missing.
+        weights: Weights of the losses, by the same keys; 1 where one is missing.
         fusion: Joins the embeddings of all modalities but one into a query for that one.
     """
 

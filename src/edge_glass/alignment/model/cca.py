@@ -75,7 +75,7 @@ class CanonicalCorrelation:
         Args:
             x: `[N, Dx]` features.
             y: `[N, Dy]` features of the same rows.
-            regularization: Of x and of y: added to the eigenvalues of their covariances, as a multiple of
+            regularization: For x and for y: added to the eigenvalues of their covariances, as a multiple of
                 the mean eigenvalue.
             components: Directions kept; None for as many as there are.
 

@@ -121,7 +121,7 @@ class AlignmentLoss(nn.Module):
         mrl: Weight of the Matryoshka loss.
         sample_single_mrl_dim: One dimension per step instead of the mean over all.
         temperature: Where InfoNCE starts. SigLIP starts at its paper's values (scale 10, bias -10).
-        seed: Of the sampling of dimensions.
+        seed: Seed of the sampling of dimensions.
 
     Attributes:
         logit_scale: Logarithm of the inverse temperature; its effect is limited to 100.
@@ -202,7 +202,7 @@ class AlignmentLoss(nn.Module):
             y: `[b, D]` un-normalised.
             x_group: `[b]` int64; rows with equal numbers are never each other's negatives.
             y_group: `[b]` int64; likewise.
-            step: Of the optimiser, for the sampling.
+            step: Step of the optimizer, for the sampling.
             with_diagnostics: Also report the effective rank of the embeddings of the first 128 rows.
 
         Returns:

@@ -44,7 +44,7 @@ def choose_pairs(
     Args:
         archive: The evaluated split.
         limit: Most groups.
-        seed: Of the draw.
+        seed: Seed of the draw.
         with_sounds: Draw from groups that have a sound too, if there are three or more.
 
     Raises:

@@ -109,8 +109,8 @@ class QuestionsConfig(TablesConfig, AnswerRowsConfig):
     train_conversations: str | None = Field(
         None, description="JSON or JSONL in LLaVA's, ShareGPT's or the messages form, for training."
     )
-    val_conversations: str | None = Field(None, description="Such a file that chooses the best epoch.")
-    test_conversations: str | None = Field(None, description="Such a file for the final numbers.")
+    val_conversations: str | None = Field(None, description="Such a file, to choose the best epoch.")
+    test_conversations: str | None = Field(None, description="Such a file, for the final numbers.")
     question_column: str = Field("question", description="Column with the question.")
     answer_column: str = Field("answer", description="Column with the answer.")
     caption_question: str | None = Field(
@@ -119,10 +119,10 @@ class QuestionsConfig(TablesConfig, AnswerRowsConfig):
         "questions and answers.",
     )
     source_column: str | None = Field(
-        None, description="Where a row comes from; default: source, if there is such a column."
+        None, description="Column that says where a row comes from; default: source, if there is one."
     )
     answer_type_column: str | None = Field(
-        None, description="Kind of answer; default: answer_type, if there is such a column."
+        None, description="Column with the kind of answer; default: answer_type, if there is one."
     )
     max_question_length: int = Field(128, ge=1, description="Most tokens of a question.")
 
@@ -135,8 +135,8 @@ class ScenesConfig(AnswerRowsConfig):
         description="FILE.parquet or a hub id in OpenFoodFacts' form, coco:FILE.json, yolo:data.yaml or "
         "voc:FOLDER, for training.",
     )
-    val: str | None = Field(None, description="The same, chooses the best epoch.")
-    test: str | None = Field(None, description="The same, for the final numbers.")
+    val: str | None = Field(None, description="Such a source, to choose the best epoch.")
+    test: str | None = Field(None, description="Such a source, for the final numbers.")
     box_spec: Literal[
         "yxyx_relative", "xyxy_relative", "xyxy", "xywh", "xywh_relative", "cxcywh_relative"
     ] = Field(

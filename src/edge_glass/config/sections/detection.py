@@ -39,8 +39,8 @@ class VlmLoraConfig(LoraOptions):
         default=["attention", "mlp"],
         description="Layers of the language model: attention, mlp, all-linear, or ends of their names.",
     )
-    projector: list[str] = Field(default=[], description="The same of what joins vision to words (merger).")
-    vision: list[str] = Field(default=[], description="The same of the vision tower.")
+    projector: list[str] = Field(default=[], description="Layers of the projector (merger), likewise.")
+    vision: list[str] = Field(default=[], description="Layers of the vision tower, likewise.")
 
     @model_validator(mode="before")
     @classmethod
@@ -55,11 +55,11 @@ class VlmSizeConfig(Section):
     """Sizes of a vision-language model that starts from random weights."""
 
     width: int = Field(192, ge=8, description="Numbers per token of the language model; heads divide it.")
-    layers: int = Field(4, ge=1, description="Its layers.")
-    heads: int = Field(6, ge=1, description="Its attention heads.")
+    layers: int = Field(4, ge=1, description="Layers of the language model.")
+    heads: int = Field(6, ge=1, description="Attention heads of the language model.")
     vision_width: int = Field(128, ge=8, description="Numbers per patch of the vision tower.")
-    vision_layers: int = Field(3, ge=1, description="Its layers.")
-    vision_heads: int = Field(4, ge=1, description="Its attention heads.")
+    vision_layers: int = Field(3, ge=1, description="Layers of the vision tower.")
+    vision_heads: int = Field(4, ge=1, description="Attention heads of the vision tower.")
 
 
 class VlmConfig(LargeModelOptions):

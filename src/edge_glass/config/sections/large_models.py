@@ -16,8 +16,8 @@ class LoraOptions(Section):
     """Adapters beside linear layers; which layers, the sections built on this say."""
 
     rank: int = Field(16, ge=1, description="Width of the adapters.")
-    alpha: float = Field(32.0, gt=0.0, description="Their contribution is multiplied by alpha / rank.")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="On the input of the adapters.")
+    alpha: float = Field(32.0, gt=0.0, description="What adapters add is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout on the input of the adapters.")
     rslora: bool = Field(False, description="Scale by the root of the rank instead.")
     dora: bool = Field(False, description="Train the magnitudes of the weights too.")
 
@@ -35,7 +35,7 @@ class LargeModelOptions(Section):
     gradient_checkpointing: bool = Field(
         False, description="Compute activations again in the backward pass, to save memory."
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of frozen weights.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Number format of frozen weights.")
 
 
 class WritingOptions(Section):
@@ -45,8 +45,10 @@ class WritingOptions(Section):
         None, ge=1, description="Longest answer in tokens; default: dataset.max_answer_length."
     )
     do_sample: bool = Field(False, description="Draw tokens instead of taking the best.")
-    temperature: float = Field(1.0, gt=0.0, description="Of the sampling.")
-    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Of the sampling.")
+    temperature: float = Field(1.0, gt=0.0, description="Sampling: above 1 is more random, below less.")
+    top_p: float = Field(
+        1.0, gt=0.0, le=1.0, description="Sampling: the likeliest tokens of this total probability."
+    )
     num_beams: int = Field(1, ge=1, description="Beam search; 1 is greedy.")
 
 

@@ -46,7 +46,7 @@ class OptimizationConfig(Section):
         "adamw", description="A file of edge_glass/training/optimizers."
     )
     lr: float = Field(2e-4, gt=0.0, description="Peak learning rate.")
-    weight_decay: float = Field(0.01, ge=0.0, description="On matrices only, never on the temperature.")
+    weight_decay: float = Field(0.01, ge=0.0, description="Decay of matrices; never of the temperature.")
     betas: tuple[float, float] = Field((0.9, 0.95), strict=False, description="AdamW's two decays.")
     max_grad_norm: float = Field(1.0, ge=0.0, description="Gradients are clipped to this norm; 0 is off.")
     warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0, description="Share of the steps that warm up.")
@@ -60,7 +60,7 @@ class TrainingConfig(Section):
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever epochs says.")
     precision: Literal["auto", "fast", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="Of the trained part; auto: bf16 on GPUs that have it, else fp32; "
+        description="Number format of the trained part; auto: bf16 on GPUs that have it, else fp32; "
         "fast: on CPUs that have it too.",
     )
     gradient_accumulation_steps: int = Field(
@@ -107,7 +107,7 @@ class HeadTrainingConfig(CachedTrainingConfig):
     """Alignment: training of heads."""
 
     warm_start: Literal["none", "closed_form"] = Field(
-        "none", description="Where the heads start: at random, or at the solution of regularised CCA."
+        "none", description="Start the heads at random, or at the solution of regularised CCA."
     )
 
 
@@ -131,10 +131,10 @@ class RetrievalEvaluationConfig(EvaluationConfig):
     closed_form_regularization: tuple[float, float] = Field(
         (0.2, 1.0),
         strict=False,
-        description="Of pictures and of words, as multiples of their features' mean variance.",
+        description="Ridge of pictures and of words, as multiples of their features' mean variance.",
     )
     closed_form_audio_regularization: float = Field(
-        1.0, gt=0.0, description="Of sounds, as a multiple of their features' mean variance."
+        1.0, gt=0.0, description="Ridge of sounds, as a multiple of their features' mean variance."
     )
 
 
@@ -144,7 +144,9 @@ class GenerationEvaluationConfig(EvaluationConfig):
     validation_rows: int = Field(
         512, ge=1, description="Rows, evenly spread, whose answers are written at a validation."
     )
-    test_rows: int | None = Field(None, ge=1, description="The same for the final numbers; default: all.")
+    test_rows: int | None = Field(
+        None, ge=1, description="Rows whose answers are written for the final numbers; default: all."
+    )
 
 
 class AnswerEvaluationConfig(GenerationEvaluationConfig):

@@ -187,7 +187,7 @@ class VisionEncoder(FreezableModule):
         """Make a toy timm model with random weights that are a function of `seed`; no network.
 
         Args:
-            seed: Of the weights.
+            seed: Seed of the weights.
             architecture: timm's toy with batch norm, `test_efficientnet`, or with a class token, `test_vit`.
             image_size: Side in pixels; 64 gives EfficientNet 4 tokens.
             frozen: Freeze it at once.

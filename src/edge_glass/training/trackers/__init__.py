@@ -32,7 +32,7 @@ class TrackedRun:
     Attributes:
         folder: The run folder.
         project: What the run belongs to.
-        name: Of the experiment; several runs may share it.
+        name: Name of the experiment; several runs may share it.
         given_id: The run's id in the tracker, where the experiment file names one.
         group: Runs of one group are shown together.
         tags: Free words to find the run by.
