@@ -28,6 +28,7 @@ from edge_glass.config.sections.training import (
     EvaluationConfig,
     OptimizationConfig,
     TrainingConfig,
+    tracker_package,
 )
 from edge_glass.core.registry import Registry
 
@@ -149,10 +150,10 @@ class ExperimentConfig(Section):
         """Yield packages that the settings need and that are not installed."""
         for name in self.training.report_to:
             if importlib.util.find_spec(name) is None:
-                package = "'edge-glass[wandb]'" if name == "wandb" else name
                 yield Problem(
                     ("training", "report_to"),
-                    f"asks for {name}, which is not installed; pip install {package}, or leave {name} out",
+                    f"asks for {name}, which is not installed; pip install {tracker_package(name)}, or leave "
+                    f"{name} out",
                 )
 
     def metric_problems(self, path: KeyPath, name: str, *, primary: bool = False) -> Iterator[Problem]:

@@ -214,8 +214,8 @@ class ChatTemplate:
     """The chat template that a tokenizer brings.
 
     Args:
-        tokenizer: One of transformers. Its template is called with `enable_thinking=False`, which those without
-            such a switch ignore: an answer that is trained has no thoughts in front.
+        tokenizer: One of transformers. Its template is called with `enable_thinking=False`, which those
+            without such a switch ignore: an answer that is trained has no thoughts in front.
     """
 
     def __init__(self, tokenizer: Any) -> None:

@@ -16,6 +16,11 @@ OTHER_TRACKERS: Final = ("aim", "clearml", "comet_ml", "dvclive", "swanlab")
 """Trackers by their names, through accelerate, without a file of ours."""
 
 
+def tracker_package(name: str) -> str:
+    """Return what pip installs for a tracker: where there is one, an extra of edge-glass."""
+    return f"'edge-glass[{name}]'" if name in ("mlflow", "trackio", "wandb") else name
+
+
 class PairWeightsConfig(Section):
     """Weights of the losses between two modalities; 0 leaves a pair out."""
 

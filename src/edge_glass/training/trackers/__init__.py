@@ -13,16 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from edge_glass.config.sections.training import TRACKERS
+from edge_glass.config.sections.training import TRACKERS, tracker_package
 from edge_glass.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
-
-EXTRAS: Final = ("mlflow", "trackio", "wandb")
-"""Trackers whose package is an extra of edge-glass, of versions that work."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,9 @@ def require_trackers(names: Sequence[str]) -> None:
         if name not in TRACKERS.names():
             _require_known(name)
         if importlib.util.find_spec(name) is None:
-            package = f"'edge-glass[{name}]'" if name in EXTRAS else name
             raise ConfigError(
-                f"training.report_to: {name} is not installed; pip install {package}, or leave {name} out"
+                f"training.report_to: {name} is not installed; pip install {tracker_package(name)}, or leave "
+                f"{name} out"
             )
 
 
