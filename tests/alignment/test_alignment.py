@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edge_glass.alignment.model.alignment import MultimodalAlignmentModel, build_alignment_model
-from edge_glass.config.schema import ExperimentConfig
+from edge_glass.config.schema import ExperimentConfig, HeadConfig, PerceiverConfig
 from edge_glass.core.errors import CheckpointError, ConfigError
 from edge_glass.encoders.features import TokenFeatures
 from edge_glass.encoders.text import TextEncoder
+from edge_glass.encoders.tower import build_tower
 from edge_glass.encoders.vision import VisionEncoder
 
 TEXTS = ["a cat", "", "dogs and cats", "snow"]
@@ -184,6 +185,11 @@ def test_parameter_counts(caplog: pytest.LogCaptureFixture) -> None:
     assert rows["vision projection"].trained == 256 * 32 + 32
     assert rows["vision pooling"].trained == 256
     assert sum(row.total for row in rows.values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_tower_gives_one_vector() -> None:
+    with pytest.raises(ConfigError, match=r"pooling_type: expected one that gives one vector.* got grid"):
+        build_tower("vision_encoder", VisionEncoder.tiny(), "grid", PerceiverConfig(), HeadConfig(), [16], 0)
 
 
 def test_class_token_pooling_needs_a_class_token() -> None:

@@ -131,6 +131,25 @@ def test_a_prefix_has_the_same_poolings(tmp_path: Path, monkeypatch: pytest.Monk
     assert type(model.towers["vision"].pooling).__name__ == "LastPooling"
 
 
+@pytest.mark.parametrize(
+    ("file", "override", "key"),
+    [
+        ("quickstart.yaml", "text_encoder.pooling_type=growing", "text_encoder.head.components"),
+        ("quickstart.yaml", "text_encoder={pooling_type: growing, head: {components: null}}", "warm_start"),
+        ("easy_vqa_trm.yaml", "vision_encoder.pooling_type=growing", "vision_encoder.pooling_type"),
+    ],
+)
+def test_a_new_pooling_that_learns_is_refused_where_none_may(
+    file: str, override: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config` cannot know that it learns: the model does."""
+    text = POOLING.replace("    def forward", "    learned = True\n\n    def forward")
+    add(poolings, "growing", text, tmp_path / "kinds", monkeypatch)
+    others = ["evaluation.compare_with=[]"] if "vqa" in file else []
+    with pytest.raises(ConfigError, match=f"{key}: expected"):
+        edge_glass.train(tiny(file, override, *others), output=tmp_path / "run", progress=False)
+
+
 def test_config_knows_which_poolings_go_where() -> None:
     """`config` must not import them, and says their kinds once more: it says the same."""
     built = {name: build_pooling(name, 8, perceiver={"num_heads": 2}) for name in POOLINGS.names()}

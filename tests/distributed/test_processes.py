@@ -10,7 +10,7 @@ from torch import Tensor
 from world import run_well
 
 from edge_glass.core import distributed
-from edge_glass.core.errors import DataError
+from edge_glass.core.errors import ConfigError, DataError
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.uint8]
 
@@ -87,3 +87,13 @@ def test_alone_there_is_nobody_to_ask() -> None:
     distributed.barrier()
     with distributed.processes("cpu"):
         assert distributed.world_size() == 1
+
+
+@pytest.mark.parametrize("plan", ["DEEPSPEED", "MEGATRON_LM", "FSDP"])
+def test_plans_of_another_launcher_are_refused(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{plan}", "true")
+    with (
+        pytest.raises(ConfigError, match=r"torchrun.*\n.*training\.sharding=fsdp"),
+        distributed.processes("cpu"),
+    ):
+        pass
