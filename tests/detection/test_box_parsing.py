@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge_glass.detection.boxes.formats.json import MAX_DEPTH, Node, read_values
 from edge_glass.detection.boxes.parsing import ParsedAnswer, parse_qwen_bbox_output
-from edge_glass.detection.boxes.values import MAX_DEPTH, Node, read_values
 
 DOG = [[1, 2, 3, 4]], ["dog"]
 TWO = [[1, 2, 3, 4], [5, 6, 7, 8]], ["dog", "cat"]

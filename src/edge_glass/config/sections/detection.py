@@ -13,6 +13,9 @@ from edge_glass.core.registry import Registry
 FAMILIES: Final = Registry("edge_glass.vlm.families", "vision-language model family")
 """One file each, named by the `model_type` of its models; see `edge_glass.vlm.family`."""
 
+BOX_FORMATS: Final = Registry("edge_glass.detection.boxes.formats", "box format")
+"""One file each; see the docstring of the package."""
+
 LORA_PRESETS: dict[str, dict[str, Any]] = {
     "lightweight": {"rank": 8, "alpha": 16.0, "dropout": 0.05, "llm": ["q_proj", "v_proj"]},
     "aggressive": {
@@ -93,20 +96,20 @@ def token_side(family: str) -> int:
     return side
 
 
-_LOCATE = "Locate every instance that belongs to the following categories: '{categories}'."
-PROMPTS = {"json": f"{_LOCATE} Report bbox coordinates in JSON format.", "tokens": _LOCATE}
-"""What is asked where the experiment does not say, by the form of the answer."""
+LOCATE: Final = "Locate every instance that belongs to the following categories: '{categories}'."
+DEFAULT_PROMPT: Final = f"{LOCATE} Report bbox coordinates in JSON format."
+"""What is asked where the experiment does not say; box formats other than JSON have their own."""
 
 
 class BoxesConfig(Section):
     """How boxes are asked for, written, learned and watched."""
 
     prompt: str = Field(
-        PROMPTS["json"],
+        DEFAULT_PROMPT,
         description="What every picture is asked; {categories} becomes their names. With box_format tokens "
         "the default does not ask for JSON.",
     )
-    box_format: Literal["json", "tokens"] = Field(
+    box_format: Annotated[str, OneOf(BOX_FORMATS)] = Field(
         "json", description='[{"bbox_2d": …, "label": …}], or <|box_start|>(x,y),(x,y)<|box_end|>.'
     )
     mask: Literal["assistant_only", "all_tokens"] = Field(
@@ -128,6 +131,6 @@ class BoxesConfig(Section):
     @classmethod
     def _prompt_by_format(cls, raw: Any) -> Any:
         """Fit the question to the answer; it is written down as resolved."""
-        if isinstance(raw, dict) and raw.get("box_format") == "tokens":
-            return {"prompt": PROMPTS["tokens"], **raw}
+        if isinstance(raw, dict) and (name := raw.get("box_format")) in BOX_FORMATS.names():
+            return {"prompt": BOX_FORMATS.load(name).FORMAT.prompt, **raw}
         return raw

@@ -6,45 +6,22 @@ with a second resize is how labels and pictures drift apart.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from edge_glass.core.boxes import as_boxes
-from edge_glass.core.errors import ConfigError, DataError
-from edge_glass.detection.boxes.parsing import parse_boxes
+from edge_glass.core.errors import DataError
+from edge_glass.detection.boxes.formats import WrittenBox, load_format
+from edge_glass.detection.boxes.parsing import ParsedAnswer, parse_boxes
 from edge_glass.vlm.family import Convention, SeenSize, load_family
 
-BOX_FORMATS: Final = ("json", "tokens")
 _SPECIAL: Final = re.compile(r"<\|\w+\|>")
 _SLACK: Final = 1e-6  # pixels; for float arithmetic
-
-
-@dataclass(frozen=True)
-class ReadBoxes:
-    """The boxes of an answer, in pixels of the source picture.
-
-    Attributes:
-        boxes: float64 `[n, 4]` xyxy, clipped to the picture.
-        labels: What each box is; empty text where the answer does not say.
-        problem: Why the answer cannot be read, in one sentence; None when it holds a usable box or says that
-            there is none.
-        cut_off: Whether the text stops in the middle of something.
-        dropped: A sentence for each box that was written but cannot be used.
-        spans: Where in the text the numbers of each box stand.
-    """
-
-    boxes: np.ndarray
-    labels: list[str]
-    problem: str | None
-    cut_off: bool
-    dropped: list[str] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,14 +87,14 @@ class BoxCodec:
         return np.clip(as_boxes(numbers) + middle, 0.0, ranges) * _twice(source) / ranges
 
     def order(self, boxes: Any, source: tuple[int, int], seen: SeenSize | None = None) -> np.ndarray:
-        """Which box comes when in an answer, int64 `[n]`: top to bottom, then left to right, as written."""
+        """Return which box comes when in an answer, int64 `[n]`: top to bottom, then left to right."""
         numbers = self.encode(boxes, source, seen)
         return np.lexsort((numbers[:, 2], numbers[:, 3], numbers[:, 0], numbers[:, 1]))
 
     def write(
         self, boxes: Any, labels: Sequence[str], source: tuple[int, int], seen: SeenSize | None = None
     ) -> str:
-        """The answer to "where are they": every box with its label, in `order`.
+        """Write the answer to "where are they": every box with its label, in `order`.
 
         Raises:
             ValueError: Boxes and labels differ in number, or `encode` refuses the boxes.
@@ -125,29 +102,21 @@ class BoxCodec:
         """
         numbers = self.encode(boxes, source, seen)
         if len(numbers) != len(labels):
-            raise ValueError(f"{len(numbers)} boxes, but {len(labels)} labels")
-        places = self.order(boxes, source, seen)
-        written = numbers[:, self._columns]
-        found = [(written[at].tolist(), _checked_label(labels[at])) for at in places]
-        grammar = self.convention.grammar
-        if self.box_format == "json":
-            return json.dumps(
-                [{grammar.key: corners, "label": label} for corners, label in found], ensure_ascii=False
+            raise ValueError(
+                f"expected a label for each box, got {len(numbers)} boxes and {len(labels)} labels"
             )
-        texts = [
-            label.join(grammar.name_marks) + grammar.numbers.format(*corners).join(grammar.box_marks)
-            for corners, label in found
-        ]
-        return "".join(texts) or grammar.nothing
+        written = numbers[:, self._columns].tolist()
+        order = self.order(boxes, source, seen)
+        found = [WrittenBox(written[at], _checked_label(labels[at])) for at in order]
+        return load_format(self.box_format).write(found, self.convention.grammar)
 
-    def read(self, text: str, source: tuple[int, int], seen: SeenSize | None = None) -> ReadBoxes:
-        """The boxes of a generated answer; any text is an answer, and `problem` says why it has none.
+    def read(self, text: str, source: tuple[int, int], seen: SeenSize | None = None) -> ParsedAnswer:
+        """Read the boxes of a generated answer; any text is an answer, and `problem` says why it has none.
 
         Numbers beyond their range are accepted and clipped to the picture; inverted ones are dropped.
         """
-        found = parse_boxes(text, self.convention.grammar)
-        boxes = self.decode(found.numbers[:, self._columns], source, seen)
-        return ReadBoxes(boxes, found.labels, found.problem, found.cut_off, found.dropped, found.spans)
+        found = parse_boxes(text, self.convention.grammar, self.box_format)
+        return replace(found, boxes=self.decode(found.numbers[:, self._columns], source, seen))
 
     def worst_error(self, source: tuple[int, int], seen: SeenSize | None = None) -> tuple[float, float]:
         """Bound of |read(write(box)) - box| for x and y, in pixels of the source.
@@ -182,25 +151,22 @@ class BoxCodec:
 
 
 def box_codec(family: str, box_format: str = "json") -> BoxCodec:
-    """The codec of a model family.
+    """Return the codec of a model family.
 
     Args:
         family: `config.model_type` of the model.
-        box_format: `json` or `tokens`.
+        box_format: `json`, `tokens` or another file of `edge_glass/detection/boxes/formats`.
 
     Raises:
         ConfigError: One of them is unknown.
     """
     load_family(family)
-    if box_format not in BOX_FORMATS:
-        raise ConfigError(
-            f"detection.box_format: {box_format!r} is unknown; it is {' or '.join(BOX_FORMATS)}"
-        )
+    load_format(box_format)
     return BoxCodec(family, box_format)
 
 
 def seen_size(grid_thw: Any, patch_size: int) -> SeenSize:
-    """The size in pixels of a picture as the model receives it.
+    """Return the size in pixels of a picture as the model receives it.
 
     Args:
         grid_thw: Its row `[3]` of `image_grid_thw`: time, rows and columns in patches.

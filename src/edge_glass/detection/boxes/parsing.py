@@ -1,39 +1,35 @@
-"""Reading the boxes that Qwen's models write, whatever the form: without eval, and without an exception.
+"""Reading the boxes of a generated answer, whatever its form: without eval, and without an exception.
 
-Three forms are read: JSON and what looks like it (fences, single quotes, tuples, trailing commas, missing
-brackets, text around, several values one after another), special tokens
-(`<|object_ref_start|>dog<|object_ref_end|><|box_start|>(1,2),(3,4)<|box_end|>`), and the bare pairs
-`dog(1,2),(3,4)` that are left of those when a tokenizer skips special tokens. Time is linear in the length of
-the text. What the numbers mean depends on the model family: see `box_codec`.
+A model may fall back on the form that it was pretrained with. So special tokens, the form of the experiment
+and JSON are looked for in turn, and at last the bare pairs `dog(1,2),(3,4)` that are left where a tokenizer
+skips special tokens. Time is linear in the length of the text.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Final
 
 import numpy as np
 
-from edge_glass.detection.boxes.objects import Span, says_nothing, written_boxes
-from edge_glass.detection.boxes.values import NUMBER, read_values
+from edge_glass.detection.boxes.formats import Reading, Span, load_format
+from edge_glass.detection.boxes.formats.tokens import any_of, read_bare_pairs
 from edge_glass.vlm.family import Grammar
 
-_NUMBERS: Final = re.compile(rf"{NUMBER}|[-+]?\b(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
-_PAIR: Final = rf"\(\s*+{NUMBER}\s*+,\s*+{NUMBER}\s*+\)"
-_BARE: Final = re.compile(rf"{_PAIR}\s*+(?:,\s*+)?{_PAIR}")
 _SHOWN_PROBLEMS: Final = 3
 
 
 @dataclass(frozen=True)
 class ParsedAnswer:
-    """The boxes of an answer, as they are written.
+    """The boxes of an answer that can be used.
 
     Attributes:
         numbers: float64 `[n, 4]`, x1 y1 x2 y2 in the order and unit of the answer, all finite, x1 <= x2 and
             y1 <= y2.
+        boxes: The same as float64 `[n, 4]` xyxy in pixels of the source picture, clipped to it, where a
+            `BoxCodec` read the answer; else as `numbers`, whose meaning is not known.
         labels: What each box is; empty text where the answer does not say.
         problem: Why the answer cannot be read, in one sentence; None when it holds a usable box or says that
             there is none.
@@ -43,6 +39,7 @@ class ParsedAnswer:
     """
 
     numbers: np.ndarray
+    boxes: np.ndarray
     labels: list[str]
     problem: str | None = None
     cut_off: bool = False
@@ -59,63 +56,48 @@ def parse_qwen_bbox_output(text: str) -> ParsedAnswer:
     return parse_boxes(text, Grammar())
 
 
-def parse_boxes(text: str, grammar: Grammar) -> ParsedAnswer:
+def parse_boxes(text: str, grammar: Grammar, box_format: str = "json") -> ParsedAnswer:
     """Read every whole box of an answer, or why there is none; any text is an answer.
 
     Args:
         text: As generated; what follows a token that ends an answer is not looked at.
         grammar: Of the model's family.
+        box_format: What the model was asked for.
     """
-    if end := _any_of(grammar.ends).search(text):
+    if end := any_of(grammar.ends).search(text):
         text = text[: end.start()]
-    found = _Found()
-    if _any_of((*grammar.name_marks, *grammar.box_marks)).search(text):
-        _read_tokens(text, grammar, found)
-    if not found.seen:
-        _read_values(text, found)
-    if not found.seen and not found.empty and not found.cut_off:
-        _read_bare_pairs(text, grammar, found)
-    return found.answer(text)
+    found = Reading()
+    for name in dict.fromkeys(("tokens", box_format, "json")):
+        reading = load_format(name).read(text, grammar)
+        found = reading._replace(cut_off=found.cut_off or reading.cut_off)
+        if found.boxes or found.says_nothing:
+            break
+    else:
+        if not found.cut_off:
+            found = read_bare_pairs(text, grammar)
+    return _checked(found, text)
 
 
-@dataclass
-class _Found:
-    """What has been read so far."""
-
-    numbers: list[list[float]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    stopped: str | None = None  # why the reader gave up
-    cut_off: bool = False
-    empty: bool = False  # the answer says that there is nothing
-
-    @property
-    def seen(self) -> int:
-        return len(self.numbers) + len(self.dropped)
-
-    def add(self, numbers: list[float], label: str, span: Span, problem: str | None = None) -> None:
-        """Keep a box, or say why it cannot be used."""
-        problem = problem or _unusable(numbers)
-        if problem is None:
-            self.numbers.append(numbers)
-            self.labels.append(label.strip())
-            self.spans.append(span)
+def _checked(found: Reading, text: str) -> ParsedAnswer:
+    """Keep the boxes that can be used, and say what is wrong with the others."""
+    usable, dropped = [], []
+    for place, box in enumerate(found.boxes, start=1):
+        if fault := box.problem or _unusable(box.numbers):
+            dropped.append(f"box {place} {fault}")
         else:
-            self.dropped.append(f"box {self.seen + 1} {problem}")
+            usable.append(box)
+    problem = None
+    if not usable and not found.says_nothing:
+        shown = dropped[:_SHOWN_PROBLEMS]
+        if len(dropped) > len(shown):
+            shown.append(f"and {len(dropped) - len(shown)} more")
+        problem = "; ".join(shown) or found.problem or _why_nothing(text, found.cut_off)
+    numbers = np.array([box.numbers for box in usable], dtype=np.float64).reshape(-1, 4)
+    labels, spans = [box.label.strip() for box in usable], [box.span for box in usable]
+    return ParsedAnswer(numbers, numbers, labels, problem, found.cut_off, dropped, spans)
 
-    def answer(self, text: str) -> ParsedAnswer:
-        problem = None
-        if not self.numbers and not self.empty:
-            shown = self.dropped[:_SHOWN_PROBLEMS]
-            if len(self.dropped) > len(shown):
-                shown.append(f"and {len(self.dropped) - len(shown)} more")
-            problem = "; ".join(shown) or self.stopped or _why_nothing(text, self.cut_off)
-        numbers = np.array(self.numbers, dtype=np.float64).reshape(-1, 4)
-        return ParsedAnswer(numbers, self.labels, problem, self.cut_off, self.dropped, self.spans)
 
-
-def _unusable(numbers: list[float]) -> str | None:
+def _unusable(numbers: Sequence[float]) -> str | None:
     if len(numbers) != 4:
         return f"has {len(numbers)} numbers instead of 4"
     if not all(map(math.isfinite, numbers)):
@@ -126,7 +108,7 @@ def _unusable(numbers: list[float]) -> str | None:
     return None
 
 
-def _shown(numbers: list[float]) -> str:
+def _shown(numbers: Sequence[float]) -> str:
     return "[" + ", ".join(f"{number:.6g}" for number in numbers) + "]"
 
 
@@ -137,52 +119,3 @@ def _why_nothing(text: str, cut_off: bool) -> str:
     if not said:
         return "the answer is empty"
     return f"there is no box in {said[:60]!r}" + ("…" if len(said) > 60 or len(text) > 400 else "")
-
-
-# Special tokens
-
-
-@cache
-def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, texts)))
-
-
-def _read_tokens(text: str, grammar: Grammar, found: _Found) -> None:
-    """Read `<|box_start|>(x1,y1),(x2,y2)<|box_end|>`, each named by the last reference before it."""
-    label, last = "", ""
-    spelled = re.compile(re.escape(grammar.numbers).replace(r"\{\}", NUMBER))
-    marks = list(_any_of((*grammar.name_marks, *grammar.box_marks)).finditer(text))
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
-        last, start = mark[0], mark.end()
-        end = after.start() if after else len(text)
-        if last == grammar.name_marks[0]:
-            label = text[start:end]
-        elif last == grammar.box_marks[0]:
-            content = text[start:end].strip()
-            if after is not None or _BARE.match(content) or spelled.match(content):
-                found.add([float(number) for number in _NUMBERS.findall(content)], label, (start, end))
-    found.cut_off = last != grammar.box_marks[1]
-
-
-def _read_bare_pairs(text: str, grammar: Grammar, found: _Found) -> None:
-    """Read `dog(1,2),(3,4)`; a box is named by what stands before it on its line."""
-    after = 0
-    for pair in _BARE.finditer(text):
-        label = text[after : pair.start()].rpartition("\n")[2].strip(" \t\r,;:.-*")
-        found.add([float(number) for number in _NUMBERS.findall(pair[0])], label, pair.span())
-        after = pair.end()
-    if not found.seen and text[:40].strip(" \t\r\n.`'\"").casefold() in (grammar.nothing, "null"):
-        found.empty = True
-
-
-# JSON and what looks like it
-
-
-def _read_values(text: str, found: _Found) -> None:
-    values = read_values(text)
-    found.cut_off |= values.cut_off
-    found.stopped = values.problem
-    for root in values.roots:
-        for box in written_boxes(root):
-            found.add(box.numbers, box.label, box.span, box.problem)
-    found.empty = not found.seen and any(says_nothing(root) for root in values.roots)

@@ -20,7 +20,7 @@ def box_log_probs(
     Args:
         pieces: The tokens of an answer, each decoded by itself.
         log_probs: Of each token.
-        spans: Where in the text the numbers of each box stand (`ReadBoxes.spans`).
+        spans: Where in the text the numbers of each box stand (`ParsedAnswer.spans`).
 
     Returns:
         float64 `[n]`, one of each span.

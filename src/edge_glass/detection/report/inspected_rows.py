@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from edge_glass.data.labels import NOT_TRAINED
-from edge_glass.detection.boxes.codec import BoxCodec, ReadBoxes, SeenSize, seen_size
+from edge_glass.detection.boxes.codec import BoxCodec, SeenSize, seen_size
+from edge_glass.detection.boxes.parsing import ParsedAnswer
 from edge_glass.detection.collators.chat import Prompt, end_of_turn, read_prompt
 
 
@@ -41,7 +42,7 @@ class InspectedRow:
     prompt: Prompt
     start: int
     stop: int
-    read: ReadBoxes
+    read: ParsedAnswer
 
     @property
     def source(self) -> tuple[int, int]:
