@@ -258,3 +258,19 @@ def test_a_split_that_is_empty_once_shared_pictures_are_left_out():
     }
     with pytest.raises(DataError, match=r"the train split has 1 usable rows"):
         complete_splits({"train": table, **others}, 0.1, 0.1, "leave_out")
+
+
+def test_a_caption_of_half_the_rows_is_named_and_so_is_the_split_it_lands_in(caplog):
+    same = [(f"same {n}", ["no description"]) for n in range(50)]
+    other = [(f"other {n}", [f"caption {n}"]) for n in range(50)]
+    splits = complete_splits({"train": make_table(same + other, "a.parquet")}, 0.1, 0.1, "error")
+    assert "a.parquet: 50 of 100 rows have the caption 'no description'" in caplog.text
+    for name in ("val", "test"):
+        far = abs(len(splits[name]) - 10) > 5
+        assert far == (f"the {name} split has {len(splits[name])} of 100 rows" in caplog.text)
+
+
+def test_nothing_is_said_of_captions_that_differ(caplog):
+    table = make_table([(f"picture {n}", [f"caption {n}"]) for n in range(100)])
+    complete_splits({"train": table}, 0.1, 0.1, "error")
+    assert caplog.text == ""

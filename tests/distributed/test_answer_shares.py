@@ -34,8 +34,14 @@ def answered(run: AnswerRun, home: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("decoder", ["trm", "lora"])
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize(
+    ("ranks", "decoder"),
+    [
+        (3, "trm"),
+        (2, "lora"),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in [(2, "trm"), (3, "lora")]),
+    ],
+)
 def test_shares_give_the_answers_of_one(tmp_path: Path, session_home: str, decoder: str, ranks: int) -> None:
     """Also of fewer rows than processes, and of none."""
     run = AnswerRun(tmp_path, 8, decoder=decoder, blank=3)

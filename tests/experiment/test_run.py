@@ -256,6 +256,14 @@ def test_a_second_run_in_one_folder_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_step_that_learns_nothing_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["training.max_steps=1", "optimization.warmup_ratio=0.1"]
+    edge_glass.train(load_config(QUICKSTART, options, tiny=True), output=tmp_path / "run", progress=False)
+    assert "the only step has learning rate 0" in caplog.text
+    rates = [json.loads(line).get("train/lr") for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert [rate for rate in rates if rate is not None] == [0.0]
+
+
 def test_tiny_names_what_it_does_not_use(caplog: pytest.LogCaptureFixture) -> None:
     load_config(QUICKSTART, ["dataset.train_parquet=mine.parquet", "training.epochs=1"], tiny=True)
     assert "not used: dataset.train_parquet" in caplog.text

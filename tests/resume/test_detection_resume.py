@@ -63,8 +63,17 @@ def trained_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(newest / "model.safetensors")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize(
+    ("family", "mode"),
+    [
+        ("qwen2_vl", "full"),
+        ("qwen2_5_vl", "lora"),
+        ("qwen3_vl", "lora"),
+        pytest.param("qwen2_vl", "lora", marks=pytest.mark.long),
+        pytest.param("qwen2_5_vl", "full", marks=pytest.mark.long),
+        pytest.param("qwen3_vl", "full", marks=pytest.mark.long),
+    ],
+)
 def test_a_broken_run_goes_on_as_if_nothing_had_happened(
     family: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

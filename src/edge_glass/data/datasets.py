@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,8 @@ from edge_glass.data.samples import MODALITIES, SampleTable, check_rejected, dro
 from edge_glass.data.splits import separate_pictures, split_by_group
 from edge_glass.data.transforms import augment, sample_generator, spec_augment
 from edge_glass.migrating import takes_old_calls
+
+logger = logging.getLogger(__name__)
 
 Preprocess = Callable[[Any], Tensor]
 
@@ -301,12 +305,44 @@ def complete_splits(
     wanted = {"test": test_fraction, "val": val_fraction}
     missing = {name: fraction for name, fraction in wanted.items() if name not in tables}
     splits = dict(tables)
+    _say_what_half_of_the_rows_share(splits["train"])
     if missing:
         splits |= split(splits["train"], missing)
+        _say_shares(splits, missing)
     splits = separate_pictures(splits, shared_pictures)
     check_enough(splits)
     measured = {captions[0] for name in ("val", "test") for captions in splits[name].captions if captions}
     return splits | {"train": drop_captions_of(splits["train"], measured)}
+
+
+def _say_what_half_of_the_rows_share(table: SampleTable) -> None:
+    """Name a caption that half of the rows or more have: it teaches nothing, and ties them together."""
+    counts = Counter(captions[0] for captions in table.captions if captions)
+    caption, count = counts.most_common(1)[0] if counts else ("", 0)
+    if len(counts) > 1 and 2 * count >= len(table):
+        logger.warning(
+            "%s: %d of %d rows have the caption %r; leave them out, or caption them",
+            table.source,
+            count,
+            len(table),
+            caption[:60],
+        )
+
+
+def _say_shares(splits: Mapping[str, SampleTable], wanted: Mapping[str, float]) -> None:
+    """Name the splits that are far from the share that was asked for."""
+    rows = sum(len(splits[name]) for name in ("train", *wanted))
+    for name, fraction in wanted.items():
+        if abs(len(splits[name]) - fraction * rows) > max(2.0, 0.5 * fraction * rows):
+            logger.warning(
+                "%s: the %s split has %d of %d rows, expected about %.0f: rows that share a picture, a "
+                "caption or a group stay together",
+                splits[name].source,
+                name,
+                len(splits[name]),
+                rows,
+                fraction * rows,
+            )
 
 
 def check_enough(splits: Mapping[str, SampleTable]) -> None:

@@ -174,6 +174,12 @@ def _fit(task: Experiment, folder: Path, checkpoint: Path | None, progress: bool
     config = task.config
     rows = len(task.splits["train"])
     plan = TrainingPlan.of(config, rows, kinds=getattr(task, "row_kinds", None))
+    if plan.total_steps == 1 and config.optimization.warmup_ratio > 0:
+        logger.warning(
+            "the only step has learning rate 0, since optimization.warmup_ratio=%g begins there: nothing is "
+            "learned; set it to 0, or take more steps",
+            config.optimization.warmup_ratio,
+        )
     arguments = training_arguments(
         config, plan, folder / "checkpoints", task.primary_metric, task.greater_is_better
     )
