@@ -130,8 +130,20 @@ def test_a_link_out_of_the_folder_is_not_followed(pictures, tmp_path):
 def test_a_csv_row_with_too_many_or_too_few_cells(pictures, tmp_path):
     (tmp_path / "rows.csv").write_text("file_name,caption\na.png,one,more\nb.png\nsub/c.bmp,three\n")
     table = read_folder(pictures, tmp_path / "rows.csv")
-    assert list(table.ids) == ["a.png", "sub/c.bmp"]
-    assert reasons(table) == [(1, "b.png", "the caption is missing")]
+    assert list(table.ids) == ["sub/c.bmp"]
+    assert reasons(table) == [
+        (0, "a.png", "1 more cells than the header has; quote texts with commas"),
+        (1, "b.png", "the caption is missing"),
+    ]
+
+
+def test_half_of_a_character_is_a_bad_row(pictures, tmp_path):
+    captions = {"a.png": "smile \ud83d", "b.png": "smile \U0001f600"}
+    rows = [{"file_name": name, "caption": caption} for name, caption in captions.items()]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    table = read_folder(pictures, tmp_path / "rows.json")
+    assert table.captions == [["smile \U0001f600"]]
+    assert reasons(table) == [(0, "a.png", "the caption holds half of a character (an unpaired surrogate)")]
 
 
 def test_files_that_are_not_what_they_should_be(pictures, tmp_path):

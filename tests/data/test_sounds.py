@@ -132,6 +132,26 @@ def test_a_streamed_wav_of_unknown_length_is_read():
     assert len(decode_sound(data).samples) == 1600
 
 
+def test_what_sox_writes_into_a_pipe_is_read():
+    data = encode(tone())
+    data = data[:4] + struct.pack("<I", 0x7FFFF024) + data[8:40] + struct.pack("<I", 0x7FFFF000) + data[44:]
+    assert decode_sound(data).samples.tolist() == decode_sound(encode(tone())).samples.tolist()
+
+
+def test_a_file_that_is_longer_than_its_header_says_is_a_bad_sound():
+    whole = encode(tone(1.0))
+    short = 36 + (len(whole) - 44) // 4
+    cut = whole[:4] + struct.pack("<I", short) + whole[8:40] + struct.pack("<I", short - 36) + whole[44:]
+    assert problem(cut).kind == "wrong_header" and f"{len(whole)} bytes" in problem(cut).reason
+    assert problem(whole + whole).kind in ("wrong_header", "not_a_sound")
+    assert decode_sound(whole + bytes(len(whole))).seconds == 1.0  # padding
+
+
+def test_samples_on_another_scale_are_a_bad_sound():
+    assert problem(encode(tone() * 32767, subtype="FLOAT")).kind == "wrong_scale"
+    assert decode_sound(encode(tone() * 2, subtype="FLOAT")).seconds == 0.25
+
+
 def test_flac_keeps_16_bit_samples_exactly_and_clips_louder_ones():
     integers = np.array([-32768, -1, 0, 1, 32767] * 100, np.float32) / 32768
     data = encode_flac(Sound(integers, 16_000))

@@ -191,6 +191,21 @@ def test_bad_boxes_are_dropped_and_said_and_the_others_kept():
     assert [one[:25] for one in found.dropped] == ["box 1 is inverted: [9, 2,", "box 3 has numbers that ar"]
 
 
+@pytest.mark.parametrize(
+    "thought", ['<think>Perhaps [{"bbox_2d": [1, 1, 5, 5], "label": "dog"}]?', "[1, 1, 5, 5]."]
+)
+def test_what_is_thought_is_no_answer(thought):
+    text = thought + '</think>\n[{"bbox_2d": [6, 6, 9, 9], "label": "dog"}]'
+    found = parse_qwen_bbox_output(text)
+    assert boxes_of(found) == ([[6, 6, 9, 9]], ["dog"])
+    assert [text[slice(*span)] for span in found.spans] == ["[6, 6, 9, 9]"]
+
+
+def test_per_cent_are_not_thousandths():
+    found = parse_qwen_bbox_output('[{"bbox_2d": [10%, 20%, 50%, 60%], "label": "dog"}]')
+    assert len(found.boxes) == 0 and found.problem == "box 1 is written in per cent"
+
+
 def test_spans_are_the_numbers():
     text = '```\n[{"bbox_2d": [1, 2, 3, 4]}, {"bbox_2d": [[5, 6], [7, 8]]}, {"dog": [1, 1, 2, 2]}]'
     spans = parse_qwen_bbox_output(text).spans

@@ -64,7 +64,7 @@ def read_folder(
     names = [str(record.get(FILE_NAME) or "") for record in records]
     files = [file_below(root, name) for name in names]
     problems = [
-        text_problem(record.get(text_column)) or _file_problem(root, file)
+        _cells_problem(record) or text_problem(record.get(text_column)) or _file_problem(root, file)
         for record, file in zip(records, files, strict=True)
     ]
     readable = (file for file, problem in zip(files, problems, strict=True) if not problem)
@@ -82,6 +82,12 @@ def read_folder(
         pictures=FilePictures(files),
         rejected=rejected,
     )
+
+
+def _cells_problem(record: dict[str | None, Any]) -> str | None:
+    """Say why a row of CSV cannot be trusted: cells beyond the header's, which csv puts under None."""
+    extra = record.get(None)
+    return f"{len(extra)} more cells than the header has; quote texts with commas" if extra else None
 
 
 def _file_problem(root: Path, file: Path) -> str | None:

@@ -246,6 +246,8 @@ def text_problem(text: object) -> str | None:
             return "the caption is not UTF-8 text"
     if not isinstance(text, str):
         return f"the caption is {type(text).__name__}, not text"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "the caption holds half of a character (an unpaired surrogate)"
     return None if has_visible_text(text) else "the caption is empty"
 
 

@@ -27,7 +27,9 @@ MAX_RATE: Final = 768_000
 """Highest sampling rate in Hz that sound cards know."""
 
 _BLOCK: Final = 1 << 16  # frames at a time, so that a header's claim alone reserves no memory
-_UNKNOWN_SIZES: Final = (0, 0xFFFFFFFF, 0xFFFFFFFF - 8)  # what programs write that stream a WAV file
+_UNKNOWN_SIZES: Final = (0, 0xFFFFFFFF, 0xFFFFFFFF - 8, 0x7FFFF024)  # of programs that stream a WAV file
+_LOUDEST: Final = 4.0  # four times full scale: mixing may go a little beyond 1, samples on another scale far
+_LEFTOVER: Final = 0.01  # share of a file that tags behind the sound may take
 
 
 class Sound(NamedTuple):
@@ -94,6 +96,8 @@ def decode_sound(data: bytes, max_seconds: float = MAX_SECONDS) -> Sound:
     if not np.isfinite(samples).all():
         place = int(np.flatnonzero(~np.isfinite(samples))[0])
         raise BadSound("not_finite", f"sample {place} is {samples[place]}; numbers from -1 to 1 are expected")
+    if (loudest := float(np.abs(samples).max())) > _LOUDEST:
+        raise BadSound("wrong_scale", f"expected samples from -1 to 1, got {loudest:.6g}")
     return Sound(samples, rate)
 
 
@@ -127,8 +131,12 @@ def _check_header(file: Any, data: bytes, max_seconds: float) -> None:
     if frames < 1 << 60 and frames / rate > max_seconds:  # more stands for an unknown length
         raise BadSound("too_long", f"too long: {frames / rate:.1f} s, the limit is {max_seconds:g} s")
     riff_size = int.from_bytes(data[4:8], "little")
-    if data[:4] == b"RIFF" and riff_size not in _UNKNOWN_SIZES and riff_size + 8 > len(data) + 1:
-        raise BadSound("truncated", f"the file has {len(data)} bytes; its header says {riff_size + 8}")
+    if data[:4] == b"RIFF" and riff_size not in _UNKNOWN_SIZES:
+        beyond = len(data) - (riff_size + 8)
+        if beyond < -1:
+            raise BadSound("truncated", f"the file has {len(data)} bytes; its header says {riff_size + 8}")
+        if beyond > _LEFTOVER * len(data) and any(data[-beyond:]):
+            raise BadSound("wrong_header", f"the file has {len(data)} bytes; its header says {riff_size + 8}")
 
 
 def _read(file: Any, max_seconds: float) -> np.ndarray:

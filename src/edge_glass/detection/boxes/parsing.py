@@ -19,6 +19,7 @@ from edge_glass.detection.boxes.formats.tokens import any_of, read_bare_pairs
 from edge_glass.vlm.family import Grammar
 
 _SHOWN_PROBLEMS: Final = 3
+_THOUGHT: Final = "</think>"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def parse_boxes(text: str, grammar: Grammar, box_format: str = "json") -> Parsed
     """
     if end := any_of(grammar.ends).search(text):
         text = text[: end.start()]
+    if thought := text.rpartition(_THOUGHT)[0]:  # its boxes are no answer; places in the text stay
+        text = " " * (len(thought) + len(_THOUGHT)) + text[len(thought) + len(_THOUGHT) :]
     found = Reading()
     for name in dict.fromkeys(("tokens", box_format, "json")):
         reading = load_format(name).read(text, grammar)
@@ -82,7 +85,8 @@ def _checked(found: Reading, text: str) -> ParsedAnswer:
     """Keep the boxes that can be used, and say what is wrong with the others."""
     usable, dropped = [], []
     for place, box in enumerate(found.boxes, start=1):
-        if fault := box.problem or _unusable(box.numbers):
+        per_cent = "is written in per cent" if "%" in text[slice(*box.span)] else None
+        if fault := box.problem or per_cent or _unusable(box.numbers):
             dropped.append(f"box {place} {fault}")
         else:
             usable.append(box)

@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,12 @@ def read_coco(
     names = _category_names(path, content["categories"])
     root = existing_folder(path.parent if image_root is None else image_root)
     images, strays = _by_picture(content["images"], content["annotations"])
+    times = Counter(record.get("id") for record in content["images"] if _has_id(record))
     rows, files = [], []
     for position, record in enumerate(content["images"]):
         row, file = _picture(record, position, images, names, root)
+        if _has_id(record) and times[record["id"]] > 1:
+            row = replace(row, problem=f"{times[record['id']]} pictures have the id {record['id']!r}")
         rows.append(row)
         files.append(file)
     for name, problem in strays.items():
@@ -113,11 +118,11 @@ def _by_picture(
             strays[name] = f"it belongs to the picture {image!r}, which the file does not list"
             continue
         usable.append({"id": position, "category_id": None, **annotation})
-    crowds = [one for one in usable if one.get("iscrowd")]
+    crowds = [one for one in usable if _is_crowd(one)]
     if crowds:
         logger.info("%d boxes of crowds (iscrowd) are left out", len(crowds))
     index = module.COCO()
-    index.dataset = {"annotations": [one for one in usable if not one.get("iscrowd")]}
+    index.dataset = {"annotations": [one for one in usable if not _is_crowd(one)]}
     with contextlib.redirect_stdout(io.StringIO()):  # it prints
         index.createIndex()
     return index.imgToAnns, strays
@@ -141,6 +146,16 @@ def _mark(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Mark:
         fault = f"annotation {annotation['id']}: the category {category!r} is not in the file's categories"
         return Mark(annotation.get("bbox"), None, fault)
     return Mark(annotation.get("bbox"), names[category])
+
+
+def _has_id(record: Any) -> bool:
+    return isinstance(record, dict) and _is_id(record.get("id"))
+
+
+def _is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Read `iscrowd`, which some programs write as text."""
+    value = annotation.get("iscrowd")
+    return value.strip().casefold() not in ("", "0", "false") if isinstance(value, str) else bool(value)
 
 
 def _is_id(value: Any) -> bool:

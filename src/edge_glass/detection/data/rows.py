@@ -81,6 +81,7 @@ class _Checked:
     labels: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
+    twice: int = 0
 
 
 def build_table(
@@ -124,6 +125,8 @@ def build_table(
             f"{source}: {len(skipped)} boxes cannot be used (first: {skipped[0]}: {skipped[0].reason}).\n"
             "Mend them, or set dataset.bad_boxes to skip_row or skip_box."
         )
+    if twice := sum(found.twice for found in checked.values()):
+        logger.warning("%s: %d boxes are written more than once in their row and count once", source, twice)
     kept = list(checked)
     _note_turned(source, [shown.sizes[row] for row in kept])
     groups = [rows[row].group for row in kept]
@@ -192,7 +195,7 @@ def _check_marks(
     """Boxes in pixels, clipped to their picture; what is wrong with the others."""
     width, height, _ = size
     found = _Checked()
-    wanted = set(looked_for)
+    wanted, seen = set(looked_for), set[tuple[Any, ...]]()
     for mark in marks:
         if mark.fault is not None:
             found.faults.append(mark.fault)
@@ -209,7 +212,10 @@ def _check_marks(
             found.faults.append(problem)
         elif mark.label not in wanted:
             found.unwanted.append(_unwanted(mark.label, looked_for))
+        elif (mark.label, *box[0]) in seen:
+            found.twice += 1
         else:
+            seen.add((mark.label, *box[0]))
             found.boxes.append(clip_boxes(box, width, height)[0])
             found.labels.append(str(mark.label))
     return found

@@ -110,9 +110,12 @@ def _row(file: Path, root: Path, parse: Any, read_xml: Any) -> tuple[Annotated, 
         content = read_xml(file).getroot()
     except Exception as error:  # of the XML parser, and of defusedxml where a file tries to attack it
         return Annotated(file.stem, problem=f"{file.name} cannot be read as XML ({str(error)[:120]})"), root
+    for element in content.iter():  # names without their XML namespace
+        element.tag = str(element.tag).rpartition("}")[2]
     marks = [_mark(item, parse) for item in content.findall("object")]
     said = tuple(whole(content.findtext(f"size/{side}")) for side in ("width", "height"))
-    size = None if said == (None, None) else (said[0], said[1])
+    # labelImg writes 0x0 where it could not read the picture.
+    size = None if said in ((None, None), (0, 0)) else (said[0], said[1])
     return Annotated(file.stem, marks, size), _picture(content, file, root)
 
 

@@ -7,6 +7,7 @@ one by one, and rows are checked as those of any source.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -100,7 +101,10 @@ def read_yolo(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(read_text(path))
+        text = read_text(path)
+        content = yaml.safe_load(text)
+        if isinstance(content, dict) and "names" in content:  # as written: `no` and 0010 are names, too
+            content["names"] = yaml.load(text, Loader=yaml.BaseLoader)["names"]
     except yaml.YAMLError as error:
         raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:160]})") from error
     if not isinstance(content, dict) or "names" not in content:
@@ -145,11 +149,16 @@ def _yolo_pictures(path: Path, root: Path, place: str) -> list[Path]:
     if not found.exists() and place.startswith("../"):  # Roboflow writes ../train/images for train/images
         found = root / place.removeprefix("../")
     if found.is_dir():
-        return sorted(file.resolve() for file in found.rglob("*") if file.suffix.lower() in SUFFIXES)
+        # Not resolved: the labels of a picture that is a link stand beside the link.
+        return sorted(_absolute(file) for file in found.rglob("*") if file.suffix.lower() in SUFFIXES)
     if found.suffix == ".txt" and found.is_file():
         lines = [line.strip() for line in read_text(found).splitlines()]
-        return [(found.parent / line).resolve() for line in lines if line]
+        return [_absolute(found.parent / line) for line in lines if line]
     raise DataError(f"{path}: {place!r} is neither a folder nor a list of pictures (.txt) in {root}")
+
+
+def _absolute(file: Path) -> Path:
+    return Path(os.path.normpath(file.absolute()))
 
 
 def _label_file(picture: Path) -> Path:
