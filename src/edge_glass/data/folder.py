@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def read_folder(
     )
 
 
-def _cells_problem(record: dict[str | None, Any]) -> str | None:
+def _cells_problem(record: Mapping[Any, Any]) -> str | None:
     """Say why a row of CSV cannot be trusted: cells beyond the header's, which csv puts under None."""
     extra = record.get(None)
     return f"{len(extra)} more cells than the header has; quote texts with commas" if extra else None
