@@ -31,5 +31,5 @@ def test_it_is_measured_as_it_was(tmp_path: Path) -> None:
     shutil.copytree(RUN, run)
     found = edge_glass.evaluate(run, progress=False)["metrics"]
     for name, then in read_json(RUN / "results.json")["metrics"].items():
-        for part in ("value", "low", "high"):
-            assert found[name][part] == pytest.approx(then[part], abs=1e-9), (name, part)
+        # Its interval is another one today, wider where groups are few; see docs/benchmarks.md.
+        assert found[name]["value"] == pytest.approx(then["value"], abs=1e-9), name

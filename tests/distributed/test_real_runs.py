@@ -106,8 +106,9 @@ def test_two_processes_draw_the_curve_of_one(one: Path, two: tuple[Path, str, st
     for expected, found in zip(alone, together, strict=True):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            # Similarities that are equal but for rounding change places, and a median rank with them.
-            bound = 1.0 if "_medr" in name else 1e-4
+            # Similarities that are equal but for rounding change places: a median rank may move by one rank
+            # then, a recall by one of the eight rows. Sounds encoded in other batches are rounded otherwise.
+            bound = 1.0 if "_medr" in name else 0.125 if "a_r" in name or "/a2" in name else 1e-4
             assert found[name] == pytest.approx(value, rel=1e-4, abs=bound), name
     losses = [line["train/loss"] for line in together if "train/loss" in line]
     assert max(losses) - min(losses) > 0.05, "it trains"

@@ -18,13 +18,13 @@ import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from edge_glass.core.signals import stop_signals
 from edge_glass.training.callbacks import (
     LiveProgress,
     MetricsLog,
     StopOnSignal,
     obey_main_process,
     read_lines,
-    stop_signals,
 )
 
 FORK = multiprocessing.get_context("fork")

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edge_glass.core.errors import EdgeGlassError, TrainingError
-from edge_glass.training.callbacks import stop_signals
+from edge_glass.core.signals import stop_signals
 
 LOGGERS = ("edge_glass", "bitsandbytes")  # their levels are those of the caller
 

@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from edge_glass.core import distributed
 from edge_glass.core.files import write_whole
+from edge_glass.core.signals import stop_signals
 
 logger = logging.getLogger(__name__)
 
@@ -157,15 +158,6 @@ class LiveProgress(TrainerCallback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-
-
-def stop_signals() -> list[signal.Signals]:
-    """Return the signals that end a run: SIGTERM, Ctrl-C and, but under `nohup`, a closed terminal."""
-    found = [signal.SIGTERM, signal.SIGINT]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-        found.append(hangup)
-    return found
 
 
 class StopOnSignal(TrainerCallback):
