@@ -83,10 +83,10 @@ def parse_source(source: str) -> tuple[str, str, str | None]:
     form, colon, rest = place.partition(":")
     if colon and form in ("coco", "yolo", "voc") and rest:
         if form == "coco" and split:
-            raise ConfigError(f"{source!r}: a COCO file has no splits; coco:FILE.json would be right")
+            raise ConfigError(f"expected coco:FILE.json, since a COCO file has no splits; got {source!r}")
         return form, rest, split
     if source.endswith(".parquet"):
         return "parquet", source, None
     if is_hub_id(place):
         return "hub", place, split
-    raise ConfigError(f"{source!r} is no source of pictures with boxes; {_FORMS} would be right")
+    raise ConfigError(f"expected a source of pictures with boxes, {_FORMS}; got {source!r}")

@@ -111,7 +111,7 @@ def build_table(
         DataError: There is a bad box and `bad_boxes` is `error`.
     """
     if bad_boxes not in BAD_BOXES:
-        raise ConfigError(f"bad_boxes is {bad_boxes!r}; one of {', '.join(BAD_BOXES)} would be right")
+        raise ConfigError(f"bad_boxes: expected one of {', '.join(BAD_BOXES)}, got {bad_boxes!r}")
     looked_for = tuple(dict.fromkeys(known if categories is None else categories))
     checked, rejected = _check_rows(rows, shown, spec, bad_boxes, looked_for)
     skipped = [

@@ -218,7 +218,7 @@ def _problem(found: dict[str, Any]) -> str | None:
     """What is wrong with the boxes of a record whose fields have the right types."""
     for name in _BOXES:
         if bad := [box for box in found[name] or () if not _is_box(box)]:
-            return f"{name} has {bad[0]!r}; four numbers would be right"
+            return f"{name}: expected four numbers a box, got {bad[0]!r}"
     for boxes, others in _COUNTED:
         if found[others] is not None and len(found[boxes] or ()) != len(found[others]):
             return f"{boxes} has {len(found[boxes] or ())}, {others} {len(found[others])}"
