@@ -122,7 +122,7 @@ def test_nothing_on_an_empty_picture_is_not_among_the_best():
     [
         ({"iou": "x"}, "iou is 'x'"),
         ({"boxes": [[1, 2, 3]]}, r"boxes: expected four numbers a box, got \[1, 2, 3\]"),
-        ({"true_boxes": [[1, 2, 3, None]]}, "true_boxes has"),
+        ({"true_boxes": [[1, 2, 3, None]]}, "true_boxes: expected four numbers"),
         ({"labels": []}, "boxes has 1, labels 0"),
         ({"scores": [0.1, 0.2]}, "boxes has 1, scores 2"),
         ({"more": 1}, "more is unknown"),
