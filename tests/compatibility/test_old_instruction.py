@@ -33,3 +33,4 @@ def test_it_is_measured_as_it_was(tmp_path: Path) -> None:
     for name, then in read_json(RUN / "results.json")["metrics"].items():
         # Its interval is another one today, wider where groups are few; see docs/benchmarks.md.
         assert found[name]["value"] == pytest.approx(then["value"], abs=1e-9), name
+        assert found[name]["low"] <= then["low"] and then["high"] <= found[name]["high"], name

@@ -108,7 +108,7 @@ def sections(section: type[Section]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=fields)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(TASKS.names()).flatmap(lambda task: sections(config_class(task))))
 def test_round_trip_of_any_config(raw: dict[str, Any]) -> None:
     config = ExperimentConfig.model_validate(raw)

@@ -118,9 +118,9 @@ def test_an_adapter_that_is_not_loaded(tmp_path: Path) -> None:
 def test_a_learning_rate_a_thousand_times_too_high(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that finds its boxes is trained on; it ends worse than it began, and the run says so."""
     options = (*FULL, "generation.max_new_tokens=48", "training.epochs=4", "training.eval_epochs=4.0")
-    good = scene_config("qwen2_vl", *options, "optimization.lr=3e-3", "evaluation.test_rows=2")
+    good = scene_config("qwen2_vl", *options, "optimization.lr=3e-3", "evaluation.test_rows=6")
     scenes = generated_scenes()["train"]
-    few = scenes.select([row for row, boxes in enumerate(scenes.boxes) if len(boxes) == 1][:2])
+    few = scenes.select([row for row, boxes in enumerate(scenes.boxes) if len(boxes) == 1][:6])
     task = DetectionExperiment(good, False, tables=dict.fromkeys(("train", "val", "test"), few))
     for _ in zip(range(110), overfit._training(task), strict=False):
         pass
@@ -136,5 +136,4 @@ def test_a_learning_rate_a_thousand_times_too_high(tmp_path: Path, monkeypatch: 
     except TrainingError as error:
         assert "optimization.lr" in str(error)
     else:
-        assert verdict["difference"] < -0.5
-        assert verdict["status"] == "too_few", "two pictures"
+        assert verdict["status"] == "worse" and verdict["difference"] < -0.5

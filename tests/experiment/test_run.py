@@ -237,8 +237,11 @@ def test_other_rows_cannot_go_on(finished: RunResult, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, folder)
     claim_other_rows(folder)
     (folder / "results.json").unlink()
+    before = contents(folder)
+    config = load_config(QUICKSTART, ["optimization.lr=0.5"], tiny=True)
     with pytest.raises(DataError, match=r"was begun with other rows: the val split\."):
-        edge_glass.train(load_config(QUICKSTART, tiny=True), output=folder, resume="latest", progress=False)
+        edge_glass.train(config, output=folder, resume="latest", progress=False)
+    assert contents(folder) == before
 
 
 def test_a_changed_caption_is_another_row() -> None:

@@ -50,18 +50,18 @@ def run_folder_of(config: ExperimentConfig, output: Path | None = None) -> Path:
 
 
 def begin(folder: Path, config: ExperimentConfig, resume: str | None) -> Path | None:
-    """Make the run folder and find the checkpoint to go on from.
+    """Find the checkpoint that a run goes on from, and say which settings are other ones than then.
 
     Args:
         folder: The run folder.
-        config: Written to `config.yaml`.
+        config: Settings of now.
         resume: None for a new run, `latest`, or a checkpoint's path.
 
     Returns:
         The checkpoint, or None to start at step 0.
 
     Raises:
-        ConfigError: A run is already there and `resume` is None.
+        ConfigError: A run is already there and `resume` is None, or it cannot go on with this optimizer.
         CheckpointError: The named checkpoint is broken, or none of those there is whole.
     """
     checkpoints = folder / "checkpoints"
@@ -90,12 +90,19 @@ def begin(folder: Path, config: ExperimentConfig, resume: str | None) -> Path | 
         )
     if resume is not None and changed:
         logger.warning("%s goes on with other settings than it began with: %s", folder, ", ".join(changed))
+    return checkpoint
+
+
+def write_config(folder: Path, config: ExperimentConfig) -> None:
+    """Write `config.yaml`, whole: `train RUN/config.yaml --resume`, killed right here, must find it again.
+
+    Raises:
+        ConfigError: The run folder cannot be written.
+    """
     try:
-        # Whole: `train RUN/config.yaml --resume`, killed right here, must find the file again.
         write_whole(folder / "config.yaml", dump_config(config))
     except OSError as error:
         raise ConfigError(f"{folder}: the run folder cannot be written ({error.strerror}).") from error
-    return checkpoint
 
 
 @contextlib.contextmanager

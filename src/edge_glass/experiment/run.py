@@ -26,6 +26,7 @@ from edge_glass.experiment.folder import (
     only_run_in,
     require_same_data,
     run_folder_of,
+    write_config,
     write_environment,
 )
 from edge_glass.experiment.own_process import in_own_process
@@ -107,14 +108,18 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
     if resume == "latest" and main((folder / RESULTS).exists):
         return main(lambda: _finished(folder, config))
     checkpoint = main(lambda: begin(folder, config, resume))
+    if checkpoint is None:
+        main(lambda: write_config(folder, config))
     _set_threads(config)
     require_trackers(config.training.report_to)
     with _quiet_libraries(), _full_disk_named(folder):
         task = task_kind(config.task).experiment(config, progress and distributed.is_local_main())
-        if checkpoint is not None:
-            main(lambda: require_same_data(folder, task.fingerprints().get("data", {})))
+        fingerprints = main(task.fingerprints)
+        if checkpoint is not None:  # a run that is refused keeps the settings that it was trained with
+            main(lambda: require_same_data(folder, fingerprints.get("data", {})))
+            main(lambda: write_config(folder, config))
         untouched = task.untouched(folder)
-        main(lambda: _write_before(task, folder, untouched))
+        main(lambda: _write_before(task, folder, untouched, fingerprints))
         task.prepare()
         cost = _fit(task, folder, checkpoint, progress and distributed.is_main())
         memory = _peak_memory()
@@ -123,13 +128,13 @@ def _train(config: ExperimentConfig, folder: Path, resume: str | None, progress:
     return RunResult(folder, results)
 
 
-def _write_before(task: Experiment, folder: Path, untouched: Any) -> None:
+def _write_before(task: Experiment, folder: Path, untouched: Any, fingerprints: dict[str, Any]) -> None:
     """Write what there is to know before training: parameters, environment, the untouched model's numbers."""
     task.model.print_parameter_counts()
     counts = task.model.parameter_counts()
     parameters = {row.component: {"total": row.total, "trained": row.trained} for row in counts}
     write_json(folder / "parameters.json", parameters)
-    write_environment(folder, task.fingerprints())
+    write_environment(folder, fingerprints)
     estimates = task.estimates(untouched)
     write_json(folder / "baseline.json", {"split": "test", "metrics": metrics_dict(estimates)})
 
