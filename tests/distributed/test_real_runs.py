@@ -27,7 +27,9 @@ from patience import PATIENCE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRIMODAL = CONFIGS / "trimodal_trm_alignment.yaml"
-SETTINGS = ["optimization.lr=0.01", "training.logging_steps=1"]
+# Adam makes of rounding what the learning rate allows: at 0.01 weights of one and of two processes came to
+# differ by 2e-4, and ranks with them.
+SETTINGS = ["optimization.lr=0.003", "training.logging_steps=1"]
 KILLED_AT = 8  # of ten steps, with a checkpoint after five
 
 
@@ -106,10 +108,7 @@ def test_two_processes_draw_the_curve_of_one(one: Path, two: tuple[Path, str, st
     for expected, found in zip(alone, together, strict=True):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
-            # Similarities that are equal but for rounding change places: a median rank may move by one rank
-            # then, a recall by one of the eight rows. Sounds encoded in other batches are rounded otherwise.
-            bound = 1.0 if "_medr" in name else 0.125 if "a_r" in name or "/a2" in name else 1e-4
-            assert found[name] == pytest.approx(value, rel=1e-4, abs=bound), name
+            assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-4), name
     losses = [line["train/loss"] for line in together if "train/loss" in line]
     assert max(losses) - min(losses) > 0.05, "it trains"
 
